@@ -1,0 +1,1 @@
+"""What all ROVE packages agree on. One owner per fact; no module here imports rclpy except `ros`."""

@@ -1,0 +1,143 @@
+"""Conversion between ROS messages and arrays, by joint name. Duck-typed: the same code reads rclpy's messages and a bag's.
+
+No rclpy here. Message classes are passed in or come from the interface packages; decoding needs attributes only.
+"""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+
+from rove_contract.joints import JointTable
+
+
+class JointMessageError(ValueError):
+    """A joint message cannot be read; the message says what was expected and what came."""
+
+
+def stamp_ns(stamp) -> int:
+    """builtin_interfaces/Time -> ns since the epoch."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def set_stamp(stamp, ns: int) -> None:
+    """Write ns since the epoch into a builtin_interfaces/Time."""
+    stamp.sec, stamp.nanosec = divmod(int(ns), 1_000_000_000)
+
+
+class JointReader:
+    """Reads joint arrays in contract order, whatever the sender's order; keeps the permutation of the last name list.
+
+    table: the contract's joints.
+    """
+
+    def __init__(self, table: JointTable):
+        self.table = table
+        self._names: tuple[str, ...] | None = None
+        self._source = np.empty(0, dtype=np.intp)
+        self._target = np.empty(0, dtype=np.intp)
+
+    def _match(self, names) -> None:
+        key = tuple(names)
+        if key == self._names:
+            return
+        if len(set(key)) != len(key):
+            twice = sorted({name for name in key if key.count(name) > 1})
+            raise JointMessageError(f"joint names stand twice in the message: {', '.join(twice)}")
+        pairs = [(i, self.table.index[name]) for i, name in enumerate(key) if name in self.table.index]
+        if not pairs:
+            raise JointMessageError(f"none of the {len(key)} joint names is known; first: {key[:3]}, expected e.g. {self.table.names[0]!r}")
+        self._source = np.array([i for i, _ in pairs], dtype=np.intp)
+        self._target = np.array([j for _, j in pairs], dtype=np.intp)
+        self._names = key
+
+    def read(self, names, values, out: np.ndarray | None = None) -> np.ndarray:
+        """values (n,) by `names` (n,) -> (J,) float64 in contract order; joints that are not in the message are NaN.
+
+        Unknown joints are ignored. Raises JointMessageError for repeated names, no known name, or lengths that differ.
+        """
+        self._match(names)
+        values = np.asarray(values, dtype=np.float64)
+        if values.shape != (len(self._names),):
+            raise JointMessageError(f"{len(self._names)} joint names, but {values.size} values")
+        out = np.empty(len(self.table)) if out is None else out
+        out.fill(np.nan)
+        out[self._target] = values[self._source]
+        return out
+
+    def position(self, msg, out: np.ndarray | None = None) -> np.ndarray:
+        """sensor_msgs/JointState -> positions (J,) rad; NaN where the message has no such joint."""
+        return self.read(msg.name, msg.position, out)
+
+    def velocity(self, msg, out: np.ndarray | None = None) -> np.ndarray:
+        """sensor_msgs/JointState -> velocities (J,) rad/s; NaN where the message has none."""
+        if len(msg.velocity) == 0:
+            out = np.empty(len(self.table)) if out is None else out
+            out.fill(np.nan)
+            return out
+        return self.read(msg.name, msg.velocity, out)
+
+    def chunk(self, msg) -> tuple[np.ndarray, np.ndarray]:
+        """trajectory_msgs/JointTrajectory -> (positions (H, J) rad, time_from_start (H,) s); missing joints are NaN."""
+        if not msg.points:
+            raise JointMessageError("the action chunk has no points")
+        positions = np.stack([self.read(msg.joint_names, point.positions) for point in msg.points])
+        times = np.array([stamp_ns(point.time_from_start) * 1e-9 for point in msg.points])
+        return positions, times
+
+
+def fill_joint_state(msg, table: JointTable, stamp: int, position, velocity=None):
+    """Write q (J,) rad and optionally dq (J,) rad/s into a sensor_msgs/JointState; `stamp` in ns. Returns `msg`."""
+    set_stamp(msg.header.stamp, stamp)
+    if len(msg.name) != len(table):
+        msg.name = list(table.names)
+    msg.position = array.array("d", np.ascontiguousarray(position, dtype=np.float64).tobytes())
+    if velocity is not None:
+        msg.velocity = array.array("d", np.ascontiguousarray(velocity, dtype=np.float64).tobytes())
+    return msg
+
+
+def fill_chunk(msg, point_class, table: JointTable, stamp: int, chunk: np.ndarray, period_s: float):
+    """Write an action chunk (H, J) rad, one step every `period_s`, into a trajectory_msgs/JointTrajectory.
+
+    point_class: trajectory_msgs.msg.JointTrajectoryPoint. Step i holds for time_from_start = i * period_s after `stamp` (ns).
+    """
+    set_stamp(msg.header.stamp, stamp)
+    msg.joint_names = list(table.names)
+    points = []
+    for i, row in enumerate(np.ascontiguousarray(chunk, dtype=np.float64)):
+        point = point_class()
+        point.positions = array.array("d", row.tobytes())
+        set_stamp(point.time_from_start, round(i * period_s * 1e9))
+        points.append(point)
+    msg.points = points
+    return msg
+
+
+def diagnostic_values(status) -> dict[str, str]:
+    """diagnostic_msgs/DiagnosticStatus -> its key/value pairs."""
+    return {pair.key: pair.value for pair in status.values}
+
+
+def decode_image(msg) -> np.ndarray:
+    """sensor_msgs/CompressedImage (JPEG or PNG) -> (H, W, 3) uint8 RGB. Raises ValueError on undecodable data."""
+    import io
+
+    from PIL import Image
+
+    try:
+        return np.asarray(Image.open(io.BytesIO(bytes(msg.data))).convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"cannot decode the {msg.format or 'unnamed'} image of {len(msg.data)} bytes: {error}") from error
+
+
+def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
+    """(H, W, 3) uint8 RGB -> JPEG bytes."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

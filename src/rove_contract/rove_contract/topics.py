@@ -1,0 +1,78 @@
+"""Every topic and service of the stack: name, type, QoS, publisher. Pure data; `rove_contract.ros` turns it into rclpy objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rove_contract.modes import Trigger
+from rove_contract.timing import SUPERVISOR_SILENT_S
+
+
+@dataclass(frozen=True)
+class Qos:
+    """reliability: "reliable" | "best_effort". durability: "volatile" | "transient_local". depth: messages. deadline_s: s or None."""
+
+    reliability: str = "reliable"
+    durability: str = "volatile"
+    depth: int = 10
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Topic:
+    """name: absolute topic. type: "pkg/msg/Type". publisher: the package that owns it. required: stands in every episode's bag."""
+
+    name: str
+    type: str
+    qos: Qos
+    publisher: str
+    required: bool = True
+
+
+SENSOR_DATA = Qos("best_effort", "volatile", 5)  # rclpy's qos_profile_sensor_data
+COMMAND = Qos("reliable", "volatile", 1)
+LATCHED = Qos("reliable", "transient_local", 1)
+
+JOINT_STATES = Topic("/joint_states", "sensor_msgs/msg/JointState", SENSOR_DATA, "robot")
+EGO_IMAGE = Topic("/ego_camera/image/compressed", "sensor_msgs/msg/CompressedImage", SENSOR_DATA, "robot")
+ACTION_CHUNK = Topic("/policy/action_chunk", "trajectory_msgs/msg/JointTrajectory", COMMAND, "rove_policy")
+POLICY_VALUE = Topic("/policy/value", "std_msgs/msg/Float32", SENSOR_DATA, "rove_policy")
+TELEOP_TARGETS = Topic("/teleop/joint_targets", "sensor_msgs/msg/JointState", Qos("best_effort", "volatile", 1), "rove_teleop")
+TELEOP_ALIGNMENT = Topic("/teleop/alignment", "diagnostic_msgs/msg/DiagnosticStatus", SENSOR_DATA, "rove_teleop")
+MODE = Topic(
+    "/supervisor/mode",
+    "lifecycle_msgs/msg/TransitionEvent",
+    Qos("reliable", "transient_local", 1, SUPERVISOR_SILENT_S),
+    "rove_supervisor",
+)
+EPISODE = Topic("/supervisor/episode", "diagnostic_msgs/msg/DiagnosticStatus", LATCHED, "rove_supervisor")
+JOINT_COMMAND = Topic("/joint_command", "sensor_msgs/msg/JointState", COMMAND, "rove_teleop")
+DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos(), "every node")
+
+# Beside the table of the design: what the recorder tells the supervisor, and what only a simulator can know.
+RECORDER_STATUS = Topic("/recorder/status", "diagnostic_msgs/msg/DiagnosticStatus", LATCHED, "rove_recorder", required=False)
+SIM_STATE = Topic("/sim/state", "std_msgs/msg/String", SENSOR_DATA, "rove_sim", required=False)  # JSON, see rove_sim
+SIM_SUCCESS = Topic("/sim/success", "std_msgs/msg/Bool", LATCHED, "rove_sim", required=False)
+
+TOPICS: tuple[Topic, ...] = (
+    JOINT_STATES,
+    EGO_IMAGE,
+    ACTION_CHUNK,
+    POLICY_VALUE,
+    TELEOP_TARGETS,
+    TELEOP_ALIGNMENT,
+    MODE,
+    EPISODE,
+    JOINT_COMMAND,
+    DIAGNOSTICS,
+    RECORDER_STATUS,
+    SIM_STATE,
+    SIM_SUCCESS,
+)
+BY_NAME = {topic.name: topic for topic in TOPICS}
+
+# std_srvs/Trigger services of the supervisor, one per trigger of the transition table.
+SUPERVISOR_SERVICES = {trigger: f"/supervisor/{trigger.service}" for trigger in Trigger}
+# "takeover" is refused while the operator is stale or misaligned; this one is not.
+FORCE_TAKEOVER_SERVICE = "/supervisor/force_takeover"
+SIM_RESET_SERVICE = "/sim/reset"  # std_srvs/Trigger: next seed, objects and robot back to the start; only in IDLE
