@@ -1,0 +1,25 @@
+from setuptools import setup
+
+name = "rove_learning"
+
+setup(
+    name=name,
+    version="0.1.0",
+    packages=[name],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
+        (f"share/{name}", ["package.xml"]),
+    ],
+    install_requires=["rove_contract", "torch", "safetensors", "pyarrow", "av", "tqdm", "tyro", "matplotlib", "pyyaml"],
+    zip_safe=False,
+    maintainer="ROVE developers",
+    maintainer_email="rove@example.org",
+    description="Optimistic value estimation, advantage labels and the flow-matching actor: Algorithm 1.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": [
+        "train = rove_learning.train:main",
+        "collect = rove_learning.collect:main",
+        "evaluate = rove_learning.evaluate:main",
+        "report = rove_learning.report:main",
+    ]},
+)

@@ -1,0 +1,1 @@
+"""The VLA action publisher: observation in, action chunks out."""

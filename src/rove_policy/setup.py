@@ -1,0 +1,22 @@
+from setuptools import setup
+
+name = "rove_policy"
+
+setup(
+    name=name,
+    version="0.1.0",
+    packages=[name],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
+        (f"share/{name}", ["package.xml"]),
+    ],
+    install_requires=["rove_contract", "rove_learning"],
+    zip_safe=False,
+    maintainer="ROVE developers",
+    maintainer_email="rove@example.org",
+    description="The VLA action publisher: observation in, action chunks out.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": [
+        "policy = rove_policy.policy_node:main",
+    ]},
+)

@@ -1,0 +1,1 @@
+"""One crash-safe MCAP bag per episode, recovery, and export to a LeRobot v3.0 dataset."""

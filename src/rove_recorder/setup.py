@@ -1,0 +1,24 @@
+from setuptools import setup
+
+name = "rove_recorder"
+
+setup(
+    name=name,
+    version="0.1.0",
+    packages=[name],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
+        (f"share/{name}", ["package.xml"]),
+    ],
+    install_requires=["rove_contract", "mcap", "pyarrow", "av", "pyyaml", "tqdm", "tyro"],
+    zip_safe=False,
+    maintainer="ROVE developers",
+    maintainer_email="rove@example.org",
+    description="One crash-safe MCAP bag per episode, recovery, and export to a LeRobot v3.0 dataset.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": [
+        "recorder = rove_recorder.recorder_node:main",
+        "export = rove_recorder.export:main",
+        "recover = rove_recorder.recover:main",
+    ]},
+)

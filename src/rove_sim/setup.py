@@ -1,0 +1,24 @@
+from setuptools import setup
+
+name = "rove_sim"
+
+setup(
+    name=name,
+    version="0.1.0",
+    packages=[name],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
+        (f"share/{name}", ["package.xml"]),
+    ],
+    install_requires=["rove_contract", "mujoco", "pyzmq", "msgpack"],
+    zip_safe=False,
+    maintainer="ROVE developers",
+    maintainer_email="rove@example.org",
+    description="Simulated IRON-R01 in MuJoCo: robot node, whiteboard task, ego camera, scripted operator and supervisor.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": [
+        "robot = rove_sim.robot_node:main",
+        "scripted_operator = rove_sim.operator_node:main",
+        "scripted_supervisor = rove_sim.supervisor_node:main",
+    ]},
+)

@@ -1,0 +1,1 @@
+"""The mode machine of a session and its browser panel."""

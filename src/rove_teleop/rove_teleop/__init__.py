@@ -1,0 +1,1 @@
+"""Operator inputs, retargeting to 50 joints, and the command filter."""

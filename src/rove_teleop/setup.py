@@ -1,0 +1,23 @@
+from setuptools import setup
+
+name = "rove_teleop"
+
+setup(
+    name=name,
+    version="0.1.0",
+    packages=[name],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
+        (f"share/{name}", ["package.xml"]),
+    ],
+    install_requires=["rove_contract", "mujoco", "pyzmq", "msgpack"],
+    zip_safe=False,
+    maintainer="ROVE developers",
+    maintainer_email="rove@example.org",
+    description="Operator inputs, retargeting to 50 joints, and the command filter.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": [
+        "teleop = rove_teleop.teleop_node:main",
+        "command_filter = rove_teleop.command_filter_node:main",
+    ]},
+)
