@@ -1,0 +1,33 @@
+# ROVE. `make demo` and `make test` start from a bare clone; everything else is in README.md.
+SHELL := /bin/bash
+BIN := .venv/bin
+export MUJOCO_GL ?= egl
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench bench-safety clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup:  ## virtual environment, ROS 2 Jazzy wheels, editable packages, Debian packages where root
+	@scripts/setup.sh
+
+demo: setup  ## the whole loop on the simulated robot, at most 15 minutes; ends with runs/demo/report.html
+	@$(BIN)/rove demo --out runs/demo
+
+test: setup  ## all tests, real processes and a real browser included
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup  ## ruff, and colcon lists and builds the workspace
+	@$(BIN)/ruff check .
+	@scripts/colcon_check.sh
+
+bench: setup  ## every script in bench/, short
+	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script --quick; done
+
+bench-safety: setup  ## the command filter's properties on 10,000 generated sequences each
+	@ROVE_SAFETY_EXAMPLES=10000 $(BIN)/python -m pytest src/rove_teleop/test -k "command_filter or guard" --timeout 3600
+
+clean:  ## remove what setup and runs made
+	rm -rf .venv build install log runs

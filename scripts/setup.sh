@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Make .venv ready: pinned requirements, editable installs of every package, Debian packages where root and missing.
+# Repeatable; when nothing it depends on has changed it returns at once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+venv=.venv
+
+ros_sourced() { [ -n "${ROS_DISTRO:-}" ] && "$python" -c 'import rclpy' 2>/dev/null; }
+
+# Everything that decides what is installed: a change of any of it installs again.
+fingerprint() {
+  {
+    cat requirements/*.txt scripts/setup.sh src/*/setup.py src/*/setup.cfg launch/setup.py launch/setup.cfg
+    "$python" --version
+    pwd
+    ros_sourced && echo "ros $ROS_DISTRO"
+  } | sha256sum | cut -d' ' -f1
+}
+
+debian() {
+  command -v dpkg-query >/dev/null || return 0
+  local missing=() package
+  while read -r package; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done < <(grep -v '^#' requirements/debian.txt)
+  [ ${#missing[@]} -eq 0 ] && return 0
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "setup: missing Debian packages; as root: apt-get install ${missing[*]}" >&2
+    return 0
+  fi
+  echo "setup: installing Debian packages: ${missing[*]}"
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    echo "setup: apt-get failed; the camera needs EGL and the panel's tests need Chromium" >&2
+}
+
+want=$(fingerprint)
+if [ -f "$venv/.setup" ] && [ "$(cat "$venv/.setup")" = "$want" ]; then
+  exit 0
+fi
+
+debian
+options=()
+if ros_sourced; then
+  echo "setup: using the sourced ROS 2 ($ROS_DISTRO)"
+  options=(--system-site-packages)
+fi
+if [ ! -x "$venv/bin/python" ]; then
+  "$python" -m venv "${options[@]}" "$venv" || {
+    echo "setup: cannot make a virtual environment; expected Python 3.10 to 3.12 with the venv module (Debian: python3-venv)" >&2
+    exit 1
+  }
+fi
+files=(-r requirements/runtime.txt -r requirements/learn.txt -r requirements/dev.txt)
+ros_sourced || files=(-r requirements/ros.txt "${files[@]}")
+echo "setup: installing pinned requirements into $venv (a few minutes the first time)"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${files[@]}" 2> >(grep -v '^WARNING: Location' >&2)
+editable=()
+for package in src/* launch; do editable+=(-e "$package"); done
+echo "setup: installing the ROVE packages, editable"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "${editable[@]}" 2> >(grep -v '^WARNING: Location' >&2)
+echo "$want" >"$venv/.setup"
+echo "setup: done"
