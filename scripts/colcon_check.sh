@@ -13,6 +13,6 @@ if echo "$list" | grep -v '(ros.ament_python)'; then
 fi
 expected=$(ls src/*/package.xml launch/package.xml | wc -l)
 [ "$(echo "$list" | wc -l)" -eq "$expected" ] || { echo "lint: colcon found other than $expected packages" >&2; exit 1; }
-colcon --log-base "$build/log" build --base-paths src launch --build-base "$build/build" --install-base "$build/install" --event-handlers console_cohesion- --packages-ignore-regex '^$' >"$build/out" 2>&1 ||
+colcon --log-base "$build/log" build --base-paths src launch --build-base "$build/build" --install-base "$build/install" --event-handlers console_cohesion- >"$build/out" 2>&1 ||
   { cat "$build/out" >&2; exit 1; }
 tail -n 2 "$build/out"

@@ -1,0 +1,189 @@
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rove_contract import episode, joints, messages, modes, robot, topics
+from rove_contract.modes import Mode, Trigger
+
+TABLE = joints.load()
+HEADER = "name,block,lower,upper,velocity,acceleration,jerk\n"
+
+
+def test_default_layout_is_head_3_waist_3_arms_14_hands_30():
+    counts = {block: len(TABLE.indices(block)) for block in TABLE.blocks_present()}
+    assert counts == {"head": 3, "waist": 3, "arm": 14, "hand": 30}
+    assert len(TABLE.names) == len(set(TABLE.names)) == 50
+    for array in (getattr(TABLE.limits, f.name) for f in dataclasses.fields(TABLE.limits)):
+        assert array.shape == (50,)
+
+
+def test_left_and_right_limits_are_mirror_images():
+    mirror, sign = joints.mirror_index(TABLE), joints.mirror_signs(TABLE.names)
+    limits = TABLE.limits
+    np.testing.assert_array_equal(limits.velocity, limits.velocity[mirror])
+    np.testing.assert_array_equal(np.where(sign > 0, limits.lower, -limits.upper), limits.lower[mirror])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,arm,-1,1,1,1", "row 2: 6 columns, expected 7"),
+        ("a,leg,-1,1,1,1,1", r"row 2 \(a\): block 'leg' is not one of"),
+        ("a,arm,1,1,1,1,1", r"row 2 \(a\): lower 1 is not below upper 1"),
+        ("a,arm,-1,1,0,1,1", r"row 2 \(a\): velocity is 0, expected a positive number"),
+        ("a,arm,-1,x,1,1,1", r"row 2 \(a\): upper is 'x', expected a number"),
+        ("a,arm,-1,nan,1,1,1", r"row 2 \(a\): upper is nan, expected a finite number"),
+        ("a,arm,-1,1,1,1,1\na,arm,-1,1,1,1,1", "row 3: joint 'a' stands already in row 2"),
+    ],
+)
+def test_a_wrong_layout_file_is_refused_naming_the_row(tmp_path, row, message):
+    path = tmp_path / "joints.csv"
+    path.write_text(HEADER + row + "\n")
+    with pytest.raises(joints.LayoutError, match=message):
+        joints.load(path)
+
+
+def test_another_layout_can_be_given_by_file(tmp_path):
+    path = tmp_path / "joints.csv"
+    path.write_text("# two joints\n" + HEADER + "b,arm,-1,1,1,2,3\nc,end_effector,0,1,1,2,3\n")
+    table = joints.load(path)
+    assert table.names == ("b", "c")
+    assert table.blocks == ("arm", "end_effector")
+
+
+def test_a_missing_layout_file_says_so(tmp_path):
+    with pytest.raises(joints.LayoutError, match="cannot read the joint layout"):
+        joints.load(tmp_path / "none.csv")
+
+
+def test_home_is_within_limits():
+    home = robot.home(TABLE)
+    assert np.all((home >= TABLE.limits.lower) & (home <= TABLE.limits.upper))
+
+
+@given(st.permutations(range(50)), st.integers(1, 50))
+def test_joint_states_are_read_by_name_whatever_their_order_or_number(order, count):
+    q = np.arange(50.0)
+    chosen = order[:count]
+    msg = SimpleNamespace(name=[TABLE.names[i] for i in chosen], position=q[list(chosen)], velocity=[])
+    read = messages.JointReader(TABLE).position(msg)
+    present = np.zeros(50, dtype=bool)
+    present[list(chosen)] = True
+    np.testing.assert_array_equal(read[present], q[present])
+    assert np.all(np.isnan(read[~present]))
+
+
+def test_a_reader_follows_a_sender_that_changes_its_order():
+    reader = messages.JointReader(TABLE)
+    names = list(TABLE.names)
+    first = reader.read(names, np.arange(50.0))
+    second = reader.read(names[::-1], np.arange(50.0)[::-1])
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "message"),
+    [
+        (["head_yaw", "head_yaw"], [0.0, 0.0], "stand twice"),
+        (["head_yaw"], [0.0, 1.0], "1 joint names, but 2 values"),
+        (["knee"], [0.0], "none of the 1 joint names is known"),
+    ],
+)
+def test_malformed_joint_messages_are_refused(names, values, message):
+    with pytest.raises(messages.JointMessageError, match=message):
+        messages.JointReader(TABLE).read(names, values)
+
+
+def test_the_transition_table_is_the_designs():
+    edges = {(m.name, t.service): n.name for (m, t), n in modes.TRANSITIONS.items() if t is not Trigger.ESTOP}
+    active = ["ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY", "DEMONSTRATION"]
+    expected = {
+        ("IDLE", "start_rollout"): "ROLLOUT",
+        ("IDLE", "start_demonstration"): "DEMONSTRATION",
+        ("ROLLOUT", "pause"): "PAUSED",
+        ("ADAPTATION", "pause"): "PAUSED",
+        ("RECOVERY", "pause"): "PAUSED",
+        ("PAUSED", "takeover"): "ADAPTATION",
+        ("PAUSED", "resume"): "ROLLOUT",
+        ("ADAPTATION", "recovered"): "RECOVERY",
+        ("ESTOP", "reset"): "IDLE",
+        **{(m, t): "IDLE" for m in active for t in ("succeed", "fail", "abort")},
+    }
+    assert edges == expected
+
+
+@given(st.lists(st.sampled_from(list(Trigger)), max_size=40))
+def test_estop_is_possible_after_any_sequence_and_only_reset_leaves_it(triggers):
+    mode = Mode.IDLE
+    for trigger in triggers:
+        try:
+            mode = modes.next_mode(mode, trigger)
+        except modes.Refused as refusal:
+            assert "possible here" in str(refusal)
+    assert modes.next_mode(mode, Trigger.ESTOP) is Mode.ESTOP
+    assert modes.allowed(Mode.ESTOP) == (Trigger.ESTOP, Trigger.RESET)
+
+
+@given(st.text(), st.sampled_from(list(modes.Outcome)), st.integers(0, 2**62))
+def test_an_episode_survives_the_wire(note, outcome, stamp):
+    before = episode.Episode(id="e1", task="erase the whiteboard", note=note, outcome=outcome, started_ns=stamp)
+    assert episode.from_values(episode.to_values(before)) == before
+
+
+def test_an_episode_message_without_id_is_refused():
+    with pytest.raises(ValueError, match="no 'id'"):
+        episode.from_values({"task": "x"})
+
+
+def test_topic_names_are_unique_and_absolute():
+    names = [topic.name for topic in topics.TOPICS]
+    assert len(set(names)) == len(names)
+    assert all(name.startswith("/") for name in names)
+
+
+def test_jpeg_round_trip_and_undecodable_data():
+    rgb = np.full((16, 24, 3), (200, 30, 90), dtype=np.uint8)
+    msg = SimpleNamespace(format="jpeg", data=messages.encode_jpeg(rgb, 95))
+    assert np.abs(messages.decode_image(msg).astype(int) - rgb).max() < 8
+    with pytest.raises(ValueError, match="cannot decode"):
+        messages.decode_image(SimpleNamespace(format="jpeg", data=b"nothing"))
+
+
+def test_mjcf_has_every_joint_and_actuators_in_contract_order():
+    mujoco = pytest.importorskip("mujoco")
+    model = mujoco.MjModel.from_xml_string(robot.mjcf())
+    assert [model.actuator(i).name for i in range(model.nu)] == list(TABLE.names)
+    for name, lower, upper in zip(TABLE.names, TABLE.limits.lower, TABLE.limits.upper):
+        np.testing.assert_allclose(model.joint(name).range, [lower, upper], atol=1e-9)
+
+
+def test_mjcf_is_mirror_symmetric():
+    mujoco = pytest.importorskip("mujoco")
+    model = mujoco.MjModel.from_xml_string(robot.mjcf())
+    data = mujoco.MjData(model)
+    rng = np.random.default_rng(0)
+    q = rng.uniform(TABLE.limits.lower, TABLE.limits.upper)
+    mirrored = (joints.mirror_signs(TABLE.names) * q)[joints.mirror_index(TABLE)]
+    address = [int(model.joint(name).qposadr[0]) for name in TABLE.names]
+
+    def site(pose, name):
+        data.qpos[address] = pose
+        mujoco.mj_kinematics(model, data)
+        return data.site(name).xpos.copy()
+
+    for part in ("wrist", "palm", "index_tip", "thumb_tip", "little_tip"):
+        np.testing.assert_allclose(site(q, f"left_{part}") * [1, -1, 1], site(mirrored, f"right_{part}"), atol=1e-9)
+
+
+def test_cores_import_without_rclpy():
+    import subprocess
+    import sys
+
+    code = "import sys; sys.modules['rclpy'] = None\n" + "\n".join(
+        f"import rove_contract.{m}" for m in ("joints", "robot", "timing", "modes", "topics", "messages", "episode")
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
