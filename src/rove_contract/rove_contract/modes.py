@@ -79,7 +79,12 @@ SOURCE_OF = {
     Mode.RECOVERY: Source.OPERATOR,
     Mode.DEMONSTRATION: Source.OPERATOR,
 }
-OUTCOME_OF = {Trigger.SUCCEED: Outcome.SUCCESS, Trigger.FAIL: Outcome.FAILURE, Trigger.ABORT: Outcome.ABORTED, Trigger.ESTOP: Outcome.ABORTED}
+OUTCOME_OF = {
+    Trigger.SUCCEED: Outcome.SUCCESS,
+    Trigger.FAIL: Outcome.FAILURE,
+    Trigger.ABORT: Outcome.ABORTED,
+    Trigger.ESTOP: Outcome.ABORTED,
+}
 
 TRANSITIONS: dict[tuple[Mode, Trigger], Mode] = {
     (Mode.IDLE, Trigger.START_ROLLOUT): Mode.ROLLOUT,
