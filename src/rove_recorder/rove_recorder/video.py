@@ -1,0 +1,111 @@
+"""Camera frames as H.264: one segment per episode, segments joined packet by packet into the dataset's video files.
+
+Encoding and joining are apart so that episodes can be encoded by several processes and still end in the same bytes. Every frame's
+neighbour at most is its reference (GOP 2), so that a random training sample costs two decoded frames, not a whole GOP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+GOP = 2  # frames; LeRobot's own choice, for random access
+CRF = 19  # 18-20: visually lossless; the JPEG of the camera already cost more than this
+# One thread: the encoder's output then does not depend on the machine. No B-frames: decoding order is display order, which is
+# what lets segments be joined by counting.
+ENCODER_OPTIONS = {"preset": "veryfast", "crf": str(CRF), "g": str(GOP), "bf": "0", "threads": "1"}
+
+
+class VideoError(ValueError):
+    """A video cannot be written or read; the message says what was expected and what came."""
+
+
+def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, int]) -> int:
+    """Write frames, each (H, W, 3) uint8 RGB with size = (H, W), as H.264 yuv420p into a new MP4. Returns the number of frames.
+
+    Raises VideoError for a frame of another shape, and for odd H or W, which 4:2:0 cannot hold.
+    """
+    height, width = size
+    if height % 2 or width % 2:
+        raise VideoError(f"the camera's picture is {height} x {width}; yuv420p needs even numbers, so resize it or store images instead")
+    count = 0
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = dict(ENCODER_OPTIONS)
+        for count, image in enumerate(frames, 1):
+            if image.shape != (height, width, 3) or image.dtype != np.uint8:
+                raise VideoError(f"frame {count - 1} is {image.shape} {image.dtype}, expected ({height}, {width}, 3) uint8")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts = count - 1
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    return count
+
+
+class VideoFile:
+    """One growing MP4 made of H.264 segments that `encode` wrote. fps: frames per second of all of them."""
+
+    def __init__(self, path: Path, fps: int):
+        self.path = Path(path)
+        self.fps = fps
+        self.frames = 0
+        self.bytes = 0
+        self._container = None
+        self._stream = None
+        self._extradata = b""
+
+    def append(self, segment: Path) -> int:
+        """Copy the packets of `segment` behind what is there; returns the number of its frames.
+
+        Raises VideoError when the segment's encoder settings (size, profile) differ from the file's: decoders would show garbage.
+        """
+        before = self.frames
+        with av.open(str(segment)) as source:
+            stream = source.streams.video[0]
+            extradata = bytes(stream.codec_context.extradata or b"")
+            if self._container is None:
+                self._container = av.open(str(self.path), "w", format="mp4")
+                self._stream = self._container.add_stream_from_template(stream)
+                self._extradata = extradata
+            elif extradata != self._extradata:
+                raise VideoError(f"{segment} has other encoder settings than {self.path}; write it into a new file")
+            for packet in source.demux(stream):
+                if packet.dts is None:  # the demuxer's flush packet
+                    continue
+                # Counted, not scaled: no rounding can ever add up, and time stamps stay strictly increasing.
+                step = round(1 / (self.fps * packet.time_base))
+                packet.pts = packet.dts = self.frames * step
+                packet.duration = step
+                packet.stream = self._stream
+                self.frames += 1
+                self.bytes += packet.size
+                self._container.mux(packet)
+        return self.frames - before
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+
+def read_frames(path: Path, start: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
+    """Decode `count` frames from frame number `start` on, each (H, W, 3) uint8 RGB."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        step = round(1 / (stream.average_rate * stream.time_base))
+        container.seek(start * step, stream=stream, backward=True)
+        given = 0
+        for frame in container.decode(stream):
+            if count is not None and given >= count:
+                return
+            if frame.pts < start * step:
+                continue
+            given += 1
+            yield frame.to_ndarray(format="rgb24")
