@@ -19,7 +19,8 @@ FINGERS = ("thumb", "index", "middle", "ring", "little")
 GAINS = {"head": (60.0, 20.0, 0.01), "waist": (3000.0, 300.0, 0.1), "arm": (600.0, 80.0, 0.02), "hand": (6.0, 2.0, 0.0005)}
 
 HOME = {
-    "head_pitch": 0.45,
+    "head_pitch": 0.75,  # both hands and a work surface in front of the chest are in view
+    "head_yaw": -0.1,
     **{f"{side}_shoulder_pitch": 0.15 for side in SIDES},
     "left_shoulder_roll": 0.2,
     "right_shoulder_roll": -0.2,

@@ -1,0 +1,36 @@
+"""Pictures of the simulated scene. Has its own MjData, so that a thread can draw a snapshot while physics goes on."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+
+class Camera:
+    """Draws (H, W, 3) uint8 RGB; the GL context is made on the first call of `render`, in the calling thread.
+
+    model: shared with the physics (marks vanish by their alpha there). size: (H, W) pixels.
+    """
+
+    def __init__(self, model: mujoco.MjModel, size: tuple[int, int]):
+        self.model = model
+        self.size = size
+        self.data = mujoco.MjData(model)
+        self._renderer: mujoco.Renderer | None = None
+
+    def render(self, qpos: np.ndarray, camera: str = "ego") -> np.ndarray:
+        """qpos: MuJoCo's generalised positions (nq,). camera: "ego" or "third"."""
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self.model, *self.size)
+        self.data.qpos[:] = qpos
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+        self._renderer.update_scene(self.data, camera)
+        return self._renderer.render().copy()
+
+    def close(self) -> None:
+        """Free the GL context; call in the thread that rendered."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
