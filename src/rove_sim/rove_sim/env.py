@@ -6,16 +6,12 @@ between hand and eraser that closes by a rule (`_update_grasp`); a mark vanishes
 
 from __future__ import annotations
 
-import os
+import mujoco
+import numpy as np
 
-os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported; glfw would need a display
-
-import mujoco  # noqa: E402
-import numpy as np  # noqa: E402
-
-from rove_contract import joints, robot, timing  # noqa: E402
-from rove_sim import scene, tasks  # noqa: E402
-from rove_sim.camera import Camera  # noqa: E402
+from rove_contract import joints, robot, timing
+from rove_sim import scene, tasks
+from rove_sim.camera import Camera
 
 GRASP_TOLERANCE = 0.045  # m, eraser's centre to its place in the palm; the fingers span about twice that
 GRASP_WINDOW_S = 0.5  # the fingers take 0.1-0.4 s from the threshold to their end; a hand closed earlier is a fist and grasps nothing
@@ -109,12 +105,12 @@ class WhiteboardEnv:
         self._closing_since = -np.inf
 
     def _place_marks(self, rng: np.random.Generator) -> None:
-        """A handful of strokes, wandering through one region of about 12 x 10 cm."""
-        self.region = np.array([rng.uniform(-0.12, 0.16), rng.uniform(-0.02, 0.10)])
+        """A handful of strokes scattered over one region of about 15 x 11 cm."""
+        self.region = np.array([rng.uniform(-0.12, 0.14), rng.uniform(-0.01, 0.09)])
         points = np.empty((scene.MARKS, 2))
         for i in range(scene.MARKS):
             row, column = divmod(i, 4)
-            grid = np.array([(column - 1.5) * 0.032, (row - 1.0) * 0.036])
+            grid = np.array([(column - 1.5) * 0.040, (row - 1.0) * 0.040])
             points[i] = self.region + grid + rng.uniform(-0.008, 0.008, 2)
         self.marks = points  # (MARKS, 2) board coordinates u, v
         angles = rng.uniform(-0.9, 0.9, scene.MARKS)

@@ -17,10 +17,10 @@ from rove_sim.kinematics import Kinematics, reach_columns, rotation_error, solve
 
 HAND_OPEN, HAND_CLOSED = 0.20, 0.75  # rad, flexion of each finger joint; the environment holds above 0.50, lets go below 0.38
 FINGER_SPEED = 2.5  # rad/s, below the joints' 6: a visible, imitable closing of 0.2 s
-SPEED, ACCELERATION = 0.50, 2.5  # m/s, m/s^2 of the grip point
-STIFFNESS = 9.0  # 1/s of the critically damped set-point
-TURN_RATE = 4.0  # 1/s, proportional; at most TURN_SPEED rad/s
-TURN_SPEED = 2.8
+SPEED, ACCELERATION = 0.28, 1.5  # m/s, m/s^2 of the grip point
+STIFFNESS = 5.0  # 1/s of the critically damped set-point
+TURN_RATE = 3.0  # 1/s, proportional; at most TURN_SPEED rad/s
+TURN_SPEED = 1.8
 STANDOFF = 0.085  # m in front of the eraser before the hand closes in: the eraser's 0.05 and the fingers
 LIFT = 0.045  # m off the board on the way to the marks
 PRESS = 0.010  # m behind the surface: the arm's stiffness turns it into pressure

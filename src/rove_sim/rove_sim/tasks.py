@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Task:
-    """name: identifier. instruction: text given to the policy. start_stages: task progress at which an episode may begin (paper, sec. 3.1)."""
+    """name: identifier. instruction: text given to the policy.
+
+    start_stages: task progress at which an episode may begin (paper, sec. 3.1).
+    """
 
     name: str
     instruction: str
