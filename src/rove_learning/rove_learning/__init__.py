@@ -1,1 +1,1 @@
-"""Optimistic value estimation, advantage labels and the flow-matching actor: Algorithm 1."""
+"""Learning from imperfect interventions: rewards, optimistic value estimation, advantage labels, flow-matching actor (Algorithm 1)."""

@@ -1,0 +1,174 @@
+"""Advantage-conditioned flow-matching actor: a DiT head over backbone tokens (paper, App. F and G).
+
+Path from noise to action: x_t = (1 - t) eps + t a, t in [0, 1], velocity v = a - eps. Actions are normalised per joint (see `Actor.stats`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from rove_learning.backbone import CompactBackbone
+from rove_learning.blocks import Attention
+from rove_learning.config import ActorConfig
+
+T_MAX = 0.999  # clean-action prediction divides by 1 - t
+
+
+def time_features(t: torch.Tensor, width: int) -> torch.Tensor:
+    """(B,) in [0, 1] -> (B, width) sinusoids, periods from 2 pi / 1000 to 2 pi."""
+    frequencies = torch.exp(torch.linspace(0.0, math.log(1000.0), width // 2, device=t.device))
+    angles = t[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class DiTBlock(nn.Module):
+    """Self-attention over state and action tokens, cross-attention to the context, MLP; each shifted, scaled and gated by `modulation`.
+
+    modulation: (B, 9, D) shared by all blocks, to which each block adds its own offset.
+    """
+
+    def __init__(self, width: int, heads: int, context_width: int, mlp_ratio: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.self_attention = Attention(width, heads)
+        self.cross_attention = Attention(width, heads, context_width)
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+        offset = torch.zeros(9, width)
+        offset[2::3] = 0.5  # gates start half open: a head that trains for a few hundred steps cannot wait for them to open
+        self.offset = nn.Parameter(offset)
+
+    def forward(self, x, modulation, cached, mask):
+        m = (modulation + self.offset).unsqueeze(2)  # (B, 9, 1, D)
+        x = x + m[:, 2] * self.self_attention(self.norm(x) * (1 + m[:, 1]) + m[:, 0])
+        x = x + m[:, 5] * self.cross_attention(self.norm(x) * (1 + m[:, 4]) + m[:, 3], mask=mask, cached=cached)
+        return x + m[:, 8] * self.mlp(self.norm(x) * (1 + m[:, 7]) + m[:, 6])
+
+
+class FlowHead(nn.Module):
+    """DiT head. One token for the state, one for each action step; text condition and picture tokens enter by cross-attention.
+
+    joints: J, number of joints. context_width: D of the backbone.
+    """
+
+    def __init__(self, config: ActorConfig, joints: int, context_width: int):
+        super().__init__()
+        width = config.width
+        self.config = config
+        self.state = nn.Linear(joints, width)
+        self.mask_token = nn.Parameter(torch.randn(width) * 0.02)  # stands for a dropped state (App. G)
+        self.action = nn.Linear(joints, width)
+        self.position = nn.Parameter(torch.randn(1 + config.chunk, width) * 0.02)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.condition = nn.Linear(context_width, width)
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 9 * width))
+        self.blocks = nn.ModuleList(DiTBlock(width, config.heads, context_width, config.mlp_ratio) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, joints)
+        nn.init.normal_(self.modulation[1].weight, std=0.01)
+        nn.init.zeros_(self.modulation[1].bias)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def prepare(self, tokens, mask, condition, condition_mask):
+        """What does not change over the integration: keys and values of every block, their mask, the pooled text condition.
+
+        tokens: (B, N, D) of picture and instruction. condition: (B, M, D) tokens of the text condition.
+        """
+        context = torch.cat([tokens, condition], dim=1)
+        weight = condition_mask.float().unsqueeze(-1)
+        pooled = self.condition((condition * weight).sum(1) / weight.sum(1).clamp(min=1.0))
+        return [b.cross_attention.cache(context) for b in self.blocks], torch.cat([mask, condition_mask], dim=1), pooled
+
+    def forward(self, x, t, state, visible, prepared):
+        """x: (B, chunk, J) noisy actions. t: (B,). state: (B, J) normalised. visible: (B,) bool, False = state dropped.
+
+        -> (B, chunk, J), the clean action or the velocity, as config.predict says.
+        """
+        caches, mask, pooled = prepared
+        if x.shape[1] != self.config.chunk:
+            raise ValueError(f"expected chunks of {self.config.chunk} steps, got {x.shape[1]}")
+        state_token = torch.where(visible[:, None], self.state(state), self.mask_token)
+        tokens = torch.cat([state_token[:, None], self.action(x)], dim=1) + self.position
+        modulation = self.modulation(self.time(time_features(t, self.config.width)) + pooled).view(len(x), 9, -1)
+        for block, cached in zip(self.blocks, caches):
+            tokens = block(tokens, modulation, cached, mask)
+        return self.out(self.norm(tokens[:, 1:]))
+
+
+class Actor(nn.Module):
+    """Backbone, head and the normalisation of state and action. All actions inside are normalised; `act` in checkpoint.py converts."""
+
+    def __init__(self, config: ActorConfig, joints: int = 50, backbone: nn.Module | None = None):
+        super().__init__()
+        self.config = config
+        self.joints = joints
+        self.backbone = backbone or CompactBackbone(config.backbone)
+        if config.freeze_backbone:
+            self.backbone.requires_grad_(False)
+        self.head = FlowHead(config, joints, self.backbone.width)
+        for name in ("state_mean", "action_mean"):
+            self.register_buffer(name, torch.zeros(joints))
+        for name in ("state_std", "action_std", "loss_weight"):
+            self.register_buffer(name, torch.ones(joints))
+        self.register_buffer("state_lower", torch.full((joints,), -math.inf))  # range seen in the data: noise is clipped to it
+        self.register_buffer("state_upper", torch.full((joints,), math.inf))
+
+    def encode(self, images, text, condition):
+        """images (B, 3, S, S), text (B, L), condition (B, M) int64 -> what `FlowHead.prepare` returns."""
+        tokens, mask = self.backbone(images, text)
+        return self.head.prepare(tokens, mask, *self.backbone.text(condition))
+
+    def velocity(self, x, t, state, visible, prepared):
+        """(B, chunk, J): v at (x, t); clean-action prediction a gives v = (a - x) / (1 - t)."""
+        out = self.head(x, t, state, visible, prepared)
+        if self.config.predict == "velocity":
+            return out
+        return (out - x) / (1.0 - t.clamp(max=T_MAX))[:, None, None]
+
+
+def sample_time(uniform_beta: torch.Tensor) -> torch.Tensor:
+    """u ~ Beta(1.5, 1) in (0, 1) -> t = 0.999 (1 - u): most training time near the noise end, none at t = 1."""
+    return T_MAX * (1.0 - uniform_beta)
+
+
+def flow_matching_loss(actor: Actor, prepared, state, visible, actions, weight, t, noise) -> torch.Tensor:
+    """Mean weighted squared error of the head's prediction at x_t = (1 - t) noise + t actions (eq. 7 as flow matching).
+
+    actions, noise: (B, chunk, J) normalised. weight: (B, chunk, J), 0 where the chunk runs past the episode. t: (B,).
+    """
+    x = torch.lerp(noise, actions, t[:, None, None])
+    target = actions if actor.config.predict == "clean" else actions - noise
+    error = (actor.head(x, t, state, visible, prepared) - target) ** 2
+    return (weight * error).sum() / weight.sum().clamp(min=1e-6)
+
+
+def guide(v_negative: torch.Tensor, v_positive: torch.Tensor, beta: float) -> torch.Tensor:
+    """v = v_neg + beta (v_pos - v_neg) (App. F); beta = 1 is the positive branch, beta = 0 the negative one."""
+    return v_negative + beta * (v_positive - v_negative)
+
+
+@torch.no_grad()
+def sample(actor: Actor, images, text, positive, negative, state, noise, beta: float, steps: int | None = None) -> torch.Tensor:
+    """Euler integration from noise (1, chunk, J) at t = 0 to the guided, normalised action chunk (1, chunk, J) at t = 1.
+
+    positive, negative: (1, M) text conditions. The picture is encoded once; both branches run as one batch of two, and a branch whose
+    weight is zero (beta = 0 or 1) is not computed.
+    """
+    branches = [positive] if beta == 1.0 else [negative] if beta == 0.0 else [negative, positive]
+    tokens, mask = actor.backbone(images, text)
+    n = len(branches)
+    condition = torch.cat(branches)
+    words, words_mask = actor.backbone.text(condition)
+    prepared = actor.head.prepare(tokens.expand(n, -1, -1), mask.expand(n, -1), words, words_mask)
+    state = state.expand(n, -1)
+    visible = torch.ones(n, dtype=torch.bool, device=state.device)
+    steps = steps or actor.config.euler_steps
+    x = noise
+    for i in range(steps):
+        t = torch.full((n,), i / steps, device=x.device)
+        v = actor.velocity(x.expand(n, -1, -1), t, state, visible, prepared)
+        x = x + (v if n == 1 else guide(v[:1], v[1:], beta)) / steps
+    return x

@@ -1,0 +1,153 @@
+"""A policy on disk: DIRECTORY/config.json, actor.safetensors and, with a critic, critic.safetensors. Only data, no code, is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from rove_learning import frames
+from rove_learning.actor import Actor, sample
+from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, CriticConfig, from_dict, to_dict
+from rove_learning.critic import Critic
+
+VERSION = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read; the message names the file and what was expected."""
+
+
+class Policy:
+    """A loaded checkpoint: `act` for the action publisher, `value` for the online critic.
+
+    guidance: default beta. names: (J,) joint names of the columns. hash: 12 hex digits of the weights. info: the rest of config.json.
+    """
+
+    def __init__(self, actor: Actor, critic: Critic | None, info: dict, digest: str, device: str = "cpu"):
+        self.actor = actor.eval().requires_grad_(False).to(device)
+        self.critic = None if critic is None else critic.eval().requires_grad_(False).to(device)
+        self.device = device
+        self.info = info
+        self.hash = digest
+        self.guidance = float(info["guidance"])
+        self.names = tuple(info.get("joints", ()))
+        self._texts: dict[tuple[str, int], torch.Tensor] = {}
+
+    def _text(self, text: str, length: int) -> torch.Tensor:
+        key = (text, length)
+        if key not in self._texts:
+            self._texts[key] = torch.from_numpy(frames.encode_text([text], length)).to(self.device)
+        return self._texts[key]
+
+    def act(self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None) -> np.ndarray:
+        """One action chunk.
+
+        image: (H, W, 3) uint8 RGB. q: (J,) rad, contract order. guidance: beta, default the checkpoint's. rng: numpy Generator of the
+        initial noise; None starts from zero noise (deterministic). -> (chunk, J) float64 rad, absolute targets at 20 Hz, row 0 at the
+        time of the observation. Raises ValueError for a wrong shape or a state that is not finite.
+        """
+        config, actor = self.actor.config, self.actor
+        q = np.asarray(q, dtype=np.float64)
+        if q.shape != (actor.joints,) or not np.all(np.isfinite(q)):
+            raise ValueError(f"expected a finite state ({actor.joints},), got {q.shape}, {int(np.sum(~np.isfinite(q)))} not finite")
+        size = config.backbone.image_size
+        pixels = frames.to_tensor(frames.resize(image, size)[None], self.device)
+        shape = (1, config.chunk, actor.joints)
+        noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
+        state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
+        length = config.backbone.text_bytes
+        chunk = sample(
+            actor,
+            pixels,
+            self._text(instruction, length),
+            self._text(POSITIVE, length),
+            self._text(NEGATIVE, length),
+            state[None],
+            torch.from_numpy(noise).float().to(self.device),
+            self.guidance if guidance is None else float(guidance),
+        )
+        return (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
+
+    def value(self, image: np.ndarray, instruction: str) -> float | None:
+        """V(o, l) in [-1, 0], or None without a critic. image: (H, W, 3) uint8 RGB."""
+        if self.critic is None:
+            return None
+        config = self.critic.config.backbone
+        pixels = frames.to_tensor(frames.resize(image, config.image_size)[None], self.device)
+        return float(self.critic.value(pixels, self._text(instruction, config.text_bytes))[0])
+
+
+def save(path, actor: Actor, critic: Critic | None = None, *, guidance: float | None = None, info: dict | None = None) -> Path:
+    """Write a checkpoint directory; every file appears whole or not at all. info: JSON-able, kept in config.json (e.g. the run's config).
+
+    guidance: default beta of this checkpoint (the config's if None).
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    weights = {"actor": actor} | ({} if critic is None else {"critic": critic})
+    hashes = {}
+    for name, model in weights.items():
+        part = path / f"{name}.safetensors.part"
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}, part)
+        hashes[name] = hashlib.sha256(part.read_bytes()).hexdigest()
+        os.replace(part, path / f"{name}.safetensors")
+    if critic is None:
+        (path / "critic.safetensors").unlink(missing_ok=True)
+    config = {
+        **(info or {}),
+        "version": VERSION,
+        "guidance": float(actor.config.guidance if guidance is None else guidance),
+        "actor": to_dict(actor.config),
+        "critic": None if critic is None else to_dict(critic.config),
+        "joint_count": actor.joints,
+        "sha256": hashes,
+    }
+    part = path / "config.json.part"
+    part.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(part, path / "config.json")
+    return path
+
+
+def _read(path: Path) -> dict:
+    file = path / "config.json"
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"no checkpoint at {path}: cannot read {file}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{file} is not JSON: {error}") from error
+    if info.get("version") != VERSION:
+        raise CheckpointError(f"{file} has version {info.get('version')!r}, this code reads {VERSION}: train again or use the older code")
+    return info
+
+
+def _weights(path: Path, name: str, model: torch.nn.Module, expected: str) -> None:
+    file = path / f"{name}.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{path} has no {file.name}, which its config.json announces")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        raise CheckpointError(f"{file} is not the file that config.json was written with (SHA-256 differs): copy the directory again")
+    try:
+        model.load_state_dict(load_file(file))
+    except RuntimeError as error:
+        raise CheckpointError(f"{file} does not fit the model of config.json: {error}") from error
+
+
+def load(path, device: str = "cpu") -> Policy:
+    """Read a checkpoint directory. device: torch device. Raises CheckpointError naming the file."""
+    path = Path(path)
+    info = _read(path)
+    actor = Actor(from_dict(ActorConfig, info["actor"]), info["joint_count"])
+    _weights(path, "actor", actor, info["sha256"]["actor"])
+    critic = None
+    if info["critic"] is not None:
+        critic = Critic(from_dict(CriticConfig, info["critic"]))
+        _weights(path, "critic", critic, info["sha256"]["critic"])
+    digest = hashlib.sha256("".join(sorted(info["sha256"].values())).encode()).hexdigest()[:12]
+    return Policy(actor, critic, info, digest, device)

@@ -1,0 +1,138 @@
+"""Every number of the learning part as data: frozen dataclasses, the unit and the source beside each default.
+
+"paper" is arXiv 2606.17011; "ours" marks where the paper is silent or where the simulator on two CPU cores needs another size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal, get_type_hints
+
+from rove_contract import timing
+
+METHODS = ("rove", "recap", "hg_dagger", "filtered_bc", "sft")
+Method = Literal["rove", "recap", "hg_dagger", "filtered_bc", "sft"]
+
+POSITIVE, NEGATIVE = "Advantage: positive", "Advantage: negative"  # text condition (paper, App. F)
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Eq. 2 and the normalisation of returns to [-1, 0]."""
+
+    c_fail: float = -500.0  # steps; penalty of a failure in fine-tuning (paper, sec. 3.1)
+    penalty_at: Literal["recovery", "takeover"] = "recovery"  # t_r = end of adaptation; takeover start is the ablation (paper, Table 1)
+    gamma: float = 1.0  # per step (paper, sec. 3.1)
+    max_steps: int = 600  # steps; longest episode the normalisation covers, 30 s at 20 Hz (ours)
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Compact vision-language backbone, trained from scratch (ours; stands in for VLAC and Qwen3-VL)."""
+
+    image_size: int = 96  # px, square
+    channels: tuple[int, ...] = (24, 48, 96)  # of the convolutional stem; strides 2, 2, 3 give a patch of 12 px, 8 x 8 tokens
+    width: int = 128
+    layers: int = 1  # transformer layers over image and text tokens together
+    heads: int = 4
+    text_bytes: int = 64  # longest instruction, UTF-8 bytes; a longer one is refused
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """Value model: V(o, l) in [-1, 0] (paper, sec. 3.2 and App. G)."""
+
+    backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(layers=1))
+    width: int = 128
+    layers: int = 1  # of the value head
+    heads: int = 4
+    horizon: int = timing.EXECUTE_STEPS  # H, steps (paper, App. G)
+    tau: float = 0.7  # expectile (paper, App. G)
+    ema: float = 0.02  # per step, share of the online weights that enters the target critic (ours: a time constant of 50 steps)
+    mc_steps: int = 300  # MC steps before OVE when no previous critic is given (ours)
+    steps: int = 350  # OVE steps (paper: 8000)
+    batch: int = 48  # (paper: 64 per device)
+    lr: float = 6e-4  # (paper: 1e-4 with a frozen pretrained backbone; ours is trained from scratch)
+    lr_next: float = 3e-4  # from the second iteration on (paper: 1e-5)
+    weight_decay: float = 1e-4
+    freeze_backbone: bool = False  # (paper: frozen; a backbone trained from scratch cannot be)
+    target: Literal["ove", "mc"] = "ove"
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Binary improvement label I = 1{A > eta} (paper, Algorithm 1, App. F)."""
+
+    percentile: float = 70.0  # of the advantages in D^actor (paper, App. F)
+
+
+@dataclass(frozen=True)
+class ActorConfig:
+    """Flow-matching DiT head and its training (paper, App. F and G)."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    width: int = 160
+    layers: int = 3
+    heads: int = 4
+    mlp_ratio: int = 2
+    chunk: int = timing.CHUNK_STEPS  # steps trained and predicted (paper, App. G)
+    predict: Literal["clean", "velocity"] = "clean"  # what the head outputs; the loss is on it (ours: clean trains faster)
+    euler_steps: int = 5  # integration steps at inference (ours, within 4..10)
+    beta_a: float = 1.5  # t = 0.999 (1 - u), u ~ Beta(a, b): more time near the noise end (issue of pi0, GR00T)
+    beta_b: float = 1.0
+    noise_samples: int = 2  # (t, noise) draws per encoded picture: the picture encoder runs once for all of them (ours)
+    guidance: float = 1.5  # beta of v = v_neg + beta (v_pos - v_neg) for advantage-conditioned checkpoints (ours; paper is silent)
+    steps: int = 1100  # (paper: 8000)
+    steps_next: int = 600  # when started from a previous checkpoint
+    batch: int = 32  # pictures per step (paper: 16 per device)
+    lr: float = 1e-3  # (paper: 1e-4, frozen pretrained backbone)
+    lr_next: float = 5e-4  # (paper: 1e-5)
+    weight_decay: float = 1e-4
+    weight_ema: float = 0.99  # per step; the averaged weights are the ones saved (ours)
+    freeze_backbone: bool = False
+    std_floor: float = 0.05  # rad; joints that move less are not blown up to unit variance
+    weight_head: float = 0.3  # loss weight per joint of the block: 30 finger joints must not drown 14 arm joints (ours)
+    weight_waist: float = 1.0
+    weight_arm: float = 1.0
+    weight_hand: float = 0.1
+    weight_end_effector: float = 1.0
+    weight_tail: float = 0.5  # loss weight of chunk steps that are never executed (after 2 x execute steps) (ours)
+
+
+@dataclass(frozen=True)
+class RegulariseConfig:
+    """State regularisation, training only (paper, sec. 3.3 and App. G)."""
+
+    dropout: float = 0.3  # probability per sample that the whole state is hidden (paper)
+    noise: float = 0.4  # probability per sample of Gaussian noise (paper)
+    sigma: float = 0.01  # rad (paper)
+    scale_head: float = 0.3  # x sigma; the paper says "smaller" (ours)
+    scale_waist: float = 0.3
+    scale_arm: float = 1.0  # (paper)
+    scale_hand: float = 1.0  # (paper)
+    scale_end_effector: float = 1.0  # (paper)
+    image_gain: float = 0.1  # +- relative brightness of a training picture (ours)
+    image_shift: int = 0  # +- px; 1 px is about 1 cm on the board, which a grasp cannot spare (ours)
+
+
+def to_dict(config) -> dict:
+    """Dataclass -> JSON-able dict (tuples become lists)."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls, values: dict):
+    """Inverse of `to_dict`. Raises ValueError naming an unknown key: a file of another version must not be half understood."""
+    hints = get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(names))}")
+    known = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            value = from_dict(hints[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        known[name] = value
+    return cls(**known)
