@@ -1,0 +1,73 @@
+"""What a bag proves: its topics, its mode timeline, and that no joint command broke a limit. Read with the public `rosbags` reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from rove_contract import episode as episodes
+from rove_contract import joints, messages, timing, topics
+from rove_contract.modes import Mode
+
+
+@dataclass(frozen=True)
+class BagAudit:
+    """messages: count per topic. missing: required topics without a message. timeline: (mode, s since the first message).
+
+    velocity_ratio: largest |command velocity| / limit; 1 is the limit. worst_joint: where. duration_s: s.
+    """
+
+    path: Path
+    messages: dict[str, int]
+    missing: tuple[str, ...]
+    timeline: tuple[tuple[str, float], ...]
+    velocity_ratio: float
+    worst_joint: str
+    duration_s: float
+    episode: episodes.Episode | None
+
+    @property
+    def intervened(self) -> bool:
+        return any(mode == Mode.ADAPTATION.name for mode, _ in self.timeline)
+
+
+def command_velocity_ratio(commands: np.ndarray, table: joints.JointTable, period_s: float = timing.CONTROL_PERIOD_S):
+    """commands (N, J) rad, one per control period -> (largest |velocity| / limit, joint name). (0, "") for fewer than two."""
+    if len(commands) < 2:
+        return 0.0, ""
+    ratio = np.abs(np.diff(commands, axis=0)) / (table.limits.velocity * period_s)
+    worst = np.unravel_index(np.argmax(ratio), ratio.shape)
+    return float(ratio[worst]), table.names[worst[1]]
+
+
+def audit(path: str | Path, table: joints.JointTable | None = None) -> BagAudit:
+    """Read the whole bag at `path` (rosbag2 directory). Raises rosbags' AnyReaderError when it cannot be opened."""
+    table = table or joints.load()
+    reader_of = messages.JointReader(table)
+    counts: dict[str, int] = {}
+    timeline: list[tuple[str, float]] = []
+    commands: list[np.ndarray] = []
+    episode = None
+    wanted = {topics.MODE.name, topics.JOINT_COMMAND.name, topics.EPISODE.name}
+    with AnyReader([Path(path)], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+        for connection in reader.connections:
+            counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
+        start = reader.start_time
+        duration_s = reader.duration * 1e-9
+        for connection, stamp, raw in reader.messages([c for c in reader.connections if c.topic in wanted]):
+            msg = reader.deserialize(raw, connection.msgtype)
+            if connection.topic == topics.JOINT_COMMAND.name:
+                commands.append(reader_of.position(msg))
+            elif connection.topic == topics.MODE.name:
+                mode = Mode(msg.goal_state.id).name
+                if not timeline or timeline[-1][0] != mode:
+                    timeline.append((mode, (stamp - start) * 1e-9))
+            else:
+                episode = episodes.from_status(msg)
+    ratio, joint = command_velocity_ratio(np.array(commands), table)
+    missing = tuple(t.name for t in topics.TOPICS if t.required and not counts.get(t.name))
+    return BagAudit(Path(path), counts, missing, tuple(timeline), ratio, joint, duration_s, episode)

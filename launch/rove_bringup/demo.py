@@ -1,0 +1,142 @@
+"""`rove demo`: the whole loop on the simulated robot, every part real.
+
+demonstrations -> base policy -> deployment session with interventions over ROS -> export -> one iteration of Algorithm 1 -> both
+policies evaluated on the same seeds -> report. Each stage leaves its result under --out; `--resume` goes on after the last finished one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rove_bringup import demo_report
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """`rove demo`. The defaults end within 15 minutes on 2 cores."""
+
+    out: Path = Path("runs/demo")
+    demonstrations: int = 64  # scripted demonstrations, collected in-process
+    episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
+    max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
+    base_minutes: float = 3.5  # training budget of the base policy
+    iteration_minutes: float = 3.5  # training budget of the ROVE iteration (critic and actor)
+    evaluation_episodes: int = 40  # per policy, the same seeds for both
+    workers: int = 2  # processes for collection and evaluation
+    seed: int = 0
+    domain: int = 87  # ROS_DOMAIN_ID of the session, so that it meets no other
+    resume: bool = False  # go on after the last finished stage instead of starting anew
+
+
+class StageFailed(RuntimeError):
+    """A stage of the demo ended with an error; the message names the stage and its exit status."""
+
+
+class Demo:
+    """Runs the stages in order, prints what is going on, and remembers how long each took."""
+
+    def __init__(self, config: DemoConfig):
+        self.config = config
+        self.out = config.out.resolve()
+        self.begin = time.monotonic()
+        if not config.resume and self.out.exists():
+            shutil.rmtree(self.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.times: dict[str, float] = {}
+        self._times_path = self.out / "stages.json"
+        if self._times_path.exists():
+            self.times = json.loads(self._times_path.read_text())
+        self.env = dict(
+            os.environ,
+            ROS_DOMAIN_ID=str(config.domain),
+            ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
+            MUJOCO_GL=os.environ.get("MUJOCO_GL", "egl"),
+            PYTHONUNBUFFERED="1",
+        )
+
+    def stage(self, number: int, name: str, title: str, *command: object) -> None:
+        """Run `rove COMMAND…` as stage `name`, unless an earlier run finished it."""
+        if name in self.times:
+            print(f"\n[{number}/6] {title}: done earlier in {self.times[name]:.0f} s", flush=True)
+            return
+        elapsed = time.monotonic() - self.begin
+        print(f"\n[{number}/6] {title}   ({elapsed / 60:.1f} min so far)", flush=True)
+        begin = time.monotonic()
+        argv = [sys.executable, "-m", "rove_bringup.cli", *map(str, command)]
+        process = subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL)
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=10)
+            raise
+        if status != 0:
+            raise StageFailed(f"{title} ended with status {status}; command: rove {' '.join(map(str, command))}")
+        self.times[name] = time.monotonic() - begin
+        self._times_path.write_text(json.dumps(self.times, indent=1))
+
+
+def run(config: DemoConfig) -> Path:
+    """Run the demo; returns the path of report.html. Raises StageFailed."""
+    demo = Demo(config)
+    out = demo.out
+    seed = config.seed
+    demos, base, bags, dataset, policy = (out / name for name in ("demonstrations", "base", "bags", "session", "policy"))
+    evaluation_seed = 10_000 + seed  # far from the seeds of collection and session
+
+    demo.stage(
+        1, "collect", f"Demonstrations: {config.demonstrations} episodes in-process",
+        "run", "rove_learning", "collect", "--out", demos, "--episodes", config.demonstrations, "--workers", config.workers, "--seed", seed,
+    )  # fmt: skip
+    demo.stage(
+        2, "base", "Base policy and pretrained critic from the demonstrations",
+        "run", "rove_learning", "train", "--dataset", demos, "--out", base, "--method", "sft",
+        "--minutes", config.base_minutes, "--seed", seed,
+    )  # fmt: skip
+    demo.stage(
+        3, "session", f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
+        "launch", "session.launch.yaml", f"checkpoint:={base}", "operator:=scripted", "record:=true", f"bags:={bags}",
+        f"episodes:={config.episodes}", f"max_episodes:={config.max_episodes}", f"seed:={1000 + seed}", "panel_port:=0",
+    )  # fmt: skip
+    demo.stage(
+        4, "export", "Export: bags to a LeRobot v3.0 dataset",
+        "run", "rove_recorder", "export", *sorted(p for p in bags.iterdir() if p.is_dir()), "--out", dataset,
+    ) if bags.exists() else None  # fmt: skip
+    demo.stage(
+        4, "iteration", "Algorithm 1: critic (OVE), advantage labels, actor",
+        "run", "rove_learning", "train", "--dataset", demos, dataset, "--init", base, "--out", policy, "--method", "rove",
+        "--minutes", config.iteration_minutes, "--seed", seed,
+    )  # fmt: skip
+    for name, checkpoint in (("before", base), ("after", policy)):
+        demo.stage(
+            5, name, f"Evaluation {name}: {config.evaluation_episodes} episodes",
+            "run", "rove_learning", "evaluate", "--checkpoint", checkpoint, "--episodes", config.evaluation_episodes,
+            "--seed", evaluation_seed, "--workers", config.workers, "--out", out / f"evaluation_{name}.json",
+        )  # fmt: skip
+    print("\n[6/6] Report", flush=True)
+    demo.times["total"] = sum(seconds for stage, seconds in demo.times.items() if stage != "total")
+    return demo_report.write(out, config=asdict(config), times=demo.times, wall_s=time.monotonic() - demo.begin)
+
+
+def main(args: list[str] | None = None) -> int:
+    import tyro
+
+    config = tyro.cli(DemoConfig, prog="rove demo", args=args, description=__doc__)
+    try:
+        report = run(config)
+    except StageFailed as error:
+        print(f"rove demo: {error}\nWhat is finished stays; `rove demo --resume --out {config.out}` goes on from there.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nrove demo: interrupted; `rove demo --resume --out {config.out}` goes on.", file=sys.stderr)
+        return 130
+    print(report)
+    return 0
