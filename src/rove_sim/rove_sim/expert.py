@@ -27,6 +27,8 @@ PRESS = 0.010  # m behind the surface: the arm's stiffness turns it into pressur
 ARRIVED = 0.016  # m; a third of the grasp tolerance
 SWEEP_ARRIVED = 0.022
 CORRECTION_GAIN, CORRECTION_LIMIT = 1.6, 0.04  # 1/s, m: integral correction of sag under gravity and contact
+STUCK_S = 3.5  # an approach takes 1.5 s
+REGROUP_SPEED = 1.2  # rad/s
 COLUMN_STEP = 0.085  # m between wiping columns; the felt is 0.12 wide
 PALM = np.array([0.0, 0.035, -0.085])  # palm site in the hand's frame
 
@@ -112,6 +114,9 @@ class Expert:
         self.time += self.period
         self.phase_time += self.period
         adaptation = self.adaptation
+        if self.phase == "regroup":
+            self.regroup()
+            return self.q_target.copy()
         if time < adaptation.idle_s:
             goal, turn, closure = adaptation.idle_goal(time, self.start), self.rotation, self.closure
         else:
@@ -157,8 +162,20 @@ class Expert:
         elif self.phase == "close" and self.phase_time > 0.9:
             self.enter("approach")
         if self.phase == "approach":
+            if self.phase_time > STUCK_S:
+                self.enter("regroup")
             return before, self.wiping, HAND_OPEN
         return eraser, self.wiping, HAND_CLOSED if self.phase == "close" else HAND_OPEN
+
+    def regroup(self) -> None:
+        """The IK is caught at a joint limit (a twisted arm): back to the home pose joint by joint, hand opening, then anew."""
+        step = np.minimum(0.3 * self.table.limits.velocity, REGROUP_SPEED) * self.period
+        self.q_target = self.q_target + np.clip(self.home - self.q_target, -step, step)
+        self.closure = float(self.q_target[self.flexion].mean())
+        if np.abs(self.home - self.q_target).max() < 0.05:
+            self.position, self.rotation = self.grip(self.q_target)
+            self.velocity, self.correction = np.zeros(3), np.zeros(3)
+            self.enter("approach")
 
     def wipe(self, measured, marks):
         """Lift, go to the first column of the marks that are left, press and zigzag."""

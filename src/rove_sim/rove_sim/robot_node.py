@@ -1,0 +1,184 @@
+"""`robot`: the simulated IRON-R01 in real time. 100 Hz physics and /joint_states, 30 Hz ego JPEG, privileged /sim/state and /sim/success.
+
+Physics runs in the executor's timer; pictures are drawn and encoded in their own thread (about 10 ms each in software), so that the
+state's rate does not depend on them. Simplified: the pelvis is fixed, the grasp is a weld, marks vanish under the held felt (see `env`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, JointState
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+
+from rove_contract import episode as episodes
+from rove_contract import joints, messages, ros, timing, topics
+from rove_contract.modes import Mode
+from rove_sim import tasks
+from rove_sim.env import WhiteboardEnv
+
+SEATED = 0.25  # rad; the command filter re-seats on the measured pose when it differs by more than 0.2
+RESET_DELAY_S = 1.0  # after an episode's end: its last frames still show how it ended
+CATCH_UP_STEPS = 5  # physics steps at once after a stall of the machine; a longer one slows the simulated time down
+STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /sim/state
+
+
+class RobotNode(Node):
+    """Parameters: seed (of the first episode), image_size (pixels), jpeg_quality, start_stage, task, auto_reset, camera_hz."""
+
+    def __init__(self):
+        super().__init__("robot")
+        get = self.declare_parameter
+        seed = int(get("seed", 0).value)
+        size = int(get("image_size", 192).value)
+        self.quality = int(get("jpeg_quality", 90).value)
+        self.camera_hz = float(get("camera_hz", timing.CAMERA_HZ).value)
+        get("start_stage", "start")
+        task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
+        self.auto_reset = bool(get("auto_reset", True).value)
+        self.table = joints.load()
+        self.reader = messages.JointReader(self.table)
+        self.env = WhiteboardEnv(image_size=size, seed=seed, table=self.table)
+        if task.name != self.env.task.name:
+            raise ValueError(f"the robot node simulates {self.env.task.name!r}, not {task.name!r}")
+        self.mode: Mode | None = None
+        self.episode_active = False
+        self.reset_due: float | None = None
+        self.resets = self.bad = self.slow = self.images = 0
+        self.success: bool | None = None
+        self.missed = ""
+        self.states_pub = ros.publisher(self, topics.JOINT_STATES)
+        self.image_pub = ros.publisher(self, topics.EGO_IMAGE)
+        self.state_pub = ros.publisher(self, topics.SIM_STATE)
+        self.success_pub = ros.publisher(self, topics.SIM_SUCCESS)
+        ros.subscription(self, topics.JOINT_COMMAND, self.on_command)
+        ros.subscription(self, topics.MODE, self.on_mode)
+        ros.subscription(self, topics.EPISODE, self.on_episode)
+        self.service = self.create_service(Trigger, topics.SIM_RESET_SERVICE, self.on_reset)
+        self.diagnostics = ros.Diagnostics(self, self.report)
+        self.joint_msg = JointState()
+        self.reset_env(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.draw, name="camera", daemon=True)
+        self._thread.start()
+        self.steps, self.published = 0, -1
+        self.begin = time.monotonic()
+        self.timer = self.create_timer(timing.CONTROL_PERIOD_S, self.tick)
+
+    # ---- inputs
+
+    def on_command(self, msg) -> None:
+        """Hold the newest command. After a reset the filter still holds the old pose: ignored in IDLE until it has re-seated."""
+        try:
+            command = self.reader.position(msg)
+        except messages.JointMessageError as error:
+            self.bad, self.missed = self.bad + 1, str(error)
+            return
+        if not np.isfinite(command).all():
+            self.bad += 1
+            self.missed = "a joint command lacks joints or is not finite"
+            return
+        if not self.seated:
+            if self.mode is Mode.IDLE and np.abs(command - self.command).max() > SEATED:
+                return
+            self.seated = True
+        self.command = command
+
+    def on_mode(self, msg) -> None:
+        self.mode = ros.mode_of(msg)
+
+    def on_episode(self, msg) -> None:
+        active = episodes.from_status(msg).state == episodes.ACTIVE
+        if self.episode_active and not active and self.auto_reset:
+            self.reset_due = time.monotonic() + RESET_DELAY_S
+        self.episode_active = active
+
+    def on_reset(self, _request, response):
+        """Service: next seed, robot at home. Refused outside IDLE."""
+        if self.mode not in (None, Mode.IDLE):
+            response.success, response.message = False, f"the simulator is reset in IDLE only, the mode is {self.mode.name}"
+        else:
+            self.reset_env()
+            response.success, response.message = True, f"seed {self.env.seed}"
+        return response
+
+    def reset_env(self, seed: int | None = None) -> None:
+        self.env.reset(seed, self.get_parameter("start_stage").value)
+        self.command = np.array(self.env.data.ctrl)
+        self.seated = False
+        self.reset_due = None
+        self.resets += 1
+        self.snapshot = (self.env.data.qpos.copy(), ros.now_ns())
+
+    # ---- the 100 Hz period
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if self.reset_due is not None and now >= self.reset_due and self.mode in (None, Mode.IDLE):
+            self.reset_env()
+        due = int((now - self.begin) * timing.CONTROL_HZ) - self.steps
+        if due > CATCH_UP_STEPS:
+            self.slow += due - CATCH_UP_STEPS
+            self.steps += due - CATCH_UP_STEPS
+            due = CATCH_UP_STEPS
+        for _ in range(max(1, due)):
+            self.env.step(self.command)
+            self.steps += 1
+        stamp = ros.now_ns()
+        self.snapshot = (self.env.data.qpos.copy(), stamp)
+        messages.fill_joint_state(self.joint_msg, self.table, stamp, self.env.q, self.env.dq)
+        self.states_pub.publish(self.joint_msg)
+        if self.env.success != self.success:
+            self.success = self.env.success
+            self.success_pub.publish(Bool(data=self.success))
+        if self.steps // STATE_EVERY != self.published:
+            self.published = self.steps // STATE_EVERY
+            state = self.env.state() | {"resets": self.resets, "seated": self.seated, "stamp_ns": stamp}
+            self.state_pub.publish(String(data=json.dumps(state)))
+
+    # ---- pictures, in their own thread
+
+    def draw(self) -> None:
+        """Newest snapshot -> JPEG, at camera_hz."""
+        period = 1.0 / self.camera_hz
+        due = time.monotonic()
+        try:
+            while not self._stop.wait(max(0.0, due - time.monotonic())):
+                due = max(due + period, time.monotonic() - period)
+                qpos, stamp = self.snapshot
+                msg = CompressedImage(format="jpeg")
+                messages.set_stamp(msg.header.stamp, stamp)
+                msg.header.frame_id = "ego"
+                msg.data = messages.encode_jpeg(self.env.camera.render(qpos), self.quality)
+                self.image_pub.publish(msg)
+                self.images += 1
+        finally:
+            self.env.camera.close()  # the context belongs to this thread
+
+    def report(self):
+        """(level, message, values) for /diagnostics."""
+        values = {"seed": self.env.seed, "resets": self.resets, "images": self.images, "bad_commands": self.bad,
+                  "skipped_steps": self.slow, "seated": str(self.seated).lower(), "ready": "true"}
+        if not self._thread.is_alive():
+            return 2, "the camera thread has died; see the log", values | {"ready": "false"}
+        if self.missed:
+            return 1, self.missed, values
+        return 0, "running", values
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+
+def main() -> int:
+    return ros.spin(RobotNode, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
