@@ -1,0 +1,189 @@
+"""The recorder: takes every message of the contract as raw CDR, one bag per episode; announces on /recorder/status that it is ready.
+
+The subscriptions are polled at 50 Hz instead of waking the executor for each of the session's 400 messages a second: the middleware's
+thread receives and stamps them, so no message waits for Python, and one batch costs little more than one message.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import subprocess
+import sys
+from pathlib import Path
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy
+from std_srvs.srv import Trigger as TriggerService
+
+from rove_contract import ros, topics
+from rove_contract.modes import Trigger
+from rove_recorder.bag import COMPRESSION, BagTopic
+from rove_recorder.recording import Sample
+from rove_recorder.schema import UnknownType
+from rove_recorder.session import Session, Settings
+
+POLL_S = 0.02
+DEPTH = 500  # messages per topic that may wait for the next poll: 5 s of joint states, should Python stall
+UNSUPPORTED_SEQUENCE = 2**64 - 1  # rmw's mark
+REQUIRED = (topics.JOINT_STATES, topics.EGO_IMAGE, topics.JOINT_COMMAND, topics.MODE)
+
+
+class Polled(CallbackGroup):
+    """Keeps its subscriptions out of the executor's wait set; the node takes their messages itself."""
+
+    def can_execute(self, entity) -> bool:
+        return False
+
+    def beginning_execution(self, entity) -> bool:
+        return False
+
+    def ending_execution(self, entity) -> None:
+        pass
+
+
+def revision() -> str:
+    """Git revision of the running code, "" when it is not in a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+class RecorderNode(Node):
+    """Parameters: out_dir, topics (patterns like "/camera/*", beyond the contract's), compression ("zstd", "lz4", "none"), preroll_s,
+    min_free_gb (below it no episode starts), require (topics that need a publisher before it is ready)."""
+
+    def __init__(self):
+        super().__init__("recorder")
+        get = self.declare_parameter
+        out_dir = Path(get("out_dir", "runs/bags").value).expanduser()
+        self.patterns = [pattern for pattern in get("topics", [""]).value if pattern]
+        compression = get("compression", "zstd").value
+        if compression not in COMPRESSION:
+            raise ValueError(f"parameter compression is {compression!r}, expected one of {', '.join(COMPRESSION)}")
+        settings = Settings(out_dir, compression, get("preroll_s", 0.5).value, get("min_free_gb", 1.0).value)
+        self.require = set(get("require", [topic.name for topic in REQUIRED]).value)
+        provenance = {
+            "revision": revision(),
+            "parameters": {"compression": compression, "preroll_s": settings.preroll_s, "topics": self.patterns},
+        }
+        try:
+            self.session = Session(settings, ros.now_ns, provenance)
+        except OSError as error:
+            raise ValueError(f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir") from error
+        self.group = Polled()
+        self.subs = {}
+        for topic in topics.TOPICS:
+            self.subscribe(BagTopic.of(topic))
+        self.refused: set[str] = set()
+        self.waiting = "starting"
+        self.announced = None
+        self.status_pub = ros.publisher(self, topics.RECORDER_STATUS)
+        self.abort = self.create_client(TriggerService, topics.SUPERVISOR_SERVICES[Trigger.ABORT])
+        self.poll_timer = self.create_timer(POLL_S, self.poll)
+        self.check_timer = self.create_timer(0.2, self.check)
+        self.status_timer = self.create_timer(1.0, self.every_second)
+        self.diagnostics = ros.Diagnostics(self, self.report)
+        self.get_logger().info(f"recording into {out_dir}, {len(self.subs)} topics" + (f" and {self.patterns}" if self.patterns else ""))
+
+    def subscribe(self, topic: BagTopic) -> None:
+        profile = ros.qos_profile(topic.qos[0], publisher=False)
+        profile.depth = DEPTH
+        kind = ros.message_class(topic.type)
+        self.subs[topic.name] = self.create_subscription(
+            kind, topic.name, lambda msg: None, profile, raw=True, callback_group=self.group
+        )
+
+    def poll(self) -> None:
+        """Take everything that has come since the last poll, oldest first."""
+        samples = []
+        for name, sub in self.subs.items():
+            with sub.handle:
+                # A topic of several publishers has as many counters; they say nothing about one stream.
+                single = sub.handle.get_publisher_count() == 1
+                while (taken := sub.handle.take_message(sub.msg_type, True)) is not None:
+                    data, info = taken
+                    sequence = info.get("publication_sequence_number") or 0
+                    if not single or sequence == UNSUPPORTED_SEQUENCE:
+                        sequence = 0
+                    received = info["received_timestamp"] or ros.now_ns()
+                    samples.append(Sample(name, received, info["source_timestamp"] or received, data, sequence & 0xFFFFFFFF))
+        if samples:
+            samples.sort(key=lambda sample: sample.log_ns)
+            self.session.feed(samples)
+        self.session.poll()
+        self.announce()
+
+    def check(self) -> None:
+        """What is still missing before an episode may start."""
+        waiting = []
+        for name, sub in self.subs.items():
+            matched = sub.get_publisher_count()
+            if matched < self.count_publishers(name) or (name in self.require and matched == 0):
+                waiting.append(name)
+        self.waiting = f"waiting for the publishers of {', '.join(waiting)}" if waiting else ""
+
+    def every_second(self) -> None:
+        if self.patterns:
+            self.discover()
+        if self.session.disk_almost_full():
+            self.get_logger().error("the disk is almost full: the episode is ended")
+            self.session.stop("the disk was almost full", timeout_s=0.0)
+            self.abort.call_async(TriggerService.Request())
+        self.announced = None
+        self.announce()
+
+    def discover(self) -> None:
+        """Subscribe to topics that match a pattern, with QoS that matches all their publishers."""
+        for name, types in self.get_topic_names_and_types():
+            if name in self.subs or name in self.refused or not any(fnmatch.fnmatch(name, pattern) for pattern in self.patterns):
+                continue
+            offered = [info.qos_profile for info in self.get_publishers_info_by_topic(name)]
+            if not offered:
+                continue
+            reliable = all(qos.reliability == QoSReliabilityPolicy.RELIABLE for qos in offered)
+            latched = all(qos.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+            qos = topics.Qos("reliable" if reliable else "best_effort", "transient_local" if latched else "volatile")
+            topic = BagTopic(name, types[0], (qos,))
+            try:
+                self.session.add_topic(topic)
+                self.subscribe(topic)
+            except (UnknownType, ImportError, AttributeError) as error:
+                self.refused.add(name)
+                self.get_logger().error(f"{name} is not recorded: {error}")
+
+    def announce(self) -> None:
+        """Publish the status now when something important changed since the last time."""
+        level, message, values = self.report()
+        key = (level, message, values["ready"], values["recording"], values["last_bag"])
+        if key != self.announced:
+            self.announced = key
+            self.status_pub.publish(ros.status("recorder", message, values, level))
+
+    def report(self):
+        """(level, message, values) for /recorder/status and /diagnostics."""
+        session = self.session
+        reason = self.waiting or session.not_ready()
+        values = {"ready": str(not reason).lower(), **session.values()}
+        if session.error:
+            return 2, session.error, values
+        if values["dropped"]:
+            return 2, f"{values['dropped']} messages were dropped", values
+        if session.recording is not None:
+            return 0, "recording", values
+        return (1, reason, values) if reason else (0, "ready", values)
+
+    def close(self) -> None:
+        if self.context.ok():
+            self.poll()
+        self.session.stop("the recorder was stopped")
+
+
+def main() -> int:
+    return ros.spin(RecorderNode, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
