@@ -1,0 +1,25 @@
+from glob import glob
+
+from setuptools import setup
+
+name = "rove_bringup"
+
+setup(
+    name=name,
+    version="0.1.0",
+    packages=[name],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
+        (f"share/{name}", ["package.xml", *sorted(glob("*.launch.yaml"))]),
+        (f"share/{name}/params", sorted(glob("params/*.yaml"))),
+    ],
+    install_requires=["rove_contract", "honcho", "pyyaml", "tyro", "rosbags", "numpy"],
+    zip_safe=False,
+    maintainer="ROVE developers",
+    maintainer_email="rove@example.org",
+    description="Launch files, node parameters and the `rove` runner of ROVE.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": [
+        "rove = rove_bringup.cli:main",
+    ]},
+)

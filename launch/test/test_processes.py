@@ -1,0 +1,152 @@
+"""How a session starts, watches and ends its processes; with real processes and real signals."""
+
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+WAITING = "import os, signal; print('ready', os.getpid(), flush=True); signal.pause()"
+STUBBORN = (
+    "import os, signal; [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)]; "
+    "print('ready', os.getpid(), flush=True)\nwhile True: signal.pause()"
+)
+# Leaves a child that ignores every polite signal and holds the output open, then dies.
+PARENT = (
+    "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE); "
+    "print('grandchild', child.stdout.readline().split()[1].decode(), flush=True); sys.exit(3)"
+)
+
+
+@pytest.fixture
+def launch(tmp_path, rove_launch):
+    """(name, Python code, attributes as YAML) … -> started Runner."""
+
+    def start(*processes: tuple[str, str, str]):
+        lines = ["launch:"]
+        for index, (name, code, attributes) in enumerate(processes):
+            program = tmp_path / f"{index}_{name}.py"
+            program.write_text(code)
+            lines.append(f"  - executable: {{name: {name}, cmd: {sys.executable} {program}{', ' if attributes else ''}{attributes}}}")
+        path = tmp_path / "processes.launch.yaml"
+        path.write_text("\n".join(lines) + "\n")
+        return rove_launch(path)
+
+    return start
+
+
+def gone(pid: int, timeout_s: float = 5.0) -> bool:
+    """Whether the process ends within timeout_s."""
+    try:
+        psutil.Process(pid).wait(timeout_s)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_signal_ends_every_process(launch, number, status):
+    runner = launch(("a", WAITING, ""), ("b", WAITING, ""))
+    pids = [int(runner.wait_for_word_after("ready ")) for _ in range(2)]
+    begin = time.monotonic()
+    runner.stop(number)
+    assert runner.end() == status
+    assert time.monotonic() - begin < 2.0, "polite processes need no harder signal"
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_a_process_that_ignores_signals_is_gone_within_five_seconds(launch):
+    runner = launch(("polite", WAITING, ""), ("stubborn", STUBBORN, ""))
+    pids = [int(runner.wait_for_word_after("ready ")) for _ in range(2)]
+    begin = time.monotonic()
+    runner.stop()
+    assert runner.end() == 130
+    assert time.monotonic() - begin < 5.0
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert "stubborn: still there, sending SIGTERM" in runner.output
+    assert "stubborn: ended (killed by SIGKILL)" in runner.output
+
+
+def test_further_stop_signals_end_a_stubborn_process_at_once(launch):
+    runner = launch(("stubborn", STUBBORN, ""))
+    runner.wait_for("ready ")
+    begin = time.monotonic()
+    runner.stop()
+    runner.wait_for("stopping every process")
+    runner.stop()
+    runner.wait_for("sending SIGTERM")
+    runner.stop()
+    assert runner.end() == 130
+    assert time.monotonic() - begin < 2.0
+
+
+def test_each_process_leads_its_own_group(launch):
+    runner = launch(("a", "import os; print('group', os.getpgid(0) == os.getpid(), flush=True)", ""))
+    assert runner.wait_for_word_after("group ") == "True"
+    assert runner.end() == 0
+
+
+def test_a_dying_process_is_reported_and_the_others_go_on(launch):
+    runner = launch(("weak", "import sys; print('oh no', file=sys.stderr); sys.exit(7)", ""), ("strong", WAITING, ""))
+    pid = int(runner.wait_for_word_after("ready "))
+    if "weak: died" not in runner.output:
+        runner.wait_for("weak: died (exit code 7)")
+    assert "weak   | oh no" in runner.output
+    assert psutil.pid_exists(pid)
+    runner.stop()
+    assert runner.end() == 130
+
+
+@pytest.mark.parametrize(("code", "status"), [("import sys; sys.exit(5)", 5), ("pass", 0), ("import os; os.kill(os.getpid(), 9)", 137)])
+def test_the_end_of_a_required_process_ends_the_session_with_its_status(launch, code, status):
+    runner = launch(("needed", code, "on_exit: shutdown"), ("other", WAITING, ""))
+    assert runner.end() == status
+    assert "needed: " in runner.output and "it is required, so the session ends" in runner.output
+    assert "other: ended" in runner.output
+
+
+def test_a_process_is_respawned_as_often_as_allowed(launch):
+    code = "import sys; print('try', flush=True); sys.exit(1)"
+    runner = launch(("again", code, "respawn: 'true', respawn_delay: 0.05, respawn_max_retries: 2"))
+    assert runner.end() == 1
+    assert runner.output.count("| try") == 3
+
+
+def test_a_stop_during_a_respawn_delay_ends_the_session(launch):
+    runner = launch(("again", "import sys; sys.exit(1)", "respawn: 'true', respawn_delay: 60.0"))
+    runner.wait_for("respawn 1 in 60 s")
+    runner.stop()
+    assert runner.end(5.0) == 130
+
+
+def test_the_status_is_the_first_failure_when_all_ended(launch):
+    runner = launch(("good", "pass", ""), ("bad", "import sys; sys.exit(4)", ""))
+    assert runner.end() == 4
+
+
+def test_a_grandchild_does_not_outlive_its_parent(launch):
+    runner = launch(("parent", f"import sys; sys.argv = ['', {STUBBORN!r}]\n{PARENT}", ""), ("other", WAITING, ""))
+    pid = int(runner.wait_for_word_after("grandchild "))
+    runner.wait_for("parent: died (exit code 3)")
+    assert gone(pid)
+    runner.stop()
+    runner.end()
+
+
+def test_no_process_outlives_a_killed_runner(launch):
+    runner = launch(("a", WAITING, ""))
+    pid = int(runner.wait_for_word_after("ready "))
+    runner.stop(signal.SIGKILL)
+    assert runner.end() == -9
+    assert gone(pid)
+
+
+def test_a_program_that_does_not_exist_is_reported(tmp_path, rove_launch):
+    path = tmp_path / "x.launch.yaml"
+    path.write_text("launch: [{executable: {cmd: /nowhere/program}}]")
+    runner = rove_launch(path)
+    assert runner.end() == 127
+    assert "cannot start: /nowhere/program" in runner.output
