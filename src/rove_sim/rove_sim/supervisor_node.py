@@ -1,4 +1,4 @@
-"""`scripted_supervisor`: plays the person at the panel for some episodes, through the supervisor's services; prints one JSON line, exits 0."""
+"""`scripted_supervisor`: plays the person at the panel for some episodes, through the supervisor's services; prints one JSON line."""
 
 from __future__ import annotations
 
