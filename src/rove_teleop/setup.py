@@ -5,7 +5,7 @@ name = "rove_teleop"
 setup(
     name=name,
     version="0.1.0",
-    packages=[name],
+    packages=[name, f"{name}.sources"],
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
@@ -19,5 +19,6 @@ setup(
     entry_points={"console_scripts": [
         "teleop = rove_teleop.teleop_node:main",
         "command_filter = rove_teleop.command_filter_node:main",
+        "keys = rove_teleop.sources.curve:main",
     ]},
 )

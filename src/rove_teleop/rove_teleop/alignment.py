@@ -1,0 +1,20 @@
+"""How far the operator's retargeted pose is from the robot: the figure that lets a takeover start."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rove_contract.joints import JointTable
+
+
+def alignment(table: JointTable, target: np.ndarray, measured: np.ndarray) -> dict[str, str]:
+    """target, measured (J,) rad -> per block the worst |target - measured| in rad, and "worst_joint".
+
+    A joint whose measurement is NaN counts as fully misaligned (inf): an unknown pose is not an aligned one.
+    """
+    error = np.abs(target - measured)
+    error = np.where(np.isfinite(error), error, np.inf)
+    blocks = np.array(table.blocks)
+    values = {block: f"{error[blocks == block].max():.4f}" for block in table.blocks_present()}
+    values["worst_joint"] = table.names[int(error.argmax())]
+    return values

@@ -1,0 +1,174 @@
+"""Operator input -> retargeting -> /teleop/joint_targets, and how far the operator is from the robot on /teleop/alignment.
+
+A receive thread takes the newest frame, retargets it and publishes, at the input's rate and in every mode, so that alignment is known
+while the robot is paused. When the input goes stale nothing is published: a dead pose is never repeated.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+from rove_contract import joints, messages, ros, timing, topics
+from rove_contract.modes import Mode
+from rove_teleop.alignment import alignment
+from rove_teleop.retarget import OK, Retargeter
+from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, ZmqSource
+
+DRIVEN = frozenset({Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION})  # the operator moves the robot
+ALIGNMENT_HZ = 20.0
+POLL_S = 0.05
+
+
+class TeleopNode(Node):
+    """Parameters: endpoint, pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed beyond loopback),
+    input_timeout_s, mode (absolute | relative), smoothing, alignment_warn_rad."""
+
+    def __init__(self):
+        super().__init__("teleop")
+        get = self.declare_parameter
+        endpoint = get("endpoint", DEFAULT_ENDPOINT).value
+        pattern = get("pattern", "sub").value
+        bind = get("bind", True).value
+        keys = get("keys", "").value
+        self.timeout_s = get("input_timeout_s", timing.TELEOP_STALE_S).value
+        mode = get("mode", "absolute").value
+        smoothing = get("smoothing", True).value
+        self.warn_rad = get("alignment_warn_rad", 0.35).value
+        self.table = joints.load()
+        self.retargeter = Retargeter(self.table, mode=mode, smoothing=smoothing)
+        self.reader = messages.JointReader(self.table)
+        self.source = ZmqSource(endpoint, pattern, bind=bind, keys=keys or None, max_delay_s=self.timeout_s)
+        self.mode = Mode.IDLE
+        self.measured: np.ndarray | None = None
+        self.measured_s = -np.inf
+        self.input_s = -np.inf  # monotonic time of the last usable frame
+        self.published = self.unusable = self.bad_states = 0
+        self.retarget_ms = 0.0
+        self.error = ""
+        self._reset_due = True
+        self._lock = threading.Lock()
+        self._running = True
+
+        self.targets_pub = ros.publisher(self, topics.TELEOP_TARGETS)
+        self.alignment_pub = ros.publisher(self, topics.TELEOP_ALIGNMENT)
+        ros.subscription(self, topics.JOINT_STATES, self.on_state)
+        ros.subscription(self, topics.MODE, self.on_mode)
+        self.create_timer(1.0 / ALIGNMENT_HZ, self.publish_alignment)
+        self.diagnostics = ros.Diagnostics(self, self.report)
+        self._thread = threading.Thread(target=self.receive, name="operator input", daemon=True)
+        self._thread.start()
+        self.get_logger().info(f"listening for operator frames at {self.source.endpoint} ({pattern}), {mode} retargeting")
+
+    def on_state(self, msg) -> None:
+        try:
+            measured = self.reader.position(msg)
+        except messages.JointMessageError as error:
+            self.bad_states += 1
+            self.error = str(error)
+            return
+        with self._lock:
+            self.measured, self.measured_s = measured, time.monotonic()
+
+    def on_mode(self, msg) -> None:
+        try:
+            mode = ros.mode_of(msg)
+        except ValueError as error:
+            self.error = str(error)
+            return
+        with self._lock:
+            if mode is not self.mode and (mode is Mode.PAUSED or (mode in DRIVEN and self.mode not in DRIVEN)):
+                self._reset_due = True  # start where the robot is
+            self.mode = mode
+
+    def receive(self) -> None:
+        """The input thread: newest frame in, joint targets out."""
+        message = JointState()
+        while self._running:
+            try:
+                sample = self.source.poll(POLL_S)
+                if sample is not None:
+                    self.follow(sample, message)
+            except Exception as error:  # one frame must not end the operator's control; it is counted and reported
+                self.unusable += 1
+                self.error = repr(error)
+                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+
+    def follow(self, sample, message: JointState) -> None:
+        """Retarget one sample and publish it."""
+        begin = time.perf_counter()
+        with self._lock:
+            if self.measured is None:
+                return  # without the robot's pose there is nothing to start from
+            # In relative mode motion counts from the takeover, so until then the anchor goes with the robot.
+            if self._reset_due or (self.retargeter.mode == "relative" and self.mode not in DRIVEN):
+                self.retargeter.reset(self.measured)
+                self._reset_due = False
+            q = self.retargeter.retarget(sample.frame)
+            if OK not in self.retargeter.report.values() and "limited" not in self.retargeter.report.values():
+                self.unusable += 1  # frames arrive, but the operator is not in them: stale as well
+                return
+            self.input_s = sample.taken_s
+        if not self._running:
+            return
+        messages.fill_joint_state(message, self.table, ros.now_ns(), q)
+        self.targets_pub.publish(message)
+        self.published += 1
+        self.retarget_ms = 1e3 * (time.perf_counter() - begin)
+
+    def publish_alignment(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            age = now - self.input_s
+            missing = now - self.measured_s > timing.STATE_MISSING_S
+            parts = dict(self.retargeter.report)
+            target, measured = self.retargeter.solution.copy(), self.measured
+        if missing or measured is None:
+            self._publish(3, "no joint states from the robot", {}, age)
+        elif age > self.timeout_s:
+            self._publish(3, "no operator input", {}, age)
+        else:
+            values = alignment(self.table, target, measured)
+            held = sorted(name for name, state in parts.items() if state not in (OK, "limited"))
+            worst = max(float(values[block]) for block in self.table.blocks_present())
+            level = 1 if held or worst > self.warn_rad else 0
+            text = f"held: {', '.join(held)}" if held else "aligned" if level == 0 else f"{values['worst_joint']} is {worst:.2f} rad off"
+            self._publish(level, text, values | {"held": ",".join(held)}, age)
+
+    def _publish(self, level: int, text: str, values: dict, age: float) -> None:
+        values = values | {"age_s": f"{min(age, 1e6):.3f}"}
+        self.alignment_pub.publish(ros.status("alignment", text, values, level))
+
+    def report(self) -> tuple[int, str, dict]:
+        age = time.monotonic() - self.input_s
+        with self._lock:
+            parts = {f"part/{name}": state for name, state in self.retargeter.report.items()}
+        values = self.source.statistics() | {
+            "published": self.published,
+            "unusable": self.unusable,
+            "bad_joint_states": self.bad_states,
+            "age_s": f"{min(age, 1e6):.3f}",
+            "retarget_ms": f"{self.retarget_ms:.3f}",
+            "error": self.error,
+        }
+        level, text = (0, "following") if age <= self.timeout_s else (3, "no operator input")
+        return level, text, values | parts
+
+    def close(self) -> None:
+        """Stop the input thread."""
+        self._running = False
+        self._thread.join(timeout=2.0)
+        self.source.close()
+
+
+def main(args=None) -> int:
+    return ros.spin(TeleopNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
