@@ -195,11 +195,15 @@ class DatasetWriter:
     def _has_video(self) -> bool:
         return self.image_size is not None and self.camera == "video"
 
+    @property
+    def segments(self) -> Path:
+        """Folder for encoded episodes on their way into the dataset; it goes with the writer."""
+        return self._staging.folder / "segments"
+
     def add_episode(self, frames: EpisodeFrames) -> int:
         """Encode and append one episode; returns its episode_index. Raises DatasetError when it does not fit."""
-        folder = self._staging.folder / "segments"
         return self.add_encoded(
-            encode_episode(frames, folder, fps=self.fps, image_size=self.image_size, joints=self.joints, camera=self.camera)
+            encode_episode(frames, self.segments, fps=self.fps, image_size=self.image_size, joints=self.joints, camera=self.camera)
         )
 
     def add_encoded(self, episode: EncodedEpisode) -> int:
