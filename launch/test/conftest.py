@@ -35,7 +35,8 @@ def lab_package(tmp_path, monkeypatch):
     share = prefix / "share/lab"
     share.mkdir()
     (share / "echo.launch.yaml").write_text("launch:\n  - node: {pkg: lab, exec: echo}\n")
-    monkeypatch.setenv("AMENT_PREFIX_PATH", str(prefix))
+    before = os.environ.get("AMENT_PREFIX_PATH")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join([str(prefix), *([before] if before else [])]))
     return prefix
 
 
