@@ -245,6 +245,11 @@ class CommandFilter:
         A bad sample (not finite, wrong length, more than 1 rad out of range) is dropped and counted; the last good one stays in force.
         out: buffer for the result; without it a new array is returned. Raises RuntimeError before the first `reset`.
         """
+        self.propose(target, target_velocity)
+        return self.commit(None, out)
+
+    def propose(self, target, target_velocity=None) -> bool:
+        """First half of `step`: choose the next acceleration. Returns whether a target is in force; then `proposed_stop` is defined."""
         if not self._ready:
             raise RuntimeError("the command filter does not know where the robot is; call reset(measured pose) first")
         if target is None:
@@ -256,6 +261,23 @@ class CommandFilter:
             self._track()
         else:
             self._next[:] = self._aa[2]
+        return self._moving
+
+    def proposed_stop(self) -> tuple[np.ndarray, np.ndarray]:
+        """Stop positions (J,) rad with the proposed step, and with the stop law's step instead (which leaves it where it is)."""
+        p = self._p
+        return np.clip(self._aim, self._q + p[0], self._q + p[4]), self._q + p[2]
+
+    def commit(self, scale=None, out: np.ndarray | None = None) -> np.ndarray:
+        """Second half of `step`: take the proposed step, and return the command (J,) rad.
+
+        scale: (J,) in [0, 1], 1 = as proposed, 0 = the stop law's step; between them the stop position moves by about this share.
+        Admissible accelerations are an interval that holds both, so every scale keeps the limits.
+        """
+        if scale is not None:
+            self._next -= self._aa[2]
+            self._next *= scale
+            self._next += self._aa[2]
         self._a[:] = self._next
         self._v += self._a
         np.multiply(self._v, self._unit, out=self._t1)
