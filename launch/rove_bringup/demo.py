@@ -27,8 +27,6 @@ class DemoConfig:
     demonstrations: int = 64  # scripted demonstrations, collected in-process
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
-    base_minutes: float = 3.5  # training budget of the base policy
-    iteration_minutes: float = 3.5  # training budget of the ROVE iteration (critic and actor)
     evaluation_episodes: int = 40  # per policy, the same seeds for both
     workers: int = 2  # processes for collection and evaluation
     seed: int = 0
@@ -98,13 +96,12 @@ def run(config: DemoConfig) -> Path:
     )  # fmt: skip
     demo.stage(
         2, "base", "Base policy and pretrained critic from the demonstrations",
-        "run", "rove_learning", "train", "--dataset", demos, "--out", base, "--method", "sft",
-        "--minutes", config.base_minutes, "--seed", seed,
+        "run", "rove_learning", "train", "--dataset", demos, "--out", base, "--method", "sft", "--seed", seed,
     )  # fmt: skip
     demo.stage(
         3, "session", f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
         "launch", "session.launch.yaml", f"checkpoint:={base}", "operator:=scripted", "record:=true", f"bags:={bags}",
-        f"episodes:={config.episodes}", f"max_episodes:={config.max_episodes}", f"seed:={1000 + seed}", "panel_port:=0",
+        f"episodes:={config.episodes}", f"min_interventions:={config.episodes}", f"max_episodes:={config.max_episodes}", f"seed:={1000 + seed}", "panel_port:=0",
     )  # fmt: skip
     demo.stage(
         4, "export", "Export: bags to a LeRobot v3.0 dataset",
@@ -113,7 +110,7 @@ def run(config: DemoConfig) -> Path:
     demo.stage(
         4, "iteration", "Algorithm 1: critic (OVE), advantage labels, actor",
         "run", "rove_learning", "train", "--dataset", demos, dataset, "--init", base, "--out", policy, "--method", "rove",
-        "--minutes", config.iteration_minutes, "--seed", seed,
+        "--seed", seed,
     )  # fmt: skip
     for name, checkpoint in (("before", base), ("after", policy)):
         demo.stage(

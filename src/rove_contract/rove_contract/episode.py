@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from rove_contract.messages import diagnostic_values
 from rove_contract.modes import Outcome
 
-PREPARING, ACTIVE, ENDED = "preparing", "active", "ended"
+ACTIVE, ENDED = "active", "ended"
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Episode:
     """One episode. state: "active" | "ended". stamps: ns since the epoch, 0 = not yet. t_r: end of adaptation (paper, sec. 3.1)."""
 
     id: str
-    task: str
+    task: str  # name, e.g. "erase_whiteboard"
+    instruction: str = ""  # l, the words the policy gets, e.g. "erase the whiteboard"
     state: str = ACTIVE
     outcome: Outcome = Outcome.NONE
     start_stage: str = "start"  # task progress at which data collection began (paper, sec. 3.1)

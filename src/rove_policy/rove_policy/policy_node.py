@@ -28,7 +28,7 @@ NO_CHECKPOINT = (
 
 
 class PolicyNode(Node):
-    """Parameters: checkpoint (directory), instruction (text; empty: the episode's task), guidance (NaN: the checkpoint's own),
+    """Parameters: checkpoint (directory), instruction (text; empty: the episode's), guidance (NaN: the checkpoint's own),
     device ("cpu", "cuda", "auto"), threads (torch CPU threads), value_hz (rate of V(s); 0 = off), seed."""
 
     def __init__(self):
@@ -73,7 +73,7 @@ class PolicyNode(Node):
         ros.subscription(self, topics.EGO_IMAGE, self.on_image)
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.EPISODE, self.on_episode)
-        self.task = ""
+        self.episode_instruction = ""
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.warm_up()
         self._thread = threading.Thread(target=self.work, name="inference", daemon=True)
@@ -95,7 +95,7 @@ class PolicyNode(Node):
 
     def text(self) -> str:
         """The instruction given to the policy."""
-        return self.instruction or self.task or "erase the whiteboard"
+        return self.instruction or self.episode_instruction
 
     def infer(self, image, q):
         import math
@@ -118,7 +118,7 @@ class PolicyNode(Node):
 
     def on_episode(self, msg) -> None:
         try:
-            self.task = episodes.from_status(msg).task
+            self.episode_instruction = episodes.from_status(msg).instruction
         except ValueError as error:
             self.bad += 1
             self.error = str(error)

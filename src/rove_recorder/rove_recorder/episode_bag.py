@@ -136,7 +136,7 @@ class EpisodeBag:
             stage=np.array([STAGE_OF[Mode(mode)] for mode in modes]),
             source=np.array([SOURCE_OF[Mode(mode)] for mode in modes]),
             mode=modes,
-            task=episode.task,
+            task=episode.instruction or episode.task,
             outcome=int(episode.outcome),
             t_r=resample.first_with(modes, Mode.RECOVERY),
             takeover=resample.first_with(modes, Mode.ADAPTATION),
