@@ -11,6 +11,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import TransitionEvent
 from rclpy._rclpy_pybind11 import RCLError
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
@@ -91,7 +92,8 @@ class Diagnostics:
         self._node = node
         self._report = report
         self._publisher = publisher(node, topics.DIAGNOSTICS)
-        self._timer = node.create_timer(1.0, self.publish)
+        # Steady clock: with the node's own clock a step of the system clock backwards would silence the node.
+        self._timer = node.create_timer(1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def publish(self) -> None:
         """Publish now, beside the regular tick (e.g. when a reason changes)."""

@@ -43,8 +43,8 @@ class OperatorNode(Node):
         self.state: dict | None = None
         self.mode = Mode.IDLE
         self.seq = 0
-        self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.PUB)
+        self.zmq_context = zmq.Context()
+        self.socket = self.zmq_context.socket(zmq.PUB)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.SNDHWM, 4)  # an old pose is worth nothing
         self.socket.connect(self.endpoint)
@@ -82,7 +82,7 @@ class OperatorNode(Node):
 
     def close(self) -> None:
         self.socket.close()
-        self.context.term()
+        self.zmq_context.term()
 
 
 def main() -> int:

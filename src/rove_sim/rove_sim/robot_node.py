@@ -12,6 +12,8 @@ import threading
 import time
 
 import numpy as np
+import rclpy
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Bool, String
@@ -158,6 +160,9 @@ class RobotNode(Node):
                 msg.data = messages.encode_jpeg(self.env.camera.render(qpos), self.quality)
                 self.image_pub.publish(msg)
                 self.images += 1
+        except RCLError:
+            if rclpy.ok():  # else: the process is ending
+                raise
         finally:
             self.env.camera.close()  # the context belongs to this thread
 

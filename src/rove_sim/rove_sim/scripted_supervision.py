@@ -145,7 +145,7 @@ class Supervision:
             self.tally.seconds.append(round(view.now - self.started, 2))
             if self.outcome is Trigger.SUCCEED:
                 self.tally.success += 1
-                self.tally.autonomous_success += not self.intervened
+                self.tally.autonomous_success += self.kind == "rollout" and not self.intervened
             elif self.outcome is Trigger.FAIL:
                 self.tally.failure += 1
         self.attempt = float("-inf")

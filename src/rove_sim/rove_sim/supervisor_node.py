@@ -94,8 +94,8 @@ class SupervisorNode(Node):
         if self.wait_policy and not self.ready_nodes.get("policy"):
             missing.append("the policy")
         if self.supervision.kind == "demonstration" or self.supervision.intervene:
-            fresh = time.monotonic() - self.seen.get("alignment", float("-inf")) < STALE_S
-            missing += [] if fresh else [topics.TELEOP_ALIGNMENT.name]
+            fresh = self.alignment is not None and time.monotonic() - self.seen["alignment"] < STALE_S
+            missing += [] if fresh else ["an operator"]
         start = Trigger.START_ROLLOUT if self.kind == "rollout" else Trigger.START_DEMONSTRATION
         if not self.services_by_action[start].service_is_ready():
             missing.append(topics.SUPERVISOR_SERVICES[start])
@@ -108,7 +108,7 @@ class SupervisorNode(Node):
             if future.done():
                 self.answered(action, future.result())
             elif now - asked > 3.0:
-                self.get_logger().warning(f"no answer from {action} within 3 s; asking again")
+                self.get_logger().warning(f"no answer from {getattr(action, 'service', action)} within 3 s; asking again")
                 self.pending = None
             return
         waiting = self.waiting_for()
