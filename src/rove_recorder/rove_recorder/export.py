@@ -137,11 +137,14 @@ def export_bags(
                 continue
             seen.add(name)
             jobs.append(Job(folder, segments, fps, size, camera, image_size is not None))
-        for result in tqdm(_results(jobs, workers or os.cpu_count() or 1), total=len(jobs), unit="episode", disable=not (progress and jobs)):
+        bar = tqdm(total=len(jobs), unit="episode", disable=not (progress and jobs))
+        for result in _results(jobs, workers or os.cpu_count() or 1):
+            bar.update()
             result.notes = notes[result.folder]
             if result.episode is not None:
                 writer.add_encoded(result.episode)
             results.append(result)
+        bar.close()
     return results
 
 

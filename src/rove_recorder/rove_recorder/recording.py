@@ -19,6 +19,8 @@ QUEUE_BYTES = 256 * 2**20  # minutes of a session's 2-3 MB/s while a disk stalls
 CHECKPOINT_S = 0.5  # half of the second that may be lost: the other half is for a slow fsync
 PER_MESSAGE_BYTES = 200  # of Python objects around the payload
 
+TOTALS = ("received", "written", "dropped", "missed")
+
 
 class Sample(NamedTuple):
     """One message on its way into the bag. log_ns, publish_ns: ns since the epoch; sequence: the publisher's counter, 0 = unknown."""
@@ -132,7 +134,8 @@ class Recording:
         try:
             bag = open_bag()
             self._write_until_closed(bag)
-            self.info = bag.close({**self._closing, "counts": self.summary()})
+            totals = {name: sum(getattr(count, name) for count in self.counts.values()) for name in TOTALS}
+            self.info = bag.close({**self._closing, **totals, "counts": self.summary()})
         except Exception as error:  # whatever it was, the recording has failed and must say so
             with self._wake:
                 self.error = f"{type(error).__name__}: {error}"

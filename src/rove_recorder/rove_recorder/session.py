@@ -1,7 +1,7 @@
 """One bag per episode: decides from the messages themselves when a bag begins and ends. No rclpy.
 
 Between episodes the last `preroll_s` of every stream and the last message of every latched topic are kept, so that a bag holds what led
-up to its first tick; nothing of a previous episode, nor of the scene before a reset, ever enters the next bag.
+up to its first tick; nothing of a previous episode, nor of the scene before a reset, ever enters the next bag (see preroll.py).
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rove_contract import episode as episodes
-from rove_contract import topics
+from rove_contract import joints, topics
 from rove_contract.episode import Episode
 from rove_recorder.bag import SPLIT_BYTES, BagTopic, BagWriter
+from rove_recorder.preroll import continuous_since
 from rove_recorder.recording import QUEUE_BYTES, Counts, Recording, Sample
 from rove_recorder.schema import typestore
 
 DRAIN_NS = 300_000_000  # after `ended`: three times the slowest message still under way (a picture over a loaded network)
+# Of what is published after `ended` only this much: the mode IDLE and the robot's stop, but no later re-seating or reset.
+TAIL_NS = 100_000_000
 GIGABYTE = 1e9
 
 
@@ -59,6 +62,8 @@ class Session:
         self.bags = self.failed = 0
         self.totals = Counts()  # of closed bags
         self._close_ns: int | None = None
+        self._ended_ns = 0
+        self._table = joints.load()
         self._folder: Path | None = None
         self._ring: deque[Sample] = deque()
         self._latched: dict[str, Sample] = {}
@@ -89,13 +94,15 @@ class Session:
         if not samples:
             return
         if self.recording is not None:
-            end = self._close_ns
-            self.recording.put(samples if end is None else [sample for sample in samples if sample.log_ns <= end])
+            if self._close_ns is not None:  # what was published before the end, however late it comes
+                last = self._ended_ns + TAIL_NS
+                kept = [sample for sample in samples if min(sample.publish_ns, sample.log_ns) <= last]
+            else:
+                kept = samples
+            self.recording.put(kept)
         for sample in samples:
             if self.is_latched(sample.topic):
                 self._latched[sample.topic] = sample
-                if sample.topic == topics.SIM_SUCCESS.name:
-                    self._ring.clear()  # the simulator's scene was reset, or the task was done: what lies before is another scene
             elif self.recording is None:
                 self._ring.append(sample)
         horizon = samples[-1].log_ns - round(self.settings.preroll_s * 1e9)
@@ -119,7 +126,7 @@ class Session:
             self._ended.add(episode.id)
             if self.recording is not None and self.episode.id == episode.id:
                 self.episode = episode
-                self._close_ns = sample.log_ns + DRAIN_NS
+                self._ended_ns, self._close_ns = sample.publish_ns, sample.log_ns + DRAIN_NS
 
     def _open(self, episode: Episode, start_ns: int) -> None:
         folder = self.settings.out_dir / episode.id
@@ -135,10 +142,12 @@ class Session:
             lambda: BagWriter(folder, all_topics, custom, compression=settings.compression, split_bytes=settings.split_bytes),
             queue_bytes=settings.queue_bytes,
         )
-        first_ns = self._ring[0].log_ns if self._ring else start_ns
+        since = continuous_since(self._ring, self._table)
+        ring = [sample for sample in self._ring if sample.log_ns >= since]
+        first_ns = ring[0].log_ns if ring else start_ns
         # A latched message may be hours old; in the bag it stands at the beginning, with its own publication stamp.
         latched = [sample._replace(log_ns=min(max(sample.log_ns, first_ns), start_ns)) for sample in self._latched.values()]
-        self.recording.put(sorted([*latched, *self._ring], key=lambda sample: sample.log_ns))
+        self.recording.put(sorted([*latched, *ring], key=lambda sample: sample.log_ns))
         self._ring.clear()
 
     def poll(self) -> None:
