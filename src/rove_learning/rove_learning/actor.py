@@ -60,7 +60,7 @@ class FlowHead(nn.Module):
         self.state = nn.Linear(joints, width)
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)  # stands for a dropped state (App. G)
         self.action = nn.Linear(joints, width)
-        self.position = nn.Parameter(torch.randn(1 + config.chunk, width) * 0.02)
+        self.position = nn.Parameter(torch.randn(1 + config.chunk, width) * 0.3)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = nn.Linear(context_width, width)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 9 * width))

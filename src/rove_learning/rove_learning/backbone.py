@@ -51,7 +51,7 @@ class CompactBackbone(nn.Module):
             nn.Conv2d(c, config.width, 3, stride=3),
         ).to(memory_format=torch.channels_last)
         side = config.image_size // self.PATCH
-        self.patch_position = nn.Parameter(torch.randn(side * side, config.width) * 0.02)
+        self.patch_position = nn.Parameter(torch.randn(side * side, config.width) * 0.3)  # as large as the content: where matters
         self.bytes = nn.Embedding(257, config.width)
         self.byte_position = nn.Parameter(torch.randn(config.text_bytes, config.width) * 0.02)
         self.layers = nn.ModuleList(TransformerLayer(config.width, config.heads) for _ in range(config.layers))

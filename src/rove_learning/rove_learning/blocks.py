@@ -29,6 +29,8 @@ class Attention(nn.Module):
         b, n, width = x.shape
         queries = self.query(x).view(b, n, self.heads, -1).transpose(1, 2)
         keys, values = cached if cached is not None else self.cache(x if context is None else context)
+        if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
+            mask = None  # texts of one length need no mask, and attention without one is twice as fast on a CPU
         bias = None if mask is None else mask[:, None, None, :]
         out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
         return self.out(out.transpose(1, 2).reshape(b, n, width))

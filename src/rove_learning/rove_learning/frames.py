@@ -18,7 +18,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 def to_tensor(images: np.ndarray, device="cpu") -> torch.Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [-1, 1], channels last in memory."""
-    batch = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    batch = torch.from_numpy(np.array(images, copy=True)).to(device)  # a memory map is read-only, which torch does not accept
     return batch.permute(0, 3, 1, 2).float().mul_(1.0 / 127.5).sub_(1.0)
 
 

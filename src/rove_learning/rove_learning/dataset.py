@@ -1,0 +1,180 @@
+"""Reads a LeRobot v3.0 dataset with ROVE's columns whole into arrays; pictures are decoded once into a memory-mapped cache.
+
+Everything is checked when it is opened, so that training refuses before the first step; errors name dataset, episode and frame.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rove_contract.modes import Outcome, Stage
+
+STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
+KINDS = ("demonstration", "rollout", "human_video")
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be trained on; the message names it and, where it applies, the episode and the frame."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """start, end: rows [start, end) of the dataset's arrays. t_r, takeover: frame within the episode, -1 = none. Rest: see the writer."""
+
+    index: int
+    start: int
+    end: int
+    task: str
+    outcome: int
+    t_r: int
+    takeover: int
+    episode_id: str
+    kind: str
+    operator: str
+    start_stage: str
+    excluded: bool
+    video: tuple[int, int, int] | None  # chunk, file, first frame in the file
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    @property
+    def trainable(self) -> bool:
+        """Neither excluded by a person nor without a usable outcome (aborted)."""
+        return not self.excluded and self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+
+
+def _read_tables(root: Path, pattern: str, columns=None) -> pa.Table:
+    files = sorted((root / pattern.split("/")[0]).glob(pattern.split("/", 1)[1]))
+    if not files:
+        raise DatasetError(f"dataset {root}: no file {pattern}")
+    try:
+        return pa.concat_tables([pq.read_table(file, columns=columns) for file in files], promote_options="default")
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise DatasetError(f"dataset {root}: cannot read {pattern}: {error}") from error
+
+
+class Dataset:
+    """root: the dataset's folder.
+
+    names: (J,) joints. episodes: list of `Episode`. state, action: (N, J) float32 rad. stage, source, mode: (N,) int64.
+    fps: frames per second. Raises DatasetError.
+    """
+
+    def __init__(self, root):
+        self.root = Path(root)
+        info_path = self.root / "meta" / "info.json"
+        try:
+            info = json.loads(info_path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DatasetError(f"no dataset at {self.root}: cannot read {info_path}: {error.strerror}") from error
+        except json.JSONDecodeError as error:
+            raise DatasetError(f"dataset {self.root}: {info_path} is not JSON: {error}") from error
+        self._read_info(info)
+        self._read_frames()
+        self._read_episodes()
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def _read_info(self, info: dict) -> None:
+        if info.get("codebase_version") != "v3.0":
+            raise DatasetError(f"dataset {self.root} has format {info.get('codebase_version')!r}, expected LeRobot 'v3.0'")
+        features = info["features"]
+        for key in (STATE, ACTION, CAMERA, "stage"):
+            if key not in features:
+                raise DatasetError(f"dataset {self.root} has no feature {key!r}; it has {', '.join(features)}")
+        if features[STATE]["shape"] != features[ACTION]["shape"]:
+            raise DatasetError(f"dataset {self.root}: state {features[STATE]['shape']} and action {features[ACTION]['shape']} differ")
+        self.info, self.fps = info, float(info["fps"])
+        self.names = tuple(features[STATE]["names"])
+        self.camera = features[CAMERA]["dtype"]
+
+    def _read_frames(self) -> None:
+        joints = len(self.names)
+        wanted = [STATE, ACTION, "stage", "source", "mode", "episode_index", "frame_index", "index", "task_index"]
+        table = _read_tables(self.root, "data/*/*.parquet", wanted).combine_chunks().sort_by("index")
+        if table.num_rows == 0:
+            raise DatasetError(f"dataset {self.root} has no frames")
+        self._episode_index = table["episode_index"].to_numpy()
+        self._frame_index = table["frame_index"].to_numpy()
+        self._task_index = table["task_index"].to_numpy()
+        for key in (STATE, ACTION):
+            column = table[key].combine_chunks()
+            if column.null_count:
+                raise DatasetError(f"{self._where(int(np.flatnonzero(column.is_null())[0]))}: {key} is missing")
+            flat = column.flatten().to_numpy(zero_copy_only=False)
+            if len(flat) != table.num_rows * joints:
+                raise DatasetError(f"dataset {self.root}: {key} does not have {joints} values in every frame")
+            setattr(self, "state" if key == STATE else "action", np.ascontiguousarray(flat.reshape(-1, joints), dtype=np.float32))
+        self.stage, self.source, self.mode = (table[key].to_numpy() for key in ("stage", "source", "mode"))
+        index = table["index"].to_numpy()
+        gap = np.flatnonzero(index != np.arange(len(index)))
+        if len(gap):
+            raise DatasetError(f"dataset {self.root}: frame {gap[0]} of the table has index {index[gap[0]]}: frames are missing or doubled")
+
+    def _where(self, row: int) -> str:
+        return f"dataset {self.root}, episode {self._episode_index[row]}, frame {self._frame_index[row]}"
+
+    def _read_episodes(self) -> None:
+        tasks = {row["task_index"]: row.get("task", row.get("__index_level_0__")) for row in
+                 pq.read_table(self.root / "meta" / "tasks.parquet").to_pylist()}  # fmt: skip
+        rows = _read_tables(self.root, "meta/episodes/*/*.parquet").to_pylist()
+        self.episodes: list[Episode] = []
+        for row in sorted(rows, key=lambda row: row["episode_index"]):
+            name = f"dataset {self.root}, episode {row['episode_index']}"
+            missing = [key for key in ("outcome", "t_r", "kind") if row.get(key) is None]
+            if missing:
+                raise DatasetError(f"{name} has no {', '.join(missing)}; export it with rove_recorder, which writes them")
+            video = None
+            if self.camera == "video":
+                key = f"videos/{CAMERA}"
+                first = round(row[f"{key}/from_timestamp"] * self.fps)
+                video = (row[f"{key}/chunk_index"], row[f"{key}/file_index"], first)
+            start, end = row["dataset_from_index"], row["dataset_to_index"]
+            if not (0 <= start < end <= len(self.state)) or end - start != row["length"]:
+                raise DatasetError(f"{name}: rows {start} to {end} do not fit its length {row['length']} and {len(self.state)} frames")
+            task = tasks.get(int(self._task_index[start]))
+            if not task:
+                raise DatasetError(f"{name} has task_index {self._task_index[start]}, which meta/tasks.parquet does not name")
+            self.episodes.append(
+                Episode(
+                    row["episode_index"], start, end, task, row["outcome"], row["t_r"], row.get("takeover", -1),
+                    row.get("episode_id") or "", row["kind"], row.get("operator") or "", row.get("start_stage") or "start",
+                    bool(row.get("excluded")), video,
+                )  # fmt: skip
+            )
+
+    def _check(self) -> None:
+        position = 0
+        for episode in self.episodes:
+            name = f"dataset {self.root}, episode {episode.index}"
+            rows = slice(episode.start, episode.end)
+            if episode.start != position:
+                raise DatasetError(f"{name} begins at row {episode.start}, expected {position}: rows without an episode, or shared ones")
+            position = episode.end
+            if np.any(self._episode_index[rows] != episode.index) or np.any(self._frame_index[rows] != np.arange(len(episode))):
+                raise DatasetError(f"{name}: episode_index or frame_index of its rows does not match meta/episodes")
+            if episode.kind not in KINDS:
+                raise DatasetError(f"{name} has kind {episode.kind!r}, expected one of {', '.join(KINDS)}")
+            for mark in ("t_r", "takeover"):
+                if not -1 <= getattr(episode, mark) < len(episode):
+                    raise DatasetError(f"{name}: {mark} = {getattr(episode, mark)} is outside its {len(episode)} frames")
+            if not set(np.unique(self.stage[rows])) <= set(map(int, Stage)):
+                raise DatasetError(f"{name} has stages {sorted(set(self.stage[rows].tolist()))}, known are 0 to {max(Stage)}")
+            if episode.kind == "human_video":
+                continue  # a person's video has no robot state
+            for key, values in ((STATE, self.state), (ACTION, self.action)):
+                bad = np.argwhere(~np.isfinite(values[rows]))
+                if len(bad):
+                    frame, joint = bad[0]
+                    raise DatasetError(f"{name}, frame {frame}: {key} of joint {self.names[joint]} is {values[rows][frame, joint]}")
+        if position != len(self.state):
+            raise DatasetError(f"dataset {self.root}: {len(self.state) - position} rows after the last episode belong to none")

@@ -1,0 +1,37 @@
+"""State regularisation of the actor, in training only: full-state dropout and Gaussian noise with a scale per block (paper, App. G)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rove_contract.joints import JointTable
+from rove_learning.config import RegulariseConfig
+
+
+def noise_scale(table: JointTable, config: RegulariseConfig) -> np.ndarray:
+    """(J,) standard deviation in rad of each joint's noise: sigma x the scale of its block."""
+    return np.array([config.sigma * getattr(config, f"scale_{block}") for block in table.blocks])
+
+
+def regularise_state(
+    q: np.ndarray, sigma: np.ndarray, lower: np.ndarray, upper: np.ndarray, config: RegulariseConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """q (B, J) rad -> (perturbed state (B, J) clipped to [lower, upper] of the data, visible (B,) bool; False = state dropped)."""
+    noisy = rng.random(len(q)) < config.noise
+    noise = rng.standard_normal(q.shape) * sigma
+    perturbed = np.where(noisy[:, None], np.clip(q + noise, lower, upper), q)
+    return perturbed, rng.random(len(q)) >= config.dropout
+
+
+def augment_images(images: np.ndarray, config: RegulariseConfig, rng: np.random.Generator) -> np.ndarray:
+    """(B, S, S, 3) uint8 -> the same with a random brightness per picture and, where configured, a random shift (edge pixels repeat)."""
+    gain = 1.0 + config.image_gain * rng.uniform(-1.0, 1.0, len(images))
+    table = np.clip(np.arange(256)[None] * gain[:, None] + 0.5, 0, 255).astype(np.uint8)  # (B, 256)
+    out = np.stack([row[image] for row, image in zip(table, images)]) if config.image_gain > 0 else images
+    reach = config.image_shift
+    if reach > 0:
+        padded = np.pad(out, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
+        side = out.shape[1]
+        offsets = rng.integers(0, 2 * reach + 1, (len(out), 2))
+        out = np.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, offsets)])
+    return out
