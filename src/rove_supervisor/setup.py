@@ -6,6 +6,7 @@ setup(
     name=name,
     version="0.1.0",
     packages=[name],
+    package_data={name: ["static/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),

@@ -1,0 +1,50 @@
+"""Advice to pause from the online critic's value: it stays low, or it turned from rising to falling. Pure; advice only, never an act."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+
+class Advisor:
+    """Watches V(s) in [-1, 0] during a rollout.
+
+    threshold: V below which the critic expects failure rather than success. hold_s: how long it must stay there: a value at
+    2 Hz then counts at least 4 times. window_s: stretch of the slope. fall: drop of the fitted line over the window that counts as a turn:
+    about three times the scatter of a trained critic on a steady scene.
+    """
+
+    def __init__(self, threshold: float = -0.6, hold_s: float = 2.0, window_s: float = 4.0, fall: float = 0.15):
+        self.threshold, self.hold_s, self.window_s, self.fall = threshold, hold_s, window_s, fall
+        self.points: deque[tuple[float, float]] = deque(maxlen=2400)
+        self._low_since: float | None = None
+
+    def reset(self) -> None:
+        """A new episode."""
+        self.points.clear()
+        self._low_since = None
+
+    def add(self, t: float, value: float) -> None:
+        """value at t s; values that are not finite are ignored."""
+        if not np.isfinite(value):
+            return
+        self.points.append((t, float(value)))
+        if value >= self.threshold:
+            self._low_since = None
+        elif self._low_since is None:
+            self._low_since = t
+
+    def text(self, now: float) -> str:
+        """A sentence that suggests pausing, or ""."""
+        if not self.points or now - self.points[-1][0] > self.window_s:
+            return ""
+        value = self.points[-1][1]
+        if self._low_since is not None and self.points[-1][0] - self._low_since >= self.hold_s:
+            return f"Value {value:.2f} below {self.threshold:.2f} for {now - self._low_since:.0f} s: consider pausing"
+        recent = np.array([p for p in self.points if p[0] >= now - self.window_s])
+        if len(recent) >= 5 and recent[-1, 0] - recent[0, 0] >= 0.7 * self.window_s:
+            drop = -np.polyfit(recent[:, 0], recent[:, 1], 1)[0] * self.window_s
+            if drop > self.fall:
+                return f"Value is falling ({drop:.2f} in {self.window_s:.0f} s): consider pausing"
+        return ""

@@ -1,0 +1,84 @@
+"""Messages between page and supervisor: JSON texts from the page, JSON texts and binary camera frames to it. Pure.
+
+page -> supervisor   {"do": ACTION, "id": n}               ACTION: a service name of the supervisor, or force_takeover
+                     {"do": "start_stage", "stage": s, "id": n}
+                     {"do": "ping", "id": n}
+                     {"ack": seq}                          camera frame `seq` is on the screen; the next one may come
+supervisor -> page   {"type": "reply", "id": n, "ok": bool, "text": s}, {"type": "pong", "id": n, "t": unix s}
+                     {"type": "state", …}                  see Supervisor.snapshot
+                     binary                                header (FRAME: seq, stamp of the picture in unix s), then the JPEG
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+
+FRAME = struct.Struct("<Id")
+MAX_MESSAGE = 2048  # bytes; the longest honest message has about 80
+MAX_ID = 2**53  # numbers above are not exact in JavaScript
+
+
+class Malformed(ValueError):
+    """A message from the page cannot be read; the text says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Ack:
+    seq: int
+
+
+@dataclass(frozen=True)
+class Do:
+    action: str
+    id: int
+    stage: str = ""
+
+
+def _integer(value, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_ID:
+        raise Malformed(f"{what} is {str(value)[:40]!r}, expected an integer from 0 to 2^53")
+    return value
+
+
+def parse(text: str) -> Ack | Do:
+    """One text message of a page. Raises Malformed."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Malformed(f"not JSON: {text[:60]!r}") from None
+    if not isinstance(message, dict):
+        raise Malformed(f"expected an object such as {{\"do\": \"pause\", \"id\": 1}}, got {type(message).__name__}")
+    if "ack" in message:
+        return Ack(_integer(message["ack"], "ack"))
+    action = message.get("do")
+    if not isinstance(action, str) or not action:
+        raise Malformed("expected \"do\": ACTION or \"ack\": SEQ")
+    stage = message.get("stage", "")
+    if not isinstance(stage, str):
+        raise Malformed("stage must be a text")
+    return Do(action, _integer(message.get("id", 0), "id"), stage)
+
+
+def frame(seq: int, stamp_s: float, jpeg: bytes) -> bytes:
+    """Binary camera frame for the page."""
+    return FRAME.pack(seq & 0xFFFFFFFF, stamp_s) + jpeg
+
+
+class Bucket:
+    """Token bucket. rate: per s; burst: most at once."""
+
+    def __init__(self, rate: float, burst: float):
+        self.rate, self.burst = rate, burst
+        self._tokens, self._last = burst, None
+
+    def take(self, now: float) -> bool:
+        """One token at `now` (monotonic s); False when there is none."""
+        if self._last is not None:
+            self._tokens = min(self.burst, self._tokens + max(0.0, now - self._last) * self.rate)
+        self._last = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -1,0 +1,181 @@
+"""The supervisor's node: services and topics in, mode and episode out. Decisions are in `supervisor`, the page in `panel_server`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from functools import partial
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from std_srvs.srv import Trigger as TriggerService
+
+from rove_contract import messages, ros, timing, topics
+from rove_contract.modes import Trigger
+from rove_supervisor.access import Access
+from rove_supervisor.advice import Advisor
+from rove_supervisor.machine import EpisodeSettings, Transition
+from rove_supervisor.panel_server import PanelServer
+from rove_supervisor.supervisor import FORCE_TAKEOVER, Session, Supervisor
+from rove_supervisor.watch import Watch
+
+
+def level_of(status) -> int:
+    """Level of a DiagnosticStatus, which rclpy gives as one byte."""
+    return status.level[0] if isinstance(status.level, bytes) else int(status.level)
+
+
+class SupervisorNode(Node):
+    """Parameters: task (name), instruction (text), operator, checkpoint, start_stage (labels of the episodes), start_stages (those the
+    task offers), record (an episode needs a ready recorder), alignment_threshold_rad, advice_threshold (V(s)),
+    panel_port (0 = any free one, -1 = no panel), panel_host, panel_names, panel_token, panel_cert, panel_key."""
+
+    def __init__(self):
+        super().__init__("supervisor")
+        get = self.declare_parameter
+        task = get("task", "erase_whiteboard").value
+        settings = EpisodeSettings(
+            task=task,
+            instruction=get("instruction", "").value or task.replace("_", " "),
+            operator=get("operator", "").value,
+            checkpoint=get("checkpoint", "").value,
+            start_stage=get("start_stage", "start").value,
+        )
+        stages = [stage for stage in get("start_stages", [settings.start_stage]).value if stage]
+        if settings.start_stage not in stages:
+            stages.insert(0, settings.start_stage)
+        session = Session(settings, tuple(stages))
+        threshold = get("alignment_threshold_rad", 0.35).value
+        if not threshold > 0.0:
+            raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
+        watch = Watch(threshold, get("record", False).value)
+        port = get("panel_port", 8765).value
+        access = Access(
+            get("panel_host", "127.0.0.1").value,
+            get("panel_token", "").value,
+            get("panel_cert", "").value,
+            get("panel_key", "").value,
+            tuple(name for name in get("panel_names", [""]).value if name),
+        )
+        advisor = Advisor(threshold=get("advice_threshold", -0.6).value)
+
+        self._heart = time.monotonic()
+        self._stopping = False
+        self.url = ""
+        self.mode_pub = ros.publisher(self, topics.MODE)
+        self.episode_pub = ros.publisher(self, topics.EPISODE)
+        self.supervisor = Supervisor(session, watch, self.publish, advisor=advisor)
+        self.panel = PanelServer(self, port, access) if port >= 0 else None
+        if self.panel is not None:
+            self.url = self.panel.start()
+            self.supervisor.on_change = self.panel.changed
+        for trigger in Trigger:
+            self.create_service(TriggerService, topics.SUPERVISOR_SERVICES[trigger], partial(self.serve, trigger.service))
+        self.create_service(TriggerService, topics.FORCE_TAKEOVER_SERVICE, partial(self.serve, FORCE_TAKEOVER))
+        # Streams of which only the arrival matters stay undecoded.
+        ros.subscription(self, topics.JOINT_STATES, lambda _: self.supervisor.saw_robot(), raw=True)
+        ros.subscription(self, topics.TELEOP_TARGETS, lambda _: self.supervisor.saw_operator(), raw=True)
+        ros.subscription(self, topics.EGO_IMAGE, self.on_image)
+        ros.subscription(self, topics.TELEOP_ALIGNMENT, partial(self.on_status, self.supervisor.saw_alignment))
+        ros.subscription(self, topics.RECORDER_STATUS, partial(self.on_status, self.supervisor.saw_recorder))
+        ros.subscription(self, topics.POLICY_VALUE, lambda msg: self.supervisor.saw_value(msg.data))
+        ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
+        self.create_timer(timing.SUPERVISOR_HEARTBEAT_S, self.beat)
+        self.diagnostics = ros.Diagnostics(self, self.report)
+        self.get_logger().info(f"supervisor ready; panel: {self.url or 'off'}")
+
+    # -- out -----------------------------------------------------------------------------------------------------------------
+
+    def publish(self, publication) -> None:
+        """Called by the core, under its lock, from the executor's or the panel's thread."""
+        if isinstance(publication, Transition):
+            p = publication
+            self.mode_pub.publish(ros.mode_event(p.previous, p.trigger, p.mode, p.stamp_ns))
+        else:
+            self.episode_pub.publish(ros.episode_status(publication))
+
+    def beat(self) -> None:
+        self._heart = time.monotonic()
+        if self._stopping:
+            raise KeyboardInterrupt  # leaves the executor with the context still valid, so that close() can publish
+        self.supervisor.heartbeat()
+
+    # -- in ------------------------------------------------------------------------------------------------------------------
+
+    def serve(self, action: str, request, response):
+        response.success, response.message = self.request(action, "service")
+        return response
+
+    def request(self, action: str, source: str) -> tuple[bool, str]:
+        """One action, from a service or the panel (its thread)."""
+        ok, text = self.supervisor.request(action, source)
+        if ok:  # two calls: rclpy ties the severity to the calling line
+            self.get_logger().info(f"{action} from {source}: {text}")
+        else:
+            self.get_logger().warning(f"{action} from {source}: {text}")
+        return ok, text
+
+    def on_image(self, msg) -> None:
+        self.supervisor.saw_camera()
+        if self.panel is not None:
+            self.panel.frame(bytes(msg.data), messages.stamp_ns(msg.header.stamp) * 1e-9)
+
+    def on_status(self, sink, msg) -> None:
+        sink(level_of(msg), msg.message, messages.diagnostic_values(msg))
+
+    def on_diagnostics(self, msg) -> None:
+        for status in msg.status:
+            if status.name != self.get_name():
+                self.supervisor.saw_report(status.name, level_of(status), status.message, messages.diagnostic_values(status))
+
+    # -- what the panel asks -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict:
+        return self.supervisor.snapshot()
+
+    def set_start_stage(self, stage: str) -> tuple[bool, str]:
+        return self.supervisor.set_start_stage(stage)
+
+    def heart(self) -> float:
+        return time.monotonic() - self._heart
+
+    # -- life ----------------------------------------------------------------------------------------------------------------
+
+    def report(self):
+        """(level, message, values) for /diagnostics."""
+        values = {"mode": self.supervisor.mode.name, "refused": self.supervisor.refused, "panel": self.url, "ready": "true"}
+        if self.panel is not None:
+            values |= {"clients": len(self.panel.clients), **self.panel.counts}
+        return 0, self.supervisor.mode.name.lower(), values
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and Ctrl-C end a running episode before the node leaves; rclpy's own handler would close the context first."""
+
+        def stop(signum, stack):
+            self._stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+    def close(self) -> None:
+        self.supervisor.close()
+        if self.panel is not None:
+            self.panel.stop()
+        for publisher in (self.mode_pub, self.episode_pub):
+            if self.context.ok():
+                publisher.wait_for_all_acked(Duration(seconds=0.3))
+
+
+def make() -> SupervisorNode:
+    node = SupervisorNode()
+    node.stop_on_signals()
+    return node
+
+
+def main() -> int:
+    return ros.spin(make, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

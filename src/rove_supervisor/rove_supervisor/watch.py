@@ -1,0 +1,141 @@
+"""What the supervisor sees of the others: freshness and rate of each stream, alignment, recorder, warnings. Pure; times are monotonic s."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rove_contract import timing
+from rove_supervisor.machine import ROBOT_GONE_S, Conditions
+
+OK, WARN, ERROR, STALE = range(4)  # levels of diagnostic_msgs/DiagnosticStatus
+BLOCKS = ("head", "waist", "arm", "hand")
+OPERATOR_SILENT_S = 5 * timing.TELEOP_STALE_S  # /teleop/alignment may come at a tenth of the input rate
+REPORT_SILENT_S = 3.0  # nodes report at 1 Hz; 3 lost reports in a row is a silent node
+
+
+class Stream:
+    """Arrival times of a topic over the last second."""
+
+    def __init__(self):
+        self._arrivals: deque[float] = deque(maxlen=256)
+
+    def mark(self, now: float) -> None:
+        self._arrivals.append(now)
+
+    def age(self, now: float) -> float:
+        """s since the last message; inf before the first."""
+        return now - self._arrivals[-1] if self._arrivals else math.inf
+
+    def rate(self, now: float) -> float:
+        """Messages in the last second."""
+        return float(sum(1 for t in self._arrivals if now - t <= 1.0))
+
+
+@dataclass
+class Alignment:
+    """Last /teleop/alignment. errors: worst |target - measured| per block, rad. age_s: age of the operator's frame at arrival."""
+
+    errors: dict[str, float] = field(default_factory=dict)
+    worst_joint: str = ""
+    stale: bool = True
+    age_s: float = math.inf
+    message: str = ""
+    arrived: float = -math.inf
+
+    @classmethod
+    def read(cls, level: int, message: str, values: Mapping[str, str], now: float) -> Alignment:
+        """From the plain content of the DiagnosticStatus; a value that is not a number counts as infinitely misaligned."""
+        errors = {block: _number(values[block]) for block in BLOCKS if block in values}
+        age = _number(values.get("age_s", "0"))
+        return cls(errors, values.get("worst_joint", ""), level == STALE, age, message, now)
+
+    def age(self, now: float) -> float:
+        """Age of the operator's last frame, s."""
+        return self.age_s + (now - self.arrived)
+
+    def refusal(self, now: float, threshold: float) -> str:
+        """Why the operator cannot take over; "" if aligned. threshold: rad."""
+        if self.arrived == -math.inf:
+            return "no operator: nothing has come on /teleop/alignment"
+        silent = now - self.arrived
+        if silent > OPERATOR_SILENT_S:
+            return f"the operator is stale: no alignment for {silent:.1f} s"
+        if self.stale:
+            return f"the operator is stale: {self.message or 'tracking lost'}"
+        missing = [block for block in BLOCKS if block not in self.errors]
+        if len(missing) == len(BLOCKS):
+            return f"the alignment of no block is known; expected {', '.join(BLOCKS)} on /teleop/alignment"
+        block = max(self.errors, key=self.errors.__getitem__)
+        worst = self.errors[block]
+        if worst > threshold:
+            where = f"{self.worst_joint} ({block})" if self.worst_joint else f"the {block}"
+            return f"misaligned: {where} is {worst:.2f} rad off, takeover needs at most {threshold:.2f}"
+        return ""
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return math.inf
+    return math.inf if math.isnan(value) else value
+
+
+@dataclass(frozen=True)
+class Report:
+    """Last status of one node on /diagnostics."""
+
+    level: int
+    message: str
+    values: dict[str, str]
+    arrived: float
+
+
+class Watch:
+    """Everything a decision depends on beside the mode. threshold: rad; record: an episode needs a ready recorder."""
+
+    def __init__(self, threshold: float, record: bool):
+        self.threshold = threshold
+        self.record = record
+        self.robot, self.camera, self.operator = Stream(), Stream(), Stream()
+        self.alignment = Alignment()
+        self.recorder: Report | None = None
+        self.reports: dict[str, Report] = {}
+
+    def robot_refusal(self, now: float) -> str:
+        age = self.robot.age(now)
+        if age == math.inf:
+            return "no robot: nothing has come on /joint_states"
+        if age > ROBOT_GONE_S:
+            return f"the robot's state is missing: last /joint_states {age:.1f} s ago"
+        return ""
+
+    def recorder_refusal(self, now: float) -> str:
+        if not self.record:
+            return ""
+        if self.recorder is None:
+            return "no recorder: recording is on (record:=true), but nothing has come on /recorder/status"
+        age = now - self.recorder.arrived
+        if age > REPORT_SILENT_S:
+            return f"the recorder is silent: last /recorder/status {age:.1f} s ago"
+        if self.recorder.values.get("ready") != "true":
+            return f"the recorder is not ready: {self.recorder.message or 'no reason given'}"
+        return ""
+
+    def conditions(self, now: float) -> Conditions:
+        return Conditions(self.robot_refusal(now), self.recorder_refusal(now), self.alignment.refusal(now, self.threshold))
+
+    def warnings(self, now: float) -> list[dict]:
+        """[{who, level, text}], worst first: what nodes warn of, and nodes that went silent."""
+        rows = []
+        for who, report in self.reports.items():
+            silent = now - report.arrived
+            if silent > REPORT_SILENT_S:
+                rows.append({"who": who, "level": STALE, "text": f"has not reported for {silent:.0f} s"})
+            elif report.level != OK:
+                rows.append({"who": who, "level": report.level, "text": report.message or "reports a problem without words"})
+        rank = {ERROR: 0, STALE: 1, WARN: 2}
+        return sorted(rows, key=lambda row: (rank.get(row["level"], 3), row["who"]))
