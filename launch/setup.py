@@ -14,6 +14,7 @@ setup(
         (f"share/{name}/params", sorted(glob("params/*.yaml"))),
     ],
     install_requires=["rove_contract", "honcho", "pyyaml", "tyro", "rosbags", "numpy"],
+    extras_require={"test": ["pytest"]},  # colcon test runs pytest where a package says so
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

@@ -50,7 +50,10 @@ def names() -> list[str]:
     """All known packages, sorted."""
     index = [prefix / "share/ament_index/resource_index/packages" for prefix in _prefixes()]
     found = {entry.name for directory in index if directory.is_dir() for entry in directory.iterdir() if not entry.name.startswith(".")}
-    found.update(d.metadata["Name"].replace("-", "_") for d in metadata.distributions() if _checkout(d) is not None)
+    distributions: dict[str, metadata.Distribution] = {}
+    for distribution in metadata.distributions():  # in the order of sys.path: the first of a name is the one that counts
+        distributions.setdefault(distribution.metadata["Name"].replace("-", "_"), distribution)
+    found.update(name for name, distribution in distributions.items() if _checkout(distribution) is not None)
     return sorted(found)
 
 

@@ -45,8 +45,7 @@ def test_launch_starts_a_file_of_a_package(lab_package):
         (["laucnh"], "unknown command 'laucnh'; expected launch, run, demo"),
     ],
 )
-def test_a_mistake_is_explained(words, message, capsys, monkeypatch):
-    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+def test_a_mistake_is_explained(words, message, capsys):
     assert cli.main(words) == 2
     assert message in capsys.readouterr().err
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytestmark = pytest.mark.skipif(shutil.which("ros2") is None, reason="needs `ros2 launch`; the wheels have none, a ROS 2 installation has it")
+WITHOUT_ROS2 = "needs `ros2 launch`, which is not among the ROS 2 wheels; a ROS 2 installation has it"
+pytestmark = pytest.mark.skipif(shutil.which("ros2") is None, reason=WITHOUT_ROS2)
 
 FILE = """
 launch:
@@ -40,7 +41,12 @@ launch:
       remap: [{from: in, to: /out}]
   - node: {pkg: lab, exec: echo, name: is_scripted, output: screen, if: "$(equals $(var operator) scripted)"}
   - node: {pkg: lab, exec: echo, name: has_checkpoint, output: screen, if: "$(eval \\"'$(var checkpoint)' != ''\\")"}
-  - node: {pkg: lab, exec: echo, name: evaluated, output: screen, unless: "$(eval \\"'$(var operator)' == 'none' or '$(var rate)' in ['7']\\")"}
+  - node:
+      pkg: lab
+      exec: echo
+      name: evaluated
+      output: screen
+      unless: $(eval "'$(var operator)' == 'none' or '$(var rate)' in ['7']")
   - node: {pkg: lab, exec: echo, name: logic, output: screen, if: "$(and $(not $(equals a b)) $(or false $(equals 1.0 1)))"}
   - group:
       - let: {name: rate, value: '7'}

@@ -1,0 +1,92 @@
+"""One whole session over real ROS with the `rove` runner: separate processes, one scripted demonstration, its bag."""
+
+import dataclasses
+import os
+import socket
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from rove_bringup import bag_audit, launch_file, packages
+from rove_sim.scripted_supervision import Patience
+
+pytestmark = pytest.mark.ros
+
+
+def session_arguments(tmp_path, **more: str) -> list[str]:
+    """Arguments of a session that meets no other on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    values = {"bags": str(tmp_path / "bags"), "panel_port": "0", "endpoint": f"tcp://127.0.0.1:{port}", **more}
+    return [f"{name}:={value}" for name, value in values.items()]
+
+
+@pytest.fixture
+def own_domain(monkeypatch):
+    """A ROS domain that no other test process uses at the same time."""
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(110 + os.getpid() % 100))
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.slow
+def test_a_scripted_demonstration_is_recorded_and_the_session_ends(rove_launch, own_domain, tmp_path):
+    arguments = session_arguments(tmp_path, operator="scripted", kind="demonstration", episodes="1")
+    runner = rove_launch("session.launch.yaml", *arguments, cwd=tmp_path)
+    runner.wait_for('"complete": true', timeout_s=90.0)
+    assert runner.end() == 0, runner.output
+    [bag] = [path for path in (tmp_path / "bags").iterdir() if path.is_dir()]
+    found = bag_audit.audit(bag)
+    assert "DEMONSTRATION" in [mode for mode, _ in found.timeline]
+    assert set(found.missing) <= {"/policy/action_chunk", "/policy/value"}, "no policy runs without a checkpoint"
+    assert found.velocity_ratio <= 1.0, found.worst_joint
+    assert found.episode.kind == "demonstration" and found.episode.state == "ended"
+
+
+def test_ctrl_c_ends_the_whole_session_within_five_seconds(rove_launch, own_domain, tmp_path):
+    runner = rove_launch("session.launch.yaml", *session_arguments(tmp_path, operator="zmq"), cwd=tmp_path)
+    runner.wait_for("panel: http://", timeout_s=60.0)
+    children = psutil.Process(runner.process.pid).children(recursive=True)
+    assert len(children) == 5, "robot, command filter, supervisor, recorder, teleop"
+    begin = time.monotonic()
+    runner.stop()
+    assert runner.end() == 130
+    assert time.monotonic() - begin < 5.0
+    assert not [child for child in children if child.is_running()]
+
+
+def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_node():
+    checkpoint = {"checkpoint": "runs/x", "operator": "scripted", "episodes": "1"}
+    session = launch_file.load_session(packages.launch_file("rove_bringup", "session.launch.yaml"), checkpoint)
+    nodes = {process.name: process for process in session.processes}
+    assert len(nodes) == 8
+    sources = {
+        "robot": "rove_sim/robot_node.py",
+        "scripted_operator": "rove_sim/operator_node.py",
+        "scripted_supervisor": "rove_sim/supervisor_node.py",
+        "policy": "rove_policy/policy_node.py",
+        "teleop": "rove_teleop/teleop_node.py",
+        "command_filter": "rove_teleop/command_filter_node.py",
+        "supervisor": "rove_supervisor/supervisor_node.py",
+        "recorder": "rove_recorder/recorder_node.py",
+    }
+    generated = {"scripted_supervisor": {field.name for field in dataclasses.fields(Patience)}}  # declared in a loop
+    for name, process in nodes.items():
+        text = (packages.share(sources[name].split("/")[0]) / sources[name]).read_text()
+        command = list(process.command)
+        given = {word.partition(":=")[0] for before, word in zip(command, command[1:]) if before == "-p"}
+        for before, path in zip(command, command[1:]):
+            if before == "--params-file":
+                given |= set(yaml.safe_load(Path(path).read_text())["/**"]["ros__parameters"])
+        undeclared = {parameter for parameter in given if f'"{parameter}"' not in text} - generated.get(name, set())
+        assert not undeclared, f"{name} declares no {sorted(undeclared)}"
+
+
+def test_without_a_checkpoint_no_policy_is_started_and_without_recording_no_recorder():
+    path = packages.launch_file("rove_bringup", "session.launch.yaml")
+    names = [p.name for p in launch_file.load_session(path, {"operator": "none", "record": "false", "robot": "external"}).processes]
+    assert names == ["command_filter", "supervisor"]
