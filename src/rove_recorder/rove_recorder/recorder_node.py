@@ -79,6 +79,8 @@ class RecorderNode(Node):
             self.subscribe(BagTopic.of(topic))
         self.refused: set[str] = set()
         self.waiting = "starting"
+        # Topics of one publisher: those of several have as many sequence counters, which say nothing about one stream.
+        self.single: set[str] = set()
         self.announced = None
         self.status_pub = ros.publisher(self, topics.RECORDER_STATUS)
         self.abort = self.create_client(TriggerService, topics.SUPERVISOR_SERVICES[Trigger.ABORT])
@@ -101,12 +103,10 @@ class RecorderNode(Node):
         samples = []
         for name, sub in self.subs.items():
             with sub.handle:
-                # A topic of several publishers has as many counters; they say nothing about one stream.
-                single = sub.handle.get_publisher_count() == 1
                 while (taken := sub.handle.take_message(sub.msg_type, True)) is not None:
                     data, info = taken
                     sequence = info.get("publication_sequence_number") or 0
-                    if not single or sequence == UNSUPPORTED_SEQUENCE:
+                    if name not in self.single or sequence == UNSUPPORTED_SEQUENCE:
                         sequence = 0
                     received = info["received_timestamp"] or ros.now_ns()
                     samples.append(Sample(name, received, info["source_timestamp"] or received, data, sequence & 0xFFFFFFFF))
@@ -118,11 +118,14 @@ class RecorderNode(Node):
 
     def check(self) -> None:
         """What is still missing before an episode may start."""
-        waiting = []
+        waiting, single = [], set()
         for name, sub in self.subs.items():
             matched = sub.get_publisher_count()
+            if matched == 1:
+                single.add(name)
             if matched < self.count_publishers(name) or (name in self.require and matched == 0):
                 waiting.append(name)
+        self.single = single
         self.waiting = f"waiting for the publishers of {', '.join(waiting)}" if waiting else ""
 
     def every_second(self) -> None:

@@ -1,0 +1,161 @@
+"""Recorder: sustained throughput without a drop, against rosbags' writer; and the recorder node's CPU at the session's rate over ROS.
+
+    python bench/recorder.py [--quick]
+
+Prints a table, then one JSON line. Targets: at least 10 times the session's rate without a drop; below 15 % of a core at its rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from rove_contract import messages, topics
+from rove_recorder.bag import BagTopic, BagWriter
+from rove_recorder.recording import Recording, Sample
+from rove_recorder.recover import read_metadata
+from rove_recorder.synthetic import T0, cdr, joint_state, kind, stamp
+
+FAKE_ROBOT = Path(__file__).parents[1] / "src/rove_recorder/test/fake_robot.py"
+STREAMS = ("/joint_states", "/joint_command", "/teleop/joint_targets")
+
+
+def camera_jpeg(rng) -> bytes:
+    """A 640 x 480 picture with some texture: about the size that a real head camera's JPEG has (100 kB)."""
+    y, x = np.mgrid[0:480, 0:640]
+    picture = np.stack([x % 256, y % 256, (x + y) % 256], axis=-1) + rng.integers(0, 40, (480, 640, 3))
+    return messages.encode_jpeg(np.clip(picture, 0, 255).astype(np.uint8), 85)
+
+
+def second_of_session(rng) -> list[Sample]:
+    """What one second brings: 100 Hz joint states, commands and targets, 30 Hz pictures, 20 Hz modes. Stamps are relative."""
+    found = []
+    states = [joint_state(T0, rng.normal(size=50)) for _ in range(100)]
+    jpeg = camera_jpeg(rng)
+    header = kind("std_msgs/msg/Header")(stamp(T0), "ego")
+    image = kind("sensor_msgs/msg/CompressedImage")(header, "jpeg", np.frombuffer(jpeg, np.uint8))
+    data = cdr(image, "sensor_msgs/msg/CompressedImage")
+    for i in range(100):
+        for name in STREAMS:
+            found.append(Sample(name, i * 10_000_000, i * 10_000_000, states[i]))
+    for i in range(30):
+        found.append(Sample(topics.EGO_IMAGE.name, i * 33_333_333, i * 33_333_333, data))
+    return sorted(found, key=lambda sample: sample.log_ns)
+
+
+def ours(folder: Path, second: list[Sample], seconds: int, compression: str) -> dict:
+    """As fast as the writer thread takes it, fsyncs included."""
+    recording = Recording(lambda: BagWriter(folder, [BagTopic.of(t) for t in topics.TOPICS], {}, compression=compression))
+    begin, cpu = time.perf_counter(), time.process_time()
+    for k in range(seconds):
+        shift = T0 + k * 1_000_000_000
+        recording.put([s._replace(log_ns=s.log_ns + shift, publish_ns=s.publish_ns + shift) for s in second])
+        while recording._queued_bytes > recording._limit // 2:  # the feeder waits, so that nothing is dropped
+            threading.Event().wait(0.002)
+    recording.close()
+    recording.join()
+    wall = time.perf_counter() - begin
+    if recording.error:
+        raise SystemExit(f"error: {recording.error}")
+    return rates(second, seconds, wall) | {"dropped": recording.dropped, "cpu_s": round(time.process_time() - cpu, 3)}
+
+
+def theirs(folder: Path, second: list[Sample], seconds: int) -> dict:
+    """rosbags' writer in the same thread: neither compressed nor brought to the disk, so compare it with rove_none."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    begin, cpu = time.perf_counter(), time.process_time()
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {name: writer.add_connection(name, topics.BY_NAME[name].type, typestore=store) for name in {s.topic for s in second}}
+        for k in range(seconds):
+            shift = T0 + k * 1_000_000_000
+            for sample in second:
+                writer.write(connections[sample.topic], sample.log_ns + shift, sample.data)
+    return rates(second, seconds, time.perf_counter() - begin) | {"cpu_s": round(time.process_time() - cpu, 3)}
+
+
+def rates(second, seconds, wall) -> dict:
+    size = sum(len(s.data) for s in second)
+    return {
+        "mb_per_s": round(size * seconds / wall / 1e6, 1),
+        "messages_per_s": round(len(second) * seconds / wall),
+        "times_session_rate": round(seconds / wall, 1),
+    }
+
+
+def over_ros(folder: Path, seconds: float, scale: float) -> dict:
+    """The recorder node beside a robot that publishes at `scale` times the session's rate: its share of a core, and drops."""
+    env = {**os.environ, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "FAKE_SCALE": str(scale)}
+    env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    command = [sys.executable, "-m", "rove_recorder.recorder_node", "--ros-args", "-p", f"out_dir:={folder}", "--log-level", "error"]
+    node = subprocess.Popen(command, env=env)
+    robot = subprocess.Popen([sys.executable, str(FAKE_ROBOT), str(seconds)], env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        for line in robot.stdout:
+            if line.startswith("STARTED"):
+                break
+        process = psutil.Process(node.pid)
+        before, begin = process.cpu_times(), time.monotonic()
+        threading.Event().wait(seconds - 0.5)
+        after, wall = process.cpu_times(), time.monotonic() - begin
+        robot.communicate(timeout=30)
+    finally:
+        robot.kill()
+        node.send_signal(signal.SIGINT)
+        node.wait(10)
+    used = after.user + after.system - before.user - before.system
+    custom = read_metadata(folder / "episode-0")["custom_data"]
+    return {
+        "cpu_percent_of_core": round(100 * used / wall, 1),
+        "messages_per_s": round(int(custom["written"]) / seconds),
+        "dropped": int(custom["dropped"]),
+        "missed": int(custom["missed"]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="less than 30 s")
+    parser.add_argument("--dir", default=None, help="disk to write to (default: the system's temporary folder)")
+    args = parser.parse_args()
+    seconds = 60 if args.quick else 600
+    second = second_of_session(np.random.default_rng(0))
+    root = Path(tempfile.mkdtemp(prefix="rove_bench_", dir=args.dir))
+    result = {"bench": "recorder", "quick": args.quick, "cores": os.cpu_count(), "session_mb_per_s": rates(second, 1, 1.0)["mb_per_s"]}
+    result["session_messages_per_s"] = len(second)
+    try:
+        for name, run in (
+            ("rove_zstd", lambda path: ours(path, second, seconds, "zstd")),
+            ("rove_lz4", lambda path: ours(path, second, seconds, "lz4")),
+            ("rove_none", lambda path: ours(path, second, seconds, "none")),
+            ("rosbags_mcap", lambda path: theirs(path, second, seconds)),
+        ):
+            result[name] = run(root / name)
+            shutil.rmtree(root / name)
+        result["ros_session_rate"] = over_ros(root / "ros", 6.0 if args.quick else 30.0, 1.0)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    print(f"{'writer':<14}{'MB/s':>10}{'messages/s':>14}{'x session':>12}{'dropped':>10}")
+    for name in ("rove_zstd", "rove_lz4", "rove_none", "rosbags_mcap"):
+        row = result[name]
+        print(f"{name:<14}{row['mb_per_s']:>10}{row['messages_per_s']:>14}{row['times_session_rate']:>12}{row.get('dropped', '-'):>10}")
+    row = result["ros_session_rate"]
+    print(f"node at the session's rate: {row['cpu_percent_of_core']} % of a core, {row['dropped']} dropped, {row['missed']} missed")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

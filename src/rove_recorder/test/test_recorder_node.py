@@ -1,0 +1,129 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from rosbags.highlevel import AnyReader
+
+from rove_recorder.export import export_bags
+from rove_recorder.mcap_stream import McapStream
+from rove_recorder.recover import read_metadata, recover
+
+pytestmark = pytest.mark.ros
+ROBOT = str(Path(__file__).with_name("fake_robot.py"))
+SILENT = {"/policy/action_chunk", "/policy/value", "/teleop/joint_targets", "/teleop/alignment", "/diagnostics"}
+
+
+def environment():
+    # A domain of its own per test process; 1-100 leaves the ports free of the system's ephemeral range.
+    domain = str(1 + os.getpid() % 100)
+    return {**os.environ, "ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture
+def start():
+    processes = []
+
+    def run(*command):
+        process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, env=environment())
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+def recorder(start, out_dir, *params):
+    return start("-m", "rove_recorder.recorder_node", "--ros-args", "-p", f"out_dir:={out_dir}", *params)
+
+
+def test_two_episodes_over_ros_are_recorded_whole_and_exported(tmp_path, start):
+    node = recorder(start, tmp_path / "bags", "-p", "topics:=['/sim/*', '/extra']")
+    output, _ = start(ROBOT, 2.5, 2).communicate(timeout=50)
+    assert output, "the fake robot failed; see its error above"
+    result = json.loads(output.splitlines()[-1])
+    node.send_signal(signal.SIGINT)
+    assert node.wait(10) == 0
+    for k, sent in enumerate(result["sent"]):
+        folder = tmp_path / "bags" / f"episode-{k}"
+        custom = read_metadata(folder)["custom_data"]
+        counts = json.loads(custom["counts"])
+        assert (custom["dropped"], custom["missed"], custom["outcome"]) == ("0", "0", "success")
+        for name, number in sent.items():
+            if name not in SILENT:
+                # Everything that was sent within the episode, and the pre-roll's 0.3 s before it.
+                assert number <= counts[name]["written"] <= number + 0.51 * 100, name
+        with AnyReader([folder]) as reader:
+            assert reader.message_count == int(custom["written"]) == sum(1 for _ in reader.messages())
+            modes = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages() if c.topic == "/supervisor/mode"]
+        names = list(dict.fromkeys(event.goal_state.label for event in modes))
+        assert names == ["IDLE", "ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY"]
+        assert modes[-1].goal_state.label == "IDLE"
+    results = export_bags([tmp_path / "bags"], tmp_path / "d", workers=1, progress=False)
+    assert [len(r.episode.frames) for r in results] == [pytest.approx(40, abs=2)] * 2
+    assert all(r.episode.frames.t_r > r.episode.frames.takeover > 0 for r in results)
+
+
+def test_a_killed_recorder_node_loses_at_most_one_second(tmp_path, start):
+    node = recorder(start, tmp_path)
+    robot = start(ROBOT, 30)
+    timer = None
+    for line in robot.stdout:
+        if line.startswith("STARTED"):
+            timer = threading.Timer(1.8, node.send_signal, [signal.SIGKILL])  # in the middle of an episode
+            timer.start()
+            break
+    assert timer is not None, "the episode never started"
+    node.wait(20)
+    killed_ns = time.time_ns()
+    robot.send_signal(signal.SIGINT)
+    result = recover(tmp_path / "episode-0")
+    assert result.repaired
+    assert (killed_ns - result.until_ns) * 1e-9 < 1.0
+    found = [m for m in McapStream(tmp_path / "episode-0" / "episode-0_0.mcap").messages() if m.topic == "/joint_states"]
+    sequences = [m.sequence for m in found]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))  # no hole before the end
+    assert len(found) > 80
+
+
+LISTEN = """
+import rclpy
+from rove_contract import messages, ros, topics
+rclpy.init()
+node = rclpy.create_node("listener")
+got = []
+ros.subscription(node, topics.RECORDER_STATUS, got.append)
+while not any("waiting for" in msg.message for msg in got):
+    rclpy.spin_once(node, timeout_sec=0.1)
+print(messages.diagnostic_values(got[-1])["ready"], got[-1].message)
+rclpy.try_shutdown()
+"""
+
+
+def test_a_recorder_is_not_ready_before_it_hears_the_robot(tmp_path, start):
+    recorder(start, tmp_path)
+    output, _ = start("-c", LISTEN).communicate(timeout=30)
+    assert output.startswith("false waiting for the publishers of /joint_states, /ego_camera/image/compressed, ")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("compression:=zip", "compression is 'zip', expected one of zstd, lz4, none"),
+        ("out_dir:=/proc/none", "cannot record into /proc/none"),
+    ],
+)
+def test_wrong_parameters_are_refused_with_the_reason(parameter, message):
+    command = [sys.executable, "-m", "rove_recorder.recorder_node", "--ros-args", "-p", parameter]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=30, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
