@@ -55,6 +55,7 @@ class PolicyNode(Node):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.policy = checkpoint.load(path, device)
+        self.trained_instruction = next(iter(self.policy.info.get("instructions", ())), "ready")
         self.rng = np.random.default_rng(seed)
         self.table = joints.load()
         self.reader = messages.JointReader(self.table)
@@ -67,13 +68,13 @@ class PolicyNode(Node):
         self._wake = threading.Condition()
         self._running = True
 
+        self.episode_instruction = ""
         self.chunk_pub = ros.publisher(self, topics.ACTION_CHUNK)
         self.value_pub = ros.publisher(self, topics.POLICY_VALUE)
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
         ros.subscription(self, topics.EGO_IMAGE, self.on_image)
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.EPISODE, self.on_episode)
-        self.episode_instruction = ""
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.warm_up()
         self._thread = threading.Thread(target=self.work, name="inference", daemon=True)
@@ -94,8 +95,8 @@ class PolicyNode(Node):
         self.policy.value(image, self.text())
 
     def text(self) -> str:
-        """The instruction given to the policy."""
-        return self.instruction or self.episode_instruction
+        """The instruction given to the policy: the parameter, else the episode's, else (before any episode) one it was trained on."""
+        return self.instruction or self.episode_instruction or self.trained_instruction
 
     def infer(self, image, q):
         import math
