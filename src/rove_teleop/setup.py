@@ -19,6 +19,7 @@ setup(
     entry_points={"console_scripts": [
         "teleop = rove_teleop.teleop_node:main",
         "command_filter = rove_teleop.command_filter_node:main",
+        "calibrate = rove_teleop.calibrate:main",
         "keys = rove_teleop.sources.curve:main",
     ]},
 )

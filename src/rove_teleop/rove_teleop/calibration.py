@@ -4,7 +4,9 @@ the retargeter learns them from the keypoints, since bones keep their length in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +41,27 @@ class Calibration:
     def side(self, name: str) -> ArmSize | None:
         return self.left if name == "left" else self.right
 
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        Path(path).expanduser().write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def load(path: str | Path) -> Calibration:
+    """Calibration from `Calibration.save`'s file. Raises CalibrationError naming the file and what is wrong."""
+    try:
+        sides = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        sizes = {}
+        for side, v in sides.items():
+            if v is not None:
+                sizes[side] = ArmSize(tuple(map(float, v["shoulder"])), float(v["upper_arm"]), float(v["forearm"]))
+        calibration = Calibration(**sizes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CalibrationError(f"{path} is not a calibration ({error}); make one with `rove run rove_teleop calibrate {path}`") from error
+    for side, size in sizes.items():
+        if len(size.shoulder) != 3 or not np.isfinite(size.shoulder).all() or not (0.1 < size.upper_arm < 0.6 and 0.1 < size.forearm < 0.6):
+            raise CalibrationError(f"{path}: the {side} arm is {size}; expected lengths of 0.1 to 0.6 m")
+    return calibration
+
 
 def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float, float]:
     """(N, 3) points on a sphere -> (centre (3,), radius, smallest spread of the points, m). Linear least squares."""
@@ -47,7 +70,7 @@ def fit_sphere(points: np.ndarray) -> tuple[np.ndarray, float, float]:
     a = np.column_stack([2 * p, np.ones(len(p))])
     solution = np.linalg.lstsq(a, (p * p).sum(axis=1), rcond=None)[0]
     centre = solution[:3]
-    spread = float(np.sqrt(np.linalg.eigvalsh(p.T @ p / len(p))[0]))
+    spread = float(np.sqrt(max(np.linalg.eigvalsh(p.T @ p / len(p))[0], 0.0)))
     return centre + mean, float(np.sqrt(max(solution[3] + centre @ centre, 0.0))), spread
 
 

@@ -11,7 +11,7 @@ class OneEuro:
     min_cutoff: Hz at rest. beta: Hz per unit of speed. derivative_cutoff: Hz.
     """
 
-    def __init__(self, n: int, min_cutoff: float = 3.0, beta: float = 20.0, derivative_cutoff: float = 5.0):
+    def __init__(self, n: int, min_cutoff: float = 3.0, beta: float = 40.0, derivative_cutoff: float = 5.0):
         self.min_cutoff, self.beta, self.derivative_cutoff = min_cutoff, beta, derivative_cutoff
         self.x = np.zeros(n)
         self.dx = np.zeros(n)

@@ -16,6 +16,7 @@ from sensor_msgs.msg import JointState
 
 from rove_contract import joints, messages, ros, timing, topics
 from rove_contract.modes import Mode
+from rove_teleop import calibration
 from rove_teleop.alignment import alignment
 from rove_teleop.retarget import OK, Retargeter
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, ZmqSource
@@ -27,7 +28,7 @@ POLL_S = 0.05
 
 class TeleopNode(Node):
     """Parameters: endpoint, pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed beyond loopback),
-    input_timeout_s, mode (absolute | relative), smoothing, alignment_warn_rad."""
+    input_timeout_s, mode (absolute | relative), smoothing, calibration (file of `calibrate`), alignment_warn_rad."""
 
     def __init__(self):
         super().__init__("teleop")
@@ -39,9 +40,10 @@ class TeleopNode(Node):
         self.timeout_s = get("input_timeout_s", timing.TELEOP_STALE_S).value
         mode = get("mode", "absolute").value
         smoothing = get("smoothing", True).value
+        size = get("calibration", "").value
         self.warn_rad = get("alignment_warn_rad", 0.35).value
         self.table = joints.load()
-        self.retargeter = Retargeter(self.table, mode=mode, smoothing=smoothing)
+        self.retargeter = Retargeter(self.table, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None)
         self.reader = messages.JointReader(self.table)
         self.source = ZmqSource(endpoint, pattern, bind=bind, keys=keys or None, max_delay_s=self.timeout_s)
         self.mode = Mode.IDLE

@@ -1,0 +1,63 @@
+"""Record the operator's arms for a few seconds and write the calibration: `rove run rove_teleop calibrate operator.json`.
+
+Run it before the session: it listens where the teleop node will.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from rove_teleop.calibration import CalibrationError, calibrate
+from rove_teleop.frames import OperatorFrame
+from rove_teleop.sources import Source
+from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, PATTERNS, ZmqSource
+
+START_S = 30.0  # how long to wait for the first frame
+
+
+def record(source: Source, seconds: float) -> list[OperatorFrame]:
+    """Frames of `seconds` s from the first one on. Raises CalibrationError when none comes."""
+    frames: list[OperatorFrame] = []
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        sample = source.poll(0.1)
+        if sample is None:
+            continue
+        if not frames:
+            end = time.monotonic() + seconds
+            print(f"Swing both arms forward, sideways and up for {seconds:g} s …", flush=True)
+        frames.append(sample.frame)
+    if not frames:
+        raise CalibrationError(f"no operator frames within {START_S:g} s: {source.statistics()}")
+    return frames
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--endpoint", default=DEFAULT_ENDPOINT)
+    parser.add_argument("--pattern", choices=sorted(PATTERNS), default="sub")
+    parser.add_argument("--connect", action="store_true", help="connect to the suit instead of binding")
+    parser.add_argument("--keys", default="", help="CURVE key directory, needed beyond loopback")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    options = parser.parse_args()
+    try:
+        source = ZmqSource(options.endpoint, options.pattern, bind=not options.connect, keys=options.keys or None)
+        try:
+            result = calibrate(record(source, options.seconds))
+        finally:
+            source.close()
+        result.save(options.file)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
+    for side in ("left", "right"):
+        size = result.side(side)
+        print(f"{side}: upper arm {size.upper_arm:.3f} m, forearm {size.forearm:.3f} m")
+    print(options.file)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
