@@ -173,6 +173,7 @@ class BagWriter:
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
         self.info.files.append(file)
+        self._stream.flush()
         for topic in self.info.topics:
             self._register(topic)
 

@@ -55,7 +55,11 @@ class McapStream:
         """All messages, or those of the `wanted` topics. Raises NotMcap; any later damage ends up in `problems`."""
         size = self.path.stat().st_size
         with open(self.path, "rb") as stream:
-            if stream.read(8) != MCAP0_MAGIC:
+            magic = stream.read(8)
+            if len(magic) < 8 and MCAP0_MAGIC.startswith(magic):  # killed before its first byte reached the disk
+                self.problems.append("is empty")
+                return
+            if magic != MCAP0_MAGIC:
                 raise NotMcap(f"{self.path} is no MCAP file (its first 8 bytes are not the magic number)")
             self.good_bytes = 8
             while True:
