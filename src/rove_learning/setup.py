@@ -11,6 +11,7 @@ setup(
         (f"share/{name}", ["package.xml"]),
     ],
     install_requires=["rove_contract", "torch", "safetensors", "pyarrow", "av", "tqdm", "tyro", "matplotlib", "pyyaml"],
+    extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
@@ -21,5 +22,6 @@ setup(
         "collect = rove_learning.collect:main",
         "evaluate = rove_learning.evaluate:main",
         "report = rove_learning.report:main",
+        "interventions = rove_learning.interventions:main",
     ]},
 )

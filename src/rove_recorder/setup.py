@@ -11,6 +11,7 @@ setup(
         (f"share/{name}", ["package.xml"]),
     ],
     install_requires=["rove_contract", "mcap", "pyarrow", "av", "pyyaml", "tqdm", "tyro"],
+    extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
