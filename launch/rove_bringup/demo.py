@@ -101,12 +101,14 @@ def run(config: DemoConfig) -> Path:
     demo.stage(
         3, "session", f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
         "launch", "session.launch.yaml", f"checkpoint:={base}", "operator:=scripted", "record:=true", f"bags:={bags}",
-        f"episodes:={config.episodes}", f"min_interventions:={config.episodes}", f"max_episodes:={config.max_episodes}", f"seed:={1000 + seed}", "panel_port:=0",
+        f"episodes:={config.episodes}", f"min_interventions:={config.episodes}",
+        f"max_episodes:={config.max_episodes}", f"seed:={1000 + seed}", "panel_port:=0",
     )  # fmt: skip
+    recorded = sorted(path for path in bags.iterdir() if path.is_dir())
     demo.stage(
         4, "export", "Export: bags to a LeRobot v3.0 dataset",
-        "run", "rove_recorder", "export", *sorted(p for p in bags.iterdir() if p.is_dir()), "--out", dataset,
-    ) if bags.exists() else None  # fmt: skip
+        "run", "rove_recorder", "export", *recorded, "--out", dataset,
+    )  # fmt: skip
     demo.stage(
         4, "iteration", "Algorithm 1: critic (OVE), advantage labels, actor",
         "run", "rove_learning", "train", "--dataset", demos, dataset, "--init", base, "--out", policy, "--method", "rove",

@@ -37,11 +37,12 @@ def intervention_fraction(bags: list[BagAudit]) -> float:
 
 
 def dropped_messages(bag: Path) -> int:
-    """Messages that the recorder says it dropped in this bag (its metadata's custom_data)."""
+    """Messages that the recorder received but did not write into this bag, and those it knows it never received (gaps in the stamps)."""
     import yaml
 
     metadata = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-    return int(metadata["custom_data"]["dropped"])
+    counts = json.loads(metadata["custom_data"]["counts"]).values()
+    return sum(topic["dropped"] + topic["missed"] for topic in counts)
 
 
 def png(figure) -> str:

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("launch_pytest", reason="launch_pytest is not among the ROS 2 wheels; a ROS 2 installation has it")
 
+import launch
 import launch_pytest
 from launch.launch_description_sources import AnyLaunchDescriptionSource
 
-import launch
 from rove_bringup import packages
 
 pytestmark = pytest.mark.ros
