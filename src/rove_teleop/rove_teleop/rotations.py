@@ -78,3 +78,20 @@ def angles_yxz(r):
 def angles_zyx(r):
     """R = Rz(yaw) Ry(pitch) Rx(roll) -> (yaw, pitch, roll), |pitch| <= pi/2: the wrist's order."""
     return atan2(r[3], r[0]), atan2(-r[6], sqrt(r[7] * r[7] + r[8] * r[8])), atan2(r[7], r[8])
+
+
+def to_quaternion(r):
+    """Rotation -> (w, x, y, z), w >= 0; by the largest component, so that nothing small is divided by."""
+    trace = r[0] + r[4] + r[8]
+    squares = (1 + trace, 1 + 2 * r[0] - trace, 1 + 2 * r[4] - trace, 1 + 2 * r[8] - trace)  # 4 w^2, 4 x^2, 4 y^2, 4 z^2
+    k = squares.index(max(squares))
+    q = [
+        (squares[0], r[7] - r[5], r[2] - r[6], r[3] - r[1]),
+        (r[7] - r[5], squares[1], r[1] + r[3], r[2] + r[6]),
+        (r[2] - r[6], r[1] + r[3], squares[2], r[5] + r[7]),
+        (r[3] - r[1], r[2] + r[6], r[5] + r[7], squares[3]),
+    ][k]
+    s = 0.5 / sqrt(squares[k])
+    if q[0] < 0:
+        s = -s
+    return (q[0] * s, q[1] * s, q[2] * s, q[3] * s)

@@ -19,7 +19,8 @@ from rove_contract.modes import Mode
 from rove_teleop import calibration
 from rove_teleop.alignment import alignment
 from rove_teleop.retarget import OK, Retargeter
-from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, ZmqSource
+from rove_teleop.sources.endpoint import open_source
+from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
 
 DRIVEN = frozenset({Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION})  # the operator moves the robot
 ALIGNMENT_HZ = 20.0
@@ -27,7 +28,8 @@ POLL_S = 0.05
 
 
 class TeleopNode(Node):
-    """Parameters: endpoint, pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed beyond loopback),
+    """Parameters: endpoint (tcp://… or mvn://…), pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed
+    beyond loopback), peer (IP address of the MVN computer),
     input_timeout_s, mode (absolute | relative), smoothing, calibration (file of `calibrate`), alignment_warn_rad."""
 
     def __init__(self):
@@ -37,6 +39,7 @@ class TeleopNode(Node):
         pattern = get("pattern", "sub").value
         bind = get("bind", True).value
         keys = get("keys", "").value
+        peer = get("peer", "").value
         self.timeout_s = get("input_timeout_s", timing.TELEOP_STALE_S).value
         mode = get("mode", "absolute").value
         smoothing = get("smoothing", True).value
@@ -45,7 +48,7 @@ class TeleopNode(Node):
         self.table = joints.load()
         self.retargeter = Retargeter(self.table, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None)
         self.reader = messages.JointReader(self.table)
-        self.source = ZmqSource(endpoint, pattern, bind=bind, keys=keys or None, max_delay_s=self.timeout_s)
+        self.source = open_source(endpoint, pattern, bind=bind, keys=keys, peer=peer, max_delay_s=self.timeout_s)
         self.mode = Mode.IDLE
         self.measured: np.ndarray | None = None
         self.measured_s = -np.inf
