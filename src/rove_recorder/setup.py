@@ -10,7 +10,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_contract", "mcap", "pyarrow", "av", "pyyaml", "tqdm", "tyro"],
+    install_requires=["rove_contract", "numpy", "mcap", "rosbags", "zstandard", "lz4", "pyarrow", "av", "pillow", "pyyaml", "tqdm", "tyro"],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",

@@ -22,7 +22,7 @@ from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
 from rove_contract.timing import CAMERA_HZ, CONTROL_HZ
 from rove_recorder import resample
 from rove_recorder.bag import BagError
-from rove_recorder.lerobot import EpisodeFrames
+from rove_recorder.encoding import EpisodeFrames
 from rove_recorder.mcap_stream import McapStream
 from rove_recorder.recover import files_of
 from rove_recorder.schema import typestore

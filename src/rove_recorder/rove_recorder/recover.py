@@ -56,6 +56,8 @@ class Recovery:
 
 def find_bags(paths: list[Path]) -> list[Path]:
     """Bag directories given directly, by a file in them, or below a folder; sorted, each once. Raises BagError where there is none."""
+    if not paths:
+        raise BagError("no bags were given; name bag directories or a folder of them")
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_file() and path.suffix == ".mcap":

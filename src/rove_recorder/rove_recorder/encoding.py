@@ -1,0 +1,111 @@
+"""One episode at the dataset's rate, and the costly part of writing it: checks, video segment or JPEGs, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from rove_contract import messages
+from rove_contract.modes import Outcome
+from rove_recorder import video
+from rove_recorder.lerobot_format import ACTION, CAMERA, LABELS, STATE, DatasetError
+from rove_recorder.stats import ImageStats, Stats, column_stats
+
+
+@dataclass
+class EpisodeFrames:
+    """One episode at the dataset's rate, T frames.
+
+    state, action: (T, J) rad, contract order; action is the joint command at that tick. images: (T, H, W, 3) uint8 RGB, or T JPEGs as
+    bytes, or None for a dataset without camera. stage, source, mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the
+    first RECOVERY / ADAPTATION frame, -1 if none. kind: "demonstration" | "rollout" | "human_video". excluded: kept, not trained on.
+    """
+
+    state: np.ndarray
+    action: np.ndarray
+    images: np.ndarray | Sequence[bytes] | None
+    stage: np.ndarray
+    source: np.ndarray
+    mode: np.ndarray
+    task: str
+    outcome: int = Outcome.NONE
+    t_r: int = -1
+    takeover: int = -1
+    episode_id: str = ""
+    kind: str = "rollout"
+    operator: str = ""
+    start_stage: str = "start"
+    excluded: bool | None = None  # None: aborted episodes are excluded
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+@dataclass
+class EncodedEpisode:
+    """An episode ready to append: plain columns, the H.264 segment or the JPEGs, and statistics of every column but the indices."""
+
+    frames: EpisodeFrames  # with images=None
+    stats: dict[str, Stats]
+    segment: Path | None = None
+    jpegs: list[bytes] | None = None
+
+
+def encode_episode(
+    frames: EpisodeFrames, folder: Path, *, fps: int, image_size: tuple[int, int] | None, joints: int, camera: str = "video"
+) -> EncodedEpisode:
+    """Check an episode and encode its pictures into `folder`. Raises DatasetError or video.VideoError saying what is wrong."""
+    name = frames.episode_id or "the episode"
+    length = len(frames)
+    if length == 0:
+        raise DatasetError(f"{name} has no frames")
+    columns = {}
+    for key, array in ((STATE, frames.state), (ACTION, frames.action)):
+        columns[key] = np.ascontiguousarray(array, dtype=np.float32)
+        if columns[key].shape != (length, joints):
+            raise DatasetError(f"{name}: {key} is {columns[key].shape}, expected ({length}, {joints})")
+        if not np.isfinite(columns[key]).all():
+            row, joint = np.argwhere(~np.isfinite(columns[key]))[0]
+            raise DatasetError(f"{name}: {key} is not finite at frame {row}, joint {joint}")
+    for key in LABELS:
+        columns[key] = np.asarray(getattr(frames, key), dtype=np.int64)
+        if columns[key].shape != (length,):
+            raise DatasetError(f"{name}: {key} is {columns[key].shape}, expected ({length},)")
+    if not frames.task:
+        raise DatasetError(f"{name} has no task text")
+    if (frames.images is None) != (image_size is None):
+        has, wants = ("no images", "some") if frames.images is None else ("images", "none")
+        raise DatasetError(f"{name} has {has}, the dataset wants {wants}")
+    stats = {key: column_stats(value) for key, value in columns.items()}
+    segment, jpegs = None, None
+    if image_size is not None:
+        if len(frames.images) != length:
+            raise DatasetError(f"{name}: {len(frames.images)} images for {length} frames")
+        image_stats = ImageStats(length)
+        if camera == "video":
+            folder.mkdir(parents=True, exist_ok=True)
+            segment = folder / f"{frames.episode_id or id(frames)}.mp4"
+            video.encode(segment, image_stats.watch(map(_picture, frames.images)), fps, image_size)
+        else:
+            jpegs = [image if isinstance(image, bytes) else messages.encode_jpeg(image, 95) for image in frames.images]
+            for image in image_stats.watch(map(_picture, frames.images)):
+                if image.shape != (*image_size, 3):
+                    raise DatasetError(f"{name}: an image is {image.shape}, expected ({image_size[0]}, {image_size[1]}, 3)")
+        stats[CAMERA] = image_stats.result()
+    excluded = frames.outcome == Outcome.ABORTED if frames.excluded is None else frames.excluded
+    plain = EpisodeFrames(
+        columns[STATE], columns[ACTION], None, *(columns[key] for key in LABELS), task=frames.task, outcome=int(frames.outcome),
+        t_r=int(frames.t_r), takeover=int(frames.takeover), episode_id=frames.episode_id, kind=frames.kind, operator=frames.operator,
+        start_stage=frames.start_stage, excluded=bool(excluded),
+    )  # fmt: skip
+    return EncodedEpisode(plain, stats, segment, jpegs)
+
+
+def _picture(image) -> np.ndarray:
+    if isinstance(image, bytes):
+        return messages.decode_image(SimpleNamespace(format="jpeg", data=image))
+    return image
