@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rove_bringup.bag_audit import BagAudit, audit
 from rove_contract.modes import Mode
+from rove_learning import report as learning_report
 
 STAGE_COLOURS = {"ROLLOUT": "#2563eb", "PAUSED": "#9ca3af", "ADAPTATION": "#f59e0b", "RECOVERY": "#16a34a", "DEMONSTRATION": "#7c3aed"}
 HUMAN = {Mode.ADAPTATION.name, Mode.RECOVERY.name}
@@ -78,27 +79,6 @@ def timeline_plot(bags: list[BagAudit]) -> str:
     return png(figure)
 
 
-def success_plot(before: dict, after: dict) -> str:
-    """Success before and after with 95 % Wilson intervals."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(4.2, 2.6))
-    for x, (result, colour) in enumerate(((before, "#9ca3af"), (after, "#16a34a"))):
-        rate = result["success_rate"]
-        low, high = result["interval"]
-        axes.bar(x, 100 * rate, color=colour, width=0.55)
-        axes.errorbar(x, 100 * rate, yerr=[[100 * (rate - low)], [100 * (high - rate)]], color="#111827", capsize=5)
-        axes.text(x + 0.06, 100 * rate + 1, f"{100 * rate:.0f} %", fontsize=10)
-    axes.set_xticks([0, 1], ["base policy", "after one iteration"])
-    axes.set_ylim(0, 100)
-    axes.set_ylabel("success, %")
-    axes.spines[["top", "right"]].set_visible(False)
-    return png(figure)
-
-
 def _table(rows: list[dict[str, object]]) -> str:
     if not rows:
         return "<p>none</p>"
@@ -118,7 +98,7 @@ table{{border-collapse:collapse;font-size:.9rem}} td,th{{padding:.25rem .7rem;bo
 </style>
 <h1>ROVE demo</h1><p>One iteration of the loop on the simulated robot: deploy, take over, record, learn, redeploy.</p>
 <div class="figures">{figures}</div>{warnings}
-<h2>Success on the same {n} seeds</h2><img src="{success}" alt="success before and after">
+<h2>{success_title}</h2>{success}
 <p>{verdict}</p>
 <h2>Deployment session</h2><img src="{timeline}" alt="mode timeline of each episode">{episodes}
 <h2>Learning</h2>{learning}
@@ -127,7 +107,7 @@ table{{border-collapse:collapse;font-size:.9rem}} td,th{{padding:.25rem .7rem;bo
 
 
 def _verdict(before: dict, after: dict) -> str:
-    overlap = before["interval"][1] >= after["interval"][0] and after["interval"][1] >= before["interval"][0]
+    overlap = before["wilson95"][1] >= after["wilson95"][0] and after["wilson95"][1] >= before["wilson95"][0]
     difference = 100 * (after["success_rate"] - before["success_rate"])
     caution = " The 95 % intervals overlap: one short iteration on this many episodes does not prove a difference." if overlap else ""
     return f"Change after one iteration: {difference:+.0f} points.{caution} Bars show 95 % Wilson intervals."
@@ -136,7 +116,7 @@ def _verdict(before: dict, after: dict) -> str:
 def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) -> Path:
     """Write report.json and report.html into `out`; returns the path of the page.
 
-    Reads out/bags, out/evaluation_before.json, out/evaluation_after.json and the learning report out/policy/report.html.
+    Reads out/bags, out/evaluation_before.json, out/evaluation_after.json and the training run in out/policy.
     """
     bags = [audit(path) for path in sorted((out / "bags").iterdir()) if (path / "metadata.yaml").exists()]
     before, after = (json.loads((out / f"evaluation_{name}.json").read_text()) for name in ("before", "after"))
@@ -146,8 +126,8 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         "success_before": before["success_rate"],
         "success_after": after["success_rate"],
         "evaluation_episodes": before["episodes"],
-        "interval_before": before["interval"],
-        "interval_after": after["interval"],
+        "interval_before": before["wilson95"],
+        "interval_after": after["wilson95"],
         "episodes": len(bags),
         "interventions": sum(bag.intervened for bag in bags),
         "intervention_fraction": intervention_fraction(bags),
@@ -189,18 +169,16 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         }
         for bag in bags
     ]
-    learning = out / "policy" / "report.html"
+    success_title, success = learning_report.evaluation_section({"base policy": before, "after one iteration": after})
     page = PAGE.format(
         figures="".join(f'<div class="figure"><b>{value}</b><span>{key}</span></div>' for key, value in big.items()),
         warnings="".join(f'<p class="warn">{html.escape(text)}</p>' for text in warnings),
-        n=before["episodes"],
-        success=success_plot(before, after),
+        success_title=success_title,
+        success=success,
         verdict=_verdict(before, after),
         timeline=timeline_plot(bags),
         episodes=_table(rows),
-        learning=f'<iframe src="{learning.relative_to(out)}" style="width:100%;height:70rem;border:1px solid #e5e7eb"></iframe>'
-        if learning.exists()
-        else "<p>The training run left no report.</p>",
+        learning="".join(f"<h3>{html.escape(title)}</h3>{content}" for title, content in learning_report.sections(out / "policy")[0]),
         times=_table([{"stage": name, "seconds": f"{seconds:.0f}"} for name, seconds in times.items()]),
     )
     path = out / "report.html"

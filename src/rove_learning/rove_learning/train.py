@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -83,13 +84,15 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
 
     history: dict[str, list] = {}
     critic = None
-    if config.method in NEEDS_CRITIC:
+    # Methods that do not label with a critic still pretrain one: the value model that the next iteration starts from (App. G).
+    pretrain_only = config.method not in NEEDS_CRITIC
+    if not pretrain_only or (previous is None and config.critic.mc_steps > 0):
         critic_buffer = Buffer(datasets, config.critic.backbone.image_size, human_videos=True, progress=progress)
         start = previous.critic if previous and config.critic_from != "scratch" else None
         if config.critic_from == "init" and start is None:
             raise ValueError(f"--critic-from init, but {config.init or 'no --init'} has no critic")
         critic, history = train_critic(
-            critic_buffer, config.critic, config.reward, work, seed=config.seed, previous=start, regularise=config.regularise,
+            critic_buffer, replace(config.critic, steps=0) if pretrain_only else config.critic, config.reward, work, seed=config.seed, previous=start, regularise=config.regularise,
             device=config.device, progress=progress, stop=stop,
         )  # fmt: skip
     labels, value, advantage = label.label(actor_buffer, critic, config.method, config.reward, config.critic, config.labels, config.device)
@@ -112,7 +115,7 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
         "frames": len(actor_buffer),
         "kept": float(labels.keep.mean()),
         "positive": float(labels.positive[labels.keep].mean()),
-        "threshold_steps": None if critic is None else labels.threshold,
+        "threshold_steps": labels.threshold if math.isfinite(labels.threshold) else None,
         "loss": {name: sum(row["loss"] for row in rows[-50:]) / len(rows[-50:]) for name, rows in history.items() if rows},
         "wall_s": round(time.monotonic() - begin, 1),
     }

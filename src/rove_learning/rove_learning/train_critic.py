@@ -83,6 +83,8 @@ def train_critic(
 
     if previous is None and config.mc_steps > 0:
         history["critic_mc"] = pretrain()
+    if config.steps == 0:  # pretraining only
+        return critic.eval(), history
     lr = config.lr if previous is None else config.lr_next
     r = buffer.rewards(reward)
     if config.target == "mc":
