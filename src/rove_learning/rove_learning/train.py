@@ -91,8 +91,9 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
         start = previous.critic if previous and config.critic_from != "scratch" else None
         if config.critic_from == "init" and start is None:
             raise ValueError(f"--critic-from init, but {config.init or 'no --init'} has no critic")
+        settings = replace(config.critic, steps=0) if pretrain_only else config.critic
         critic, history = train_critic(
-            critic_buffer, replace(config.critic, steps=0) if pretrain_only else config.critic, config.reward, work, seed=config.seed, previous=start, regularise=config.regularise,
+            critic_buffer, settings, config.reward, work, seed=config.seed, previous=start, regularise=config.regularise,
             device=config.device, progress=progress, stop=stop,
         )  # fmt: skip
     labels, value, advantage = label.label(actor_buffer, critic, config.method, config.reward, config.critic, config.labels, config.device)
