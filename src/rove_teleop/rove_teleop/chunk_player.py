@@ -67,11 +67,11 @@ class ChunkPlayer:
             return None
         t = now - self._origin
         times = self._times
-        if t > times[-1]:
+        if t > times[-1] + 1e-6:  # rounding of a monotonic clock that counts weeks
             return None
         if t <= times[0] or len(times) == 1:
             return self._positions[0], np.zeros(self._positions.shape[1])
-        i = int(np.searchsorted(times, t)) - 1
+        i = min(int(np.searchsorted(times, t)), len(times) - 1) - 1
         h = times[i + 1] - times[i]
         s = (t - times[i]) / h
         p0, p1, m0, m1 = self._positions[i], self._positions[i + 1], self._slopes[i] * h, self._slopes[i + 1] * h

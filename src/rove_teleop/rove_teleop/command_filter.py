@@ -37,6 +37,10 @@ VELOCITY_SMOOTHING = 0.4  # share of the newest difference in the estimated targ
 NON_FINITE, WRONG_LENGTH, OUT_OF_RANGE, MALFORMED = "non-finite", "wrong length", "out of range", "not numbers"
 
 
+class BadSample(ValueError):
+    """A joint target that must not be used; the message says why."""
+
+
 def braking(v: np.ndarray, limit: np.ndarray) -> np.ndarray:
     """f(v): the next acceleration on the time-optimal way to v = 0, in [-limit, limit]; dimensionless, any shape."""
     x = np.abs(v)
@@ -287,6 +291,24 @@ class CommandFilter:
         out[:] = self._q
         return out
 
+    def check(self, target: np.ndarray) -> None:
+        """Raise BadSample for a float64 array (J,) or (H, J) that `step` would drop, and count it. For sources that keep samples."""
+        reason = next((r for r in map(self._fault, np.atleast_2d(target)) if r), "")
+        if reason:
+            self._drop(reason)
+            expected = f"expected {len(self)} finite angles, at most {OUT_OF_RANGE_RAD:g} rad out of range"
+            raise BadSample(f"a joint target is bad: {reason}; {expected}")
+
+    def _fault(self, target: np.ndarray) -> str:
+        if target.shape != self._q.shape:
+            return WRONG_LENGTH
+        if not np.isfinite(target).all():
+            return NON_FINITE
+        np.less(target, self._far_lower, out=self._b1)
+        np.greater(target, self._far_upper, out=self._b2)
+        np.logical_or(self._b1, self._b2, out=self._b1)
+        return OUT_OF_RANGE if self._b1.any() else ""
+
     def _forget(self) -> None:
         self._moving = False
         self._history = 0
@@ -304,16 +326,11 @@ class CommandFilter:
             given = None if target_velocity is None else np.asarray(target_velocity, dtype=np.float64)
         except (TypeError, ValueError):
             return self._drop(MALFORMED)
-        if target.shape != self._q.shape or (given is not None and given.shape != self._q.shape):
-            return self._drop(WRONG_LENGTH)
-        # A sum is finite only if every term is (or overflows, and then the sample is far out of range anyway).
-        if not np.isfinite(target.sum()) or (given is not None and not np.isfinite(given.sum())):
-            return self._drop(NON_FINITE if not np.isfinite(target).all() or given is not None else OUT_OF_RANGE)
-        np.less(target, self._far_lower, out=self._b1)
-        np.greater(target, self._far_upper, out=self._b2)
-        np.logical_or(self._b1, self._b2, out=self._b1)
-        if self._b1.any():
-            return self._drop(OUT_OF_RANGE)
+        reason = self._fault(target)
+        if not reason and given is not None:
+            reason = WRONG_LENGTH if given.shape != self._q.shape else "" if np.isfinite(given).all() else NON_FINITE
+        if reason:
+            return self._drop(reason)
         self.last_dropped = ""
         np.maximum(target, self._inner_lower, out=self._target)
         np.minimum(self._target, self._inner_upper, out=self._target)

@@ -1,0 +1,256 @@
+"""The only node that commands the robot: mode, teleop targets and action chunks in, /joint_command at 100 Hz out."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+
+from rove_contract import joints, messages, ros, timing, topics
+from rove_contract.modes import Mode
+from rove_teleop import command_source
+from rove_teleop.command_filter import CommandFilter
+from rove_teleop.command_source import CommandSource
+from rove_teleop.guard import Clearance, Guard, GuardConfig
+
+# In IDLE a robot farther than this from the command was moved by a reset or by hand; sag under gravity is hundredths of a radian.
+RESEAT_RAD = 0.2
+RESEAT_AFTER_S = 0.05  # 5 samples in a row, so that one odd sample moves nothing
+DISCOVERY_S = 0.02  # between two looks at the graph while starting
+FOREIGN_PUBLISHER = "another publisher of /joint_command"
+NO_STATE = "waiting for the first robot state"
+
+
+class CommandFilterNode(Node):
+    """Parameters: guard (bool), guard_margin (m), guard_slow (m), workspace_lower, workspace_upper (m, pelvis frame),
+    discovery (s to look for another publisher of /joint_command before starting), joints (layout file; empty = the default)."""
+
+    def __init__(self):
+        super().__init__("command_filter")
+        get = self.declare_parameter
+        config = GuardConfig(
+            margin_m=get("guard_margin", GuardConfig.margin_m).value,
+            slow_m=get("guard_slow", GuardConfig.slow_m).value,
+            lower=tuple(get("workspace_lower", list(GuardConfig.lower)).value),
+            upper=tuple(get("workspace_upper", list(GuardConfig.upper)).value),
+        )
+        guarded = get("guard", True).value
+        discovery_s = get("discovery", 1.0).value
+        self.table = joints.load(get("joints", "").value or None)
+        self.refuse_second_publisher(discovery_s)
+
+        self.reader = messages.JointReader(self.table)
+        self.chunk_reader = messages.JointReader(self.table)
+        self.teleop_reader = messages.JointReader(self.table)
+        self.limiter = CommandFilter(self.table.limits, timing.CONTROL_PERIOD_S)
+        self.guard = Guard(Clearance(self.table, config), timing.CONTROL_PERIOD_S) if guarded else None
+        self.source = CommandSource(self.table.limits)
+        self.measured = None  # (J,) rad
+        self.measured_at = self.misplaced_since = float("inf")
+        self.started = False
+        self.foreign = ""
+        self.bad: dict[str, int] = {}
+        self.reported = ""
+        self.stops = self.late = self.reseats = 0
+        self.last_stamp = 0  # ns
+        self.last_tick = self.period_max = self.step_max = 0.0
+        self.message = JointState(name=list(self.table.names))
+
+        self.command = ros.publisher(self, topics.JOINT_COMMAND)
+        ros.subscription(self, topics.MODE, self.on_mode)
+        ros.subscription(self, topics.JOINT_STATES, self.on_state)
+        ros.subscription(self, topics.TELEOP_TARGETS, self.on_teleop)
+        ros.subscription(self, topics.ACTION_CHUNK, self.on_chunk)
+        self.diagnostics = ros.Diagnostics(self, self.report)
+        # Steady clock: with the node's clock a step of the system clock backwards would stop the loop.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(timing.CONTROL_PERIOD_S, self.tick, clock=steady)
+        self.create_timer(0.5, self.look_for_foreign_publishers, clock=steady)
+        self.get_logger().info(f"{NO_STATE}; guard {'on, ' + str(len(self.guard.clearance.pairs)) + ' pairs' if self.guard else 'OFF'}")
+
+    def publishers(self) -> list[str]:
+        """Names of the nodes that publish /joint_command, this one included once its publisher exists."""
+        found = self.get_publishers_info_by_topic(topics.JOINT_COMMAND.name)
+        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
+
+    def refuse_second_publisher(self, discovery_s: float) -> None:
+        """Raise ValueError if /joint_command has a publisher already; discovery on one machine takes some 100 ms."""
+        until = time.monotonic() + discovery_s
+        while True:
+            others = self.publishers()
+            named = not any("UNKNOWN" in name for name in others)  # an endpoint is discovered a moment before its node
+            if others and (named or time.monotonic() >= until):
+                raise ValueError(
+                    f"{topics.JOINT_COMMAND.name} already has a publisher: {', '.join(others)}. Two commanders would fight over the robot; "
+                    "stop the other one first (the middleware forgets a killed process after about 20 s)."
+                )
+            if time.monotonic() >= until:
+                return
+            time.sleep(DISCOVERY_S)
+
+    def look_for_foreign_publishers(self) -> None:
+        if self.count_publishers(topics.JOINT_COMMAND.name) <= 1:
+            self.foreign = ""
+            return
+        others = self.publishers()
+        if self.get_fully_qualified_name() in others:
+            others.remove(self.get_fully_qualified_name())
+        self.foreign = f"{FOREIGN_PUBLISHER}: {', '.join(others)}"
+
+    def count_bad(self, kind: str, error: Exception) -> None:
+        self.bad[kind] = self.bad.get(kind, 0) + 1
+        self.get_logger().warning(f"dropped a {kind}: {error}", throttle_duration_sec=5.0)
+
+    def on_mode(self, msg) -> None:
+        try:
+            mode = ros.mode_of(msg)
+        except ValueError as error:
+            return self.count_bad("mode", error)
+        self.source.on_mode(mode, time.monotonic())
+
+    def on_state(self, msg) -> None:
+        try:
+            q = self.reader.position(msg)
+            self.check_finite(q, "robot state")
+        except ValueError as error:
+            return self.count_bad("robot state", error)
+        self.measured, self.measured_at = q, time.monotonic()
+        self.source.on_state(self.measured_at)
+
+    def on_teleop(self, msg) -> None:
+        try:
+            q = self.teleop_reader.position(msg)
+            self.limiter.check(q)
+        except ValueError as error:
+            return self.count_bad("teleop target", error)
+        self.source.on_operator(q, time.monotonic())
+
+    def on_chunk(self, msg) -> None:
+        try:
+            positions, times = self.chunk_reader.chunk(msg)
+            self.limiter.check(positions)
+            age = (ros.now_ns() - messages.stamp_ns(msg.header.stamp)) * 1e-9
+            self.source.on_chunk(positions, times, age, time.monotonic())
+        except ValueError as error:
+            self.count_bad("action chunk", error)
+
+    def check_finite(self, q, what: str) -> None:
+        missing = [name for name, value in zip(self.table.names, q) if value != value or abs(value) == float("inf")]
+        if missing:
+            raise ValueError(f"the {what} misses {len(missing)} joints, first {missing[0]!r}")
+
+    def tick(self) -> None:
+        """One control period. A late timer still advances the filter by one period, so positions stay continuous."""
+        now = time.monotonic()
+        if not self.started:
+            if self.measured is None:
+                return self.announce(NO_STATE)
+            self.reset(self.measured)
+            self.started = True
+        if self.last_tick:
+            period = now - self.last_tick
+            if period < 0.5 * timing.CONTROL_PERIOD_S:
+                return  # the timer catches up after a late period; two steps at once would double the robot's speed
+            self.period_max = max(self.period_max, period)
+            self.late += period > 2.0 * timing.CONTROL_PERIOD_S
+        self.last_tick = now
+        target, velocity = self.source.target(now)
+        if self.foreign:
+            target, self.source.reason = None, self.foreign
+        if self.source.mode is Mode.IDLE:
+            self.reseat(now)
+        if self.guard is None:
+            q = self.limiter.step(target, velocity)
+        else:
+            q = self.guard.step(self.limiter, target, velocity)
+        self.command.publish(messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity))
+        self.step_max = max(self.step_max, time.monotonic() - now)
+        self.announce(self.source.reason)
+
+    def stamp(self) -> int:
+        """ns since the epoch: now, but at least a period after the last one, so that differences by stamp are the filter's own.
+
+        A jittering timer puts stamps less than a period ahead of the clock; farther away, the clock was stepped and is followed.
+        """
+        now = ros.now_ns()
+        due = self.last_stamp + round(timing.CONTROL_PERIOD_S * 1e9)
+        self.last_stamp = due if 0 < due - now < 5e7 else now
+        return self.last_stamp
+
+    def reset(self, q) -> None:
+        q = self.limiter.reset(q)
+        if self.guard is not None:
+            self.guard.reset(q)
+
+    def reseat(self, now: float) -> None:
+        """In IDLE, at rest, take the measured pose if the robot is elsewhere: it was reset or moved, and must not be pulled back."""
+        apart = abs(self.measured - self.limiter.position).max() > RESEAT_RAD and now - self.measured_at <= timing.STATE_MISSING_S
+        if not (apart and self.limiter.at_rest):
+            self.misplaced_since = float("inf")
+            return
+        self.misplaced_since = min(self.misplaced_since, now)
+        if now - self.misplaced_since >= RESEAT_AFTER_S:
+            self.reset(self.measured)
+            self.reseats += 1
+            self.misplaced_since = float("inf")
+
+    def announce(self, reason: str) -> None:
+        """A changed reason goes to /diagnostics and the log at once, not with the next second."""
+        if reason == self.reported:
+            return
+        self.reported = reason
+        level, message = self.state()
+        if level >= command_source.ERROR:
+            self.stops += 1
+            self.get_logger().warning(message)
+        else:
+            self.get_logger().info(message)
+        self.diagnostics.publish()
+
+    def state(self) -> tuple[int, str]:
+        """(level, named reason)."""
+        if self.foreign:
+            return command_source.ERROR, self.foreign
+        if not self.started:
+            return command_source.WARN, NO_STATE
+        return self.source.level, self.source.reason
+
+    def report(self):
+        """(level, message, values) for /diagnostics. The message begins with the named reason."""
+        level, message = self.state()
+        if not self.started:
+            return level, message, {"ready": "false", "reason": message}
+        values = {
+            "ready": "true",
+            "mode": "none" if self.source.mode is None else self.source.mode.name,
+            "reason": message,
+            "following_error_rad": f"{abs(self.measured - self.limiter.position).max():.3f}",
+            "dropped": sum(self.bad.values()) + self.source.old_chunks,
+            "old_chunks": self.source.old_chunks,
+            "clock_suspect_chunks": self.source.chunk.clock_suspect,
+            "faults": self.stops,
+            "reseats": self.reseats,
+            "late_periods": self.late,
+            "period_max_ms": f"{self.period_max * 1e3:.1f}",
+            "step_max_ms": f"{self.step_max * 1e3:.2f}",
+        }
+        values.update({f"dropped {kind}": count for kind, count in self.bad.items()})
+        values.update({f"dropped target, {kind}": count for kind, count in self.limiter.dropped.items() if count})
+        if self.guard is not None:
+            (a, b), distance = self.guard.worst
+            values.update(guard_active=self.guard.active, guard_pair=f"{a}, {b}", guard_distance_m=f"{distance:.3f}")
+            if self.guard.active and level == command_source.OK:
+                level, message = command_source.WARN, f"{message}; slowed before contact of {a} and {b}"
+        self.period_max = self.step_max = 0.0
+        return level, message, values
+
+
+def main() -> int:
+    return ros.spin(CommandFilterNode, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
