@@ -17,7 +17,7 @@ from rove_teleop.rotations import angles_yxz, angles_zyx, cross, mul, norm, tran
 ROTATION_WEIGHT = 0.1  # m/rad: where both cannot be met, 0.1 rad of wrist rotation counts as much as 1 cm of position
 ELBOW_WEIGHT = 0.1  # the elbow is a wish, the wrist is the task
 DAMPING = 1e-4  # m^2/rad^2, against squared lever arms of about 0.06 m^2
-MAX_STEPS = 6
+MAX_STEPS = 4  # per frame; the next frame goes on from there
 BAD_COST = 4e-4  # m^2 = (2 cm)^2: worth a second start
 SMALL_STEP = 1e-4  # rad; below it the least squares have converged
 HINT_RADIUS = 0.04  # m off the shoulder-wrist line below which the operator's elbow says little about the swivel
@@ -170,7 +170,7 @@ class ArmIK:
             starts.reverse()
         q, cost = self._least_squares(wrist, rotation, elbow, *starts[0], MAX_STEPS)
         if cost > BAD_COST:
-            other, other_cost = self._least_squares(wrist, rotation, elbow, *starts[1], MAX_STEPS // 2)
+            other, other_cost = self._least_squares(wrist, rotation, elbow, *starts[1], MAX_STEPS - 1)
             if other_cost < 0.25 * cost:
                 q, cost = other, other_cost
         self.residual = cost
