@@ -1,0 +1,143 @@
+"""`interventions`: deployment episodes in-process: the policy runs, a scripted supervisor pauses it near failure, the expert takes over.
+
+The same stages, penalties and file layout as a session over ROS, at several times real time; for studies that need many episodes.
+
+    rove run rove_learning interventions --checkpoint runs/base --out runs/experience --episodes 40
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from rove_contract import joints, timing
+from rove_contract.modes import Mode, Outcome, Source, Stage
+from rove_learning.evaluate import STEPS_PER_TICK, ChunkPlayer
+
+MODE = {Stage.ROLLOUT: Mode.ROLLOUT, Stage.ADAPTATION: Mode.ADAPTATION, Stage.RECOVERY: Mode.RECOVERY}
+
+
+@dataclass(frozen=True)
+class InterventionConfig:
+    """Deployment episodes of one checkpoint with scripted supervision."""
+
+    checkpoint: str
+    out: str  # dataset folder; appended to when it exists
+    episodes: int = 40
+    workers: int = 2
+    seed: int = 5000
+    imperfection: float = 1.0  # 0..1 of the operator who takes over
+    patience_s: float = 2.5  # robot time without progress after which the supervisor pauses
+    takeover: float = 0.75  # share of the paused episodes that the operator finishes; the others end as autonomous failures
+    max_seconds: float = 20.0
+    image_size: int = 192
+    guidance: float | None = None
+
+
+def run_episode(env, policy, command_filter, config: InterventionConfig, seed: int) -> dict:
+    """One episode as plain arrays (see rove_recorder.lerobot.EpisodeFrames); the pause takes no frames."""
+    from rove_sim.expert import Expert
+
+    env.reset(seed)
+    rng = np.random.default_rng([seed, 11])
+    command = np.array(env.data.ctrl)
+    command_filter.reset(command)
+    takes_over = rng.random() < config.takeover
+    stage, best, best_at, t_r, takeover = Stage.ROLLOUT, 0.0, 0.0, -1, -1
+    player = expert = previous = None
+    columns: dict[str, list] = {key: [] for key in ("state", "action", "images", "stage")}
+    failed = False
+    while not env.success and env.time < config.max_seconds:
+        tick, state = len(columns["stage"]), env.state()
+        if state["progress"] > best:
+            best, best_at = state["progress"], env.time
+            if stage is Stage.ADAPTATION:  # the operator has advanced the task: the adaptation ends (paper, sec. 3.1)
+                stage, t_r = Stage.RECOVERY, tick
+        if stage is Stage.ROLLOUT and env.time - best_at > config.patience_s:
+            if not takes_over or not state["recoverable"]:
+                failed = True
+                break
+            stage, takeover = Stage.ADAPTATION, tick
+            expert = Expert(env, rng, config.imperfection)
+            expert.reset(env.q)
+            previous, best = np.array(command), state["progress"]
+        for key, value in (("state", env.q.copy()), ("action", np.array(command)), ("images", env.render()), ("stage", int(stage))):
+            columns[key].append(value)
+        if stage is Stage.ROLLOUT and tick % timing.EXECUTE_STEPS == 0:
+            chunk = policy.act(columns["images"][-1], env.q.copy(), env.task.instruction, guidance=config.guidance, rng=rng)
+            player = ChunkPlayer(chunk, env.time)
+        goal = None if expert is None else expert.target(env.q, state)
+        now = env.time
+        for i in range(STEPS_PER_TICK):
+            if goal is None:
+                command = command_filter.step(*player(now + (i + 1) * timing.CONTROL_PERIOD_S))
+            else:
+                command = command_filter.step(previous + (goal - previous) * (i + 1) / STEPS_PER_TICK)
+            env.step(command)
+        previous = goal
+    outcome = Outcome.SUCCESS if env.success and not failed else Outcome.FAILURE
+    arrays = {key: np.array(values) for key, values in columns.items()}
+    source = np.where(arrays["stage"] == Stage.ROLLOUT, Source.POLICY, Source.OPERATOR)
+    mode = np.array([MODE[Stage(s)] for s in arrays["stage"]])
+    return {**arrays, "source": source, "mode": mode, "outcome": int(outcome), "t_r": t_r, "takeover": takeover,
+            "episode_id": f"rollout-{seed:06d}", "kind": "rollout", "operator": "scripted"}  # fmt: skip
+
+
+_worker: dict = {}
+
+
+def _start(config: InterventionConfig) -> None:
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    import torch
+
+    from rove_learning import checkpoint
+    from rove_sim.env import WhiteboardEnv
+    from rove_teleop.command_filter import CommandFilter
+
+    torch.set_num_threads(1)
+    _worker.update(config=config, env=WhiteboardEnv(image_size=config.image_size), policy=checkpoint.load(config.checkpoint),
+                   filter=CommandFilter(joints.load().limits, timing.CONTROL_PERIOD_S))  # fmt: skip
+
+
+def _run(seed: int) -> dict:
+    return run_episode(_worker["env"], _worker["policy"], _worker["filter"], _worker["config"], seed)
+
+
+def collect(config: InterventionConfig, progress: bool = True) -> dict:
+    """Write the dataset. Returns counts and the share of time under intervention."""
+    from rove_recorder.lerobot import DatasetWriter, EpisodeFrames
+    from rove_sim.tasks import ERASE_WHITEBOARD
+
+    size = (config.image_size, config.image_size)
+    counts = {"episodes": 0, "autonomous_successes": 0, "interventions": 0, "failures": 0, "frames": 0, "intervention_frames": 0}
+    seeds = range(config.seed, config.seed + config.episodes)
+    with (
+        multiprocessing.get_context("spawn").Pool(config.workers, _start, (config,)) as pool,
+        DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer,
+    ):
+        for episode in tqdm(pool.imap(_run, seeds), total=config.episodes, desc="deployment", unit="episode", disable=not progress):
+            writer.add_episode(EpisodeFrames(**episode, task=ERASE_WHITEBOARD.instruction))
+            counts["episodes"] += 1
+            counts["interventions"] += episode["takeover"] >= 0
+            counts["failures"] += episode["outcome"] == Outcome.FAILURE
+            counts["autonomous_successes"] += episode["outcome"] == Outcome.SUCCESS and episode["takeover"] < 0
+            counts["frames"] += len(episode["stage"])
+            counts["intervention_frames"] += int(np.sum(episode["stage"] != Stage.ROLLOUT))
+    return {key: int(value) for key, value in counts.items()} | {"dataset": config.out}
+
+
+def main() -> int:
+    import tyro
+
+    print(json.dumps(collect(tyro.cli(InterventionConfig, description=__doc__))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
