@@ -14,7 +14,7 @@ fingerprint() {
     cat requirements/*.txt scripts/setup.sh src/*/setup.py src/*/setup.cfg launch/setup.py launch/setup.cfg
     "$python" --version
     pwd
-    ros_sourced && echo "ros $ROS_DISTRO"
+    if ros_sourced; then echo "ros $ROS_DISTRO"; fi
   } | sha256sum | cut -d' ' -f1
 }
 
@@ -55,7 +55,7 @@ if [ ! -x "$venv/bin/python" ]; then
   }
 fi
 files=(-r requirements/runtime.txt -r requirements/learn.txt -r requirements/dev.txt)
-ros_sourced || files=(-r requirements/ros.txt "${files[@]}")
+if ! ros_sourced; then files=(-r requirements/ros.txt "${files[@]}"); fi
 echo "setup: installing pinned requirements into $venv (a few minutes the first time)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${files[@]}" 2> >(grep -v '^WARNING: Location' >&2)
 editable=()
