@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import mimetypes
 import ssl
 import threading
 import time
@@ -27,6 +26,8 @@ MAX_CLIENTS = 32
 HEALTHY_S = 1.0  # the ROS thread's heart beats every 0.05 s
 ACTIONS_HZ, ACTIONS_BURST = 5.0, 15.0  # a person presses less than 5 buttons a second
 MESSAGES_HZ, MESSAGES_BURST = 150.0, 300.0  # acknowledgements of a 60 fps camera and then some
+# Not from the system's MIME table: a module script with another type is refused by browsers.
+TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -269,7 +270,7 @@ def _static_files() -> dict[str, tuple[str, bytes]]:
     """name -> (content type, bytes) of the page's files, wherever the package is installed."""
     files = {}
     for entry in (resources.files("rove_supervisor") / "static").iterdir():
-        if entry.is_file():
-            kind = mimetypes.guess_type(entry.name)[0] or "application/octet-stream"
-            files[entry.name] = (kind, entry.read_bytes())
+        suffix = entry.name.rpartition(".")[2]
+        if suffix in TYPES:
+            files[entry.name] = (TYPES[suffix], entry.read_bytes())
     return files

@@ -7,8 +7,11 @@ import sys
 import time
 from functools import partial
 
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import messages, ros, timing, topics
@@ -17,6 +20,7 @@ from rove_supervisor.access import Access
 from rove_supervisor.advice import Advisor
 from rove_supervisor.machine import EpisodeSettings, Transition
 from rove_supervisor.panel_server import PanelServer
+from rove_supervisor.skeleton import Skeleton
 from rove_supervisor.supervisor import FORCE_TAKEOVER, Session, Supervisor
 from rove_supervisor.watch import Watch
 
@@ -62,6 +66,9 @@ class SupervisorNode(Node):
 
         self._heart = time.monotonic()
         self._stopping = False
+        self._poses: dict[str, bytes] = {}
+        self._skeleton = Skeleton()
+        self._reader = messages.JointReader(self._skeleton.table)
         self.url = ""
         self.mode_pub = ros.publisher(self, topics.MODE)
         self.episode_pub = ros.publisher(self, topics.EPISODE)
@@ -73,15 +80,16 @@ class SupervisorNode(Node):
         for trigger in Trigger:
             self.create_service(TriggerService, topics.SUPERVISOR_SERVICES[trigger], partial(self.serve, trigger.service))
         self.create_service(TriggerService, topics.FORCE_TAKEOVER_SERVICE, partial(self.serve, FORCE_TAKEOVER))
-        # Streams of which only the arrival matters stay undecoded.
-        ros.subscription(self, topics.JOINT_STATES, lambda _: self.supervisor.saw_robot(), raw=True)
-        ros.subscription(self, topics.TELEOP_TARGETS, lambda _: self.supervisor.saw_operator(), raw=True)
+        # 100 Hz streams stay undecoded: their arrival matters, their content only to an open page (ghost, 10 Hz).
+        ros.subscription(self, topics.JOINT_STATES, self.on_robot, raw=True)
+        ros.subscription(self, topics.TELEOP_TARGETS, self.on_operator, raw=True)
         ros.subscription(self, topics.EGO_IMAGE, self.on_image)
         ros.subscription(self, topics.TELEOP_ALIGNMENT, partial(self.on_status, self.supervisor.saw_alignment))
         ros.subscription(self, topics.RECORDER_STATUS, partial(self.on_status, self.supervisor.saw_recorder))
         ros.subscription(self, topics.POLICY_VALUE, lambda msg: self.supervisor.saw_value(msg.data))
         ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
-        self.create_timer(timing.SUPERVISOR_HEARTBEAT_S, self.beat)
+        # Steady clock: with the node's own a step of the system clock would stop the heartbeat, and with it the robot.
+        self.create_timer(timing.SUPERVISOR_HEARTBEAT_S, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.get_logger().info(f"supervisor ready; panel: {self.url or 'off'}")
 
@@ -116,6 +124,14 @@ class SupervisorNode(Node):
             self.get_logger().warning(f"{action} from {source}: {text}")
         return ok, text
 
+    def on_robot(self, data: bytes) -> None:
+        self.supervisor.saw_robot()
+        self._poses["robot"] = data
+
+    def on_operator(self, data: bytes) -> None:
+        self.supervisor.saw_operator()
+        self._poses["operator"] = data
+
     def on_image(self, msg) -> None:
         self.supervisor.saw_camera()
         if self.panel is not None:
@@ -132,7 +148,17 @@ class SupervisorNode(Node):
     # -- what the panel asks -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict:
-        return self.supervisor.snapshot()
+        """Called in the panel's thread."""
+        state = self.supervisor.snapshot()
+        state["ghost"] = {who: self._ghost(self._poses[who]) for who in self._poses if state["links"][who]["ok"]}
+        return state
+
+    def _ghost(self, data: bytes):
+        """Front view of a serialized JointState; None when it cannot be read."""
+        try:
+            return self._skeleton.front(self._reader.position(deserialize_message(data, JointState)))
+        except ValueError:
+            return None
 
     def set_start_stage(self, stage: str) -> tuple[bool, str]:
         return self.supervisor.set_start_stage(stage)
