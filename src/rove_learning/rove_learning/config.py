@@ -24,7 +24,7 @@ class RewardConfig:
     c_fail: float = -500.0  # steps; penalty of a failure in fine-tuning (paper, sec. 3.1)
     penalty_at: Literal["recovery", "takeover"] = "recovery"  # t_r = end of adaptation; takeover start is the ablation (paper, Table 1)
     gamma: float = 1.0  # per step (paper, sec. 3.1)
-    max_steps: int = 600  # steps; longest episode the normalisation covers, 30 s at 20 Hz (ours)
+    max_steps: int = 300  # steps; longest episode the normalisation covers, 15 s at 20 Hz (ours)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class CriticConfig:
     heads: int = 4
     horizon: int = timing.EXECUTE_STEPS  # H, steps (paper, App. G)
     tau: float = 0.7  # expectile (paper, App. G)
-    ema: float = 0.02  # per step, share of the online weights that enters the target critic (ours: a time constant of 50 steps)
-    mc_steps: int = 300  # MC steps before OVE when no previous critic is given (ours)
+    ema: float = 0.05  # per step, share of the online weights in the target critic: 20 steps, so 350 steps make 17 backups (ours)
+    mc_steps: int = 150  # MC steps before OVE when no previous critic is given (ours)
     steps: int = 350  # OVE steps (paper: 8000)
     batch: int = 48  # (paper: 64 per device)
     lr: float = 6e-4  # (paper: 1e-4 with a frozen pretrained backbone; ours is trained from scratch)
@@ -83,8 +83,8 @@ class ActorConfig:
     beta_b: float = 1.0
     noise_samples: int = 2  # (t, noise) draws per encoded picture: the picture encoder runs once for all of them (ours)
     guidance: float = 1.5  # beta of v = v_neg + beta (v_pos - v_neg) for advantage-conditioned checkpoints (ours; paper is silent)
-    steps: int = 1100  # (paper: 8000)
-    steps_next: int = 600  # when started from a previous checkpoint
+    steps: int = 750  # (paper: 8000)
+    steps_next: int = 450  # when started from a previous checkpoint
     batch: int = 32  # pictures per step (paper: 16 per device)
     lr: float = 1e-3  # (paper: 1e-4, frozen pretrained backbone)
     lr_next: float = 5e-4  # (paper: 1e-5)

@@ -21,6 +21,7 @@ from rove_learning.advantage import CONDITIONED, NEEDS_CRITIC
 from rove_learning.buffer import Buffer
 from rove_learning.config import ActorConfig, CriticConfig, LabelConfig, Method, RegulariseConfig, RewardConfig, from_dict, to_dict
 from rove_learning.dataset import Dataset
+from rove_learning.rewards import Normaliser
 from rove_learning.train_actor import train_actor
 from rove_learning.train_critic import train_critic
 
@@ -72,6 +73,7 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
     out, work = Path(config.out), Path(config.out) / "work"
     previous = checkpoint.load(config.init, config.device) if config.init else None
     if previous is not None:  # the architecture is the previous one's, the training settings are this run's
+        _same_scale(config, previous)
         config = replace(config, actor=_architecture(config.actor, previous.actor.config))
         if previous.critic is not None:
             config = replace(config, critic=_architecture(config.critic, previous.critic.config))
@@ -122,6 +124,17 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
     }
     (out / "train.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
+
+
+def _same_scale(config: TrainConfig, previous: checkpoint.Policy) -> None:
+    """A critic's values mean steps only together with the scale they were normalised with."""
+    reward = previous.info.get("train", {}).get("reward")
+    if previous.critic is None or config.critic_from == "scratch" or reward is None:
+        return
+    theirs, mine = (Normaliser.of(r["c_fail"], r["max_steps"]).scale for r in (reward, to_dict(config.reward)))
+    if theirs != mine:
+        raise ValueError(f"{config.init}'s critic divides returns by {theirs:g}, this run by {mine:g}; use its reward.c_fail = "
+                         f"{reward['c_fail']:g} and reward.max_steps = {reward['max_steps']}, or --critic-from scratch")  # fmt: skip
 
 
 def _architecture(mine, previous):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rove_learning import checkpoint
+from rove_learning.config import RewardConfig
 from rove_learning.synthetic import ACTOR, CRITIC
 from rove_learning.train import RunMismatch, TrainConfig, parse, train
 
@@ -29,7 +30,7 @@ def test_every_method_ends_with_a_checkpoint_that_acts(mixed, tmp_path, method):
     policy = checkpoint.load(tmp_path / "out")
     chunk = policy.act(np.zeros((48, 48, 3), dtype=np.uint8), np.zeros(50), "erase the whiteboard")
     assert np.isfinite(chunk).all() and 0 < summary["kept"] <= 1
-    assert (policy.critic is not None) == (method in ("rove", "recap", "filtered_bc"))
+    assert policy.critic is not None  # imitation alone still pretrains the value model that the next iteration starts from
     assert policy.guidance == (ACTOR.guidance if method in ("rove", "recap") else 1.0)
 
 
@@ -61,6 +62,12 @@ def test_next_iteration_starts_from_the_previous_one(mixed, tmp_path):
     info = checkpoint.load(tmp_path / "k1").info
     history = json.loads((tmp_path / "k1/history.json").read_text())
     assert info["iteration"] == 1 and len(history["actor"]) == 4 and "critic_mc" not in history
+
+
+def test_a_critic_of_another_scale_is_refused(mixed, tmp_path):
+    train(config(mixed, tmp_path / "k0", method="sft"), progress=False)
+    with pytest.raises(ValueError, match="divides returns by 800, this run by 900"):
+        train(config(mixed, tmp_path / "k1", init=str(tmp_path / "k0"), reward=RewardConfig(max_steps=400)), progress=False)
 
 
 def test_another_configuration_in_the_same_folder_is_refused(mixed, tmp_path):
