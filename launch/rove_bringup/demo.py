@@ -27,7 +27,12 @@ class DemoConfig:
     demonstrations: int = 64  # scripted demonstrations, collected in-process
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
-    evaluation_episodes: int = 40  # per policy, the same seeds for both
+    # Optimiser steps, cut to what 2 cores do in the time; rove_learning's own defaults are longer.
+    base_critic_steps: int = 150  # MC pretraining
+    base_actor_steps: int = 500
+    critic_steps: int = 150  # OVE
+    actor_steps: int = 300
+    evaluation_episodes: int = 30  # per policy, the same seeds for both
     workers: int = 2  # processes for collection and evaluation
     seed: int = 0
     domain: int = 87  # ROS_DOMAIN_ID of the session, so that it meets no other
@@ -97,6 +102,7 @@ def run(config: DemoConfig) -> Path:
     demo.stage(
         2, "base", "Base policy and pretrained critic from the demonstrations",
         "run", "rove_learning", "train", "--dataset", demos, "--out", base, "--method", "sft", "--seed", seed,
+        "--critic.mc-steps", config.base_critic_steps, "--actor.steps", config.base_actor_steps,
     )  # fmt: skip
     demo.stage(
         3, "session", f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
@@ -112,7 +118,7 @@ def run(config: DemoConfig) -> Path:
     demo.stage(
         4, "iteration", "Algorithm 1: critic (OVE), advantage labels, actor",
         "run", "rove_learning", "train", "--dataset", demos, dataset, "--init", base, "--out", policy, "--method", "rove",
-        "--seed", seed,
+        "--seed", seed, "--critic.steps", config.critic_steps, "--actor.steps-next", config.actor_steps,
     )  # fmt: skip
     for name, checkpoint in (("before", base), ("after", policy)):
         demo.stage(
