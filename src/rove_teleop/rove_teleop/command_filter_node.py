@@ -53,7 +53,7 @@ class CommandFilterNode(Node):
         self.started = False
         self.foreign = ""
         self.bad: dict[str, int] = {}
-        self.reported = ""
+        self.reported: tuple = ("", None)
         self.stops = self.late = self.reseats = 0
         self.last_stamp = 0  # ns
         self.last_tick = self.period_max = self.step_max = 0.0
@@ -198,10 +198,10 @@ class CommandFilterNode(Node):
             self.misplaced_since = float("inf")
 
     def announce(self, reason: str) -> None:
-        """A changed reason goes to /diagnostics and the log at once, not with the next second."""
-        if reason == self.reported:
+        """A changed reason or mode goes to /diagnostics and the log at once, not with the next second."""
+        if (reason, self.source.mode) == self.reported:
             return
-        self.reported = reason
+        self.reported = (reason, self.source.mode)
         level, message = self.state()
         if level >= command_source.ERROR:
             self.stops += 1

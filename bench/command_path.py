@@ -1,0 +1,247 @@
+"""Latency of the command path while everything else runs: operator frame in -> /joint_command out, and pause request -> deceleration.
+
+Real processes: simulated robot with its camera, recorder, supervisor with its panel (one client on the WebSocket), teleop with
+retargeting, command filter. This script is the operator. A frame that asks for a new pose of the head is sent at a random moment
+while the robot is at rest, and the first command that moves is timed; the filter's own period is part of it (5 ms on average).
+Prints a table; the last line is one JSON object. `--quick` ends within 30 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+os.environ.setdefault("MUJOCO_GL", "egl")
+
+import numpy as np
+import rclpy
+import zmq
+from std_srvs.srv import Trigger
+
+from rove_contract import joints, messages, robot, ros, topics
+from rove_contract.modes import Mode
+from rove_teleop.frames import OperatorFrame, encode
+from rove_teleop.robot_geometry import RobotSkeleton
+
+TABLE = joints.load()
+HEAD = TABLE.index["head_yaw"]
+FRAME_S = 1.0 / 60.0
+STEP_RAD = 0.15
+RAMP_RAD_S = 0.8
+MOVING_RAD_S = 1e-3
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Operator(threading.Thread):
+    """The suit: 60 frames a second of one pose, or of a ramp of the head; `jump` sends a new pose at once."""
+
+    def __init__(self, endpoint):
+        super().__init__(daemon=True)
+        self.skeleton = RobotSkeleton(TABLE)
+        self.pose, self.ramp_from = robot.home(TABLE), None
+        self.running, self.seq = True, 0
+        self.wake = threading.Event()
+        self.sent_at = 0.0
+        self.sender = zmq.Context.instance().socket(zmq.PUB)
+        self.sender.setsockopt(zmq.LINGER, 0)
+        self.sender.connect(endpoint)
+
+    def run(self):
+        while self.running:
+            jumped = self.wake.wait(FRAME_S)
+            pose = self.pose.copy()
+            if self.ramp_from is not None:
+                # A triangle between -0.9 and 0.9 rad of the head at RAMP_RAD_S.
+                s = (time.monotonic() - self.ramp_from) * RAMP_RAD_S
+                pose[HEAD] = 0.9 - abs((s + 0.9) % 3.6 - 1.8)
+            self.seq += 1
+            frame = self.skeleton.frame(pose, self.seq, time.time())
+            data = encode(OperatorFrame(frame.parts, self.seq, frame.t, "bench"))
+            now = time.monotonic()
+            self.sender.send(data)
+            if jumped:
+                self.sent_at = now
+                self.wake.clear()
+
+    def jump(self, pose):
+        self.pose = pose
+        self.wake.set()
+
+
+class Session:
+    def __init__(self, folder):
+        self.endpoint, self.port = f"tcp://127.0.0.1:{free_port()}", free_port()
+        modules = {
+            "rove_sim.robot_node": ["auto_reset:=false"],
+            "rove_supervisor.supervisor_node": [f"panel_port:={self.port}", "record:=true"],
+            "rove_recorder.recorder_node": [f"out_dir:={folder}"],
+            "rove_teleop.teleop_node": [f"endpoint:={self.endpoint}"],
+            "rove_teleop.command_filter_node": [],
+        }
+        self.processes = []
+        for module, parameters in modules.items():
+            words = [word for p in parameters for word in ("-p", p)]
+            log = open(Path(folder) / f"{module}.log", "w")  # noqa: SIM115  the child keeps it
+            self.processes.append(subprocess.Popen([sys.executable, "-m", module, "--ros-args", *words], stderr=log, stdout=log))
+        rclpy.init()
+        self.node = rclpy.create_node("command_path")
+        self.reader, self.speed_reader = messages.JointReader(TABLE), messages.JointReader(TABLE)
+        self.commands = []  # (arrival, q of the head, largest speed, speed of the head)
+        self.mode, self.recorder, self.received = None, {}, 0
+        ros.subscription(self.node, topics.JOINT_COMMAND, self.on_command, depth=100)
+        ros.subscription(self.node, topics.MODE, lambda m: setattr(self, "mode", ros.mode_of(m)))
+        ros.subscription(self.node, topics.RECORDER_STATUS, lambda m: setattr(self, "recorder", messages.diagnostic_values(m)))
+        self.services = {}
+        threading.Thread(target=lambda: asyncio.run(self.watch_panel()), daemon=True).start()
+
+    async def watch_panel(self):
+        """One panel that reads what the supervisor sends."""
+        import aiohttp
+
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, OSError):
+                async with aiohttp.ClientSession() as client, client.ws_connect(f"http://127.0.0.1:{self.port}/ws") as ws:
+                    async for _ in ws:
+                        self.received += 1
+            await asyncio.sleep(0.5)
+
+    def on_command(self, msg):
+        q, v = self.reader.position(msg), self.speed_reader.velocity(msg)
+        self.commands.append((time.monotonic(), q[HEAD], np.abs(v).max(), v[HEAD]))
+
+    def spin_until(self, condition, what, limit_s):
+        end = time.monotonic() + limit_s
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{what}: not within {limit_s} s")
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+
+    def call(self, name):
+        """Call /supervisor/<name> until it is accepted; returns the time of the accepted request."""
+        client = self.services.setdefault(name, self.node.create_client(Trigger, f"/supervisor/{name}"))
+        self.spin_until(client.service_is_ready, f"service {name}", 20.0)
+        end = time.monotonic() + 20.0
+        while True:
+            sent = time.monotonic()
+            future = client.call_async(Trigger.Request())
+            self.spin_until(future.done, f"answer of {name}", 10.0)
+            if future.result().success:
+                return sent
+            if time.monotonic() > end:
+                raise TimeoutError(f"{name} is refused: {future.result().message}")
+            wait = time.monotonic() + 0.2
+            self.spin_until(lambda until=wait: time.monotonic() > until, "waiting", 1.0)
+
+    def enter(self, service, mode):
+        sent = self.call(service)
+        self.spin_until(lambda: self.mode is mode, f"mode {mode.name}", 10.0)
+        return sent
+
+    def rest(self):
+        """Wait for 10 commands in a row that stand still."""
+        self.commands.clear()
+        self.spin_until(lambda: len(self.commands) > 10 and max(c[2] for c in self.commands[-10:]) < 0.1 * MOVING_RAD_S, "rest", 20.0)
+
+    def close(self):
+        for process in self.processes:
+            process.send_signal(signal.SIGINT)
+        for process in self.processes:
+            try:
+                process.wait(timeout=8)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def input_latency(session, operator, trials, rng):
+    """Latencies (s) of `trials` new poses."""
+    found = []
+    for trial in range(trials):
+        session.rest()
+        pause = time.monotonic() + rng.uniform(0.0, 0.05)
+        session.spin_until(lambda until=pause: time.monotonic() > until, "waiting", 1.0)
+        session.commands.clear()
+        pose = robot.home(TABLE)
+        pose[HEAD] += STEP_RAD * (trial % 2)
+        operator.sent_at = 0.0
+        operator.jump(pose)
+        session.spin_until(lambda: any(abs(c[3]) > MOVING_RAD_S for c in session.commands), "the head moves", 5.0)
+        found.append(next(c[0] for c in session.commands if abs(c[3]) > MOVING_RAD_S) - operator.sent_at)
+    return np.array(found)
+
+
+def pause_latency(session, operator, trials):
+    """Latencies (s) from the pause request to the first of the commands that decelerate to rest."""
+    found = []
+    for _ in range(trials):
+        operator.ramp_from = time.monotonic()
+        session.enter("force_takeover", Mode.ADAPTATION)
+        session.spin_until(lambda: len(session.commands) > 20 and abs(session.commands[-1][3]) > 0.7 * RAMP_RAD_S, "ramp", 10.0)
+        # Not near a turn of the ramp: that would be a deceleration of its own.
+        session.spin_until(lambda: abs(session.commands[-1][1]) < 0.3 and abs(session.commands[-1][3]) > 0.7 * RAMP_RAD_S, "ramp", 10.0)
+        before = abs(session.commands[-1][3])
+        session.commands.clear()
+        sent = session.enter("pause", Mode.PAUSED)
+        session.spin_until(lambda: session.commands and abs(session.commands[-1][3]) < 1e-6, "rest", 10.0)
+        found.append(next(c[0] for c in session.commands if abs(c[3]) < 0.95 * before) - sent)
+    return np.array(found)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="10 poses, 2 pauses")
+    quick = parser.parse_args().quick
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(folder)
+        operator = Operator(session.endpoint)
+        operator.start()
+        try:
+            session.spin_until(lambda: session.recorder.get("ready") == "true", "the recorder is ready", 60.0)
+            session.enter("start_rollout", Mode.ROLLOUT)
+            session.enter("pause", Mode.PAUSED)
+            session.enter("force_takeover", Mode.ADAPTATION)
+            latency = input_latency(session, operator, 10 if quick else 100, rng)
+            session.enter("pause", Mode.PAUSED)
+            pause = pause_latency(session, operator, 2 if quick else 15)
+            dropped = session.recorder.get("dropped", "?")
+            session.call("abort")
+        finally:
+            operator.running = False
+            session.close()
+            operator.join(timeout=1.0)
+            operator.sender.close()
+    rows = {"input_to_command": latency * 1e3, "pause_to_deceleration": pause * 1e3}
+    print(f"{'ms':24}{'p50':>8}{'p99':>8}{'max':>8}{'n':>6}   on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    result = {"bench": "command_path", "cores": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 2), "recorder_dropped": dropped}
+    result["panel_messages"] = session.received
+    for name, values in rows.items():
+        p50, p99 = np.percentile(values, [50, 99])
+        print(f"{name:24}{p50:8.1f}{p99:8.1f}{values.max():8.1f}{len(values):6d}")
+        result[f"{name}_ms"] = {"p50": round(p50, 2), "p99": round(p99, 2), "max": round(float(values.max()), 2), "n": len(values)}
+    result["target_p99_ms"] = 20
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

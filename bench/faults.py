@@ -1,0 +1,445 @@
+"""Fault matrix of the command path over real processes: every source killed, frozen, made to stutter, in every mode; and clock steps.
+
+Real `command_filter` and `teleop` nodes; robot, policy, supervisor and the operator's input stream are small processes of this script,
+so that each can be hurt alone. Per cell: did /joint_command stay within all limits, did the robot come to rest, was the reason named on
+/diagnostics, and how long did it take. A clock step is made by replacing time.time_ns in one or in all processes (the machine's own
+clock is left alone). Prints the matrix; the last line is one JSON object. `--quick`: some cells, within 30 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+import numpy as np
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rove_contract import joints, messages, robot, ros, timing, topics
+from rove_contract.modes import SOURCE_OF, Mode, Source, Trigger
+from rove_teleop import command_source as reasons
+
+TABLE = joints.load()
+LIMITS = TABLE.limits
+HOME = robot.home(TABLE)
+PERIOD = timing.CONTROL_PERIOD_S
+CHUNK_STEPS, CHUNK_EVERY_S = 12, 0.25  # 0.6 s of motion, so that an exhausted chunk shows soon
+CLOCK_STEP_NS = 3_600_000_000_000
+VICTIMS = ("teleop", "input", "policy", "supervisor", "robot")
+KINDS = ("kill", "freeze", "stutter")
+MODES = tuple(Mode)
+# Stutter: frozen for half as long again as the time-out, then 50 ms of life. A chunk covers 0.6 s.
+STUTTER_S = {"teleop": 0.15, "input": 0.15, "policy": 0.9, "supervisor": 0.3, "robot": 0.15}
+
+
+def motion(t):
+    """(J,) rad: both arms swing, free of any contact; t in s."""
+    q = HOME.copy()
+    for name, amplitude in (("right_shoulder_pitch", -0.4), ("left_shoulder_pitch", -0.3), ("right_elbow", 0.3), ("head_yaw", 0.3)):
+        q[TABLE.index[name]] += amplitude * (1.0 - np.cos(2 * np.pi * 0.5 * t)) / 2
+    return q
+
+
+# ---- the processes that can be hurt
+
+
+def steady_timer(node, period, callback):
+    node.create_timer(period, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
+class FakeRobot(Node):
+    """Is where it is commanded to be; a restarted one is where the last command left it."""
+
+    def __init__(self):
+        super().__init__("robot")
+        self.q, self.begin = None, time.monotonic()
+        self.reader, self.msg = messages.JointReader(TABLE), JointState()
+        self.state = ros.publisher(self, topics.JOINT_STATES)
+        ros.subscription(self, topics.JOINT_COMMAND, self.on_command)
+        steady_timer(self, PERIOD, self.tick)
+
+    def on_command(self, msg):
+        self.q = self.reader.position(msg)
+
+    def tick(self):
+        if self.q is None and time.monotonic() - self.begin > 0.5:
+            self.q = HOME
+        if self.q is not None:
+            self.state.publish(messages.fill_joint_state(self.msg, TABLE, ros.now_ns(), self.q, np.zeros(len(TABLE))))
+
+
+class FakePolicy(Node):
+    """A chunk of the arm swing every CHUNK_EVERY_S, in ROLLOUT."""
+
+    def __init__(self):
+        super().__init__("policy")
+        self.mode = Mode.IDLE
+        self.chunks = ros.publisher(self, topics.ACTION_CHUNK)
+        ros.subscription(self, topics.MODE, self.on_mode)
+        steady_timer(self, CHUNK_EVERY_S, self.tick)
+
+    def on_mode(self, msg):
+        before, self.mode = self.mode, ros.mode_of(msg)
+        if self.mode is not before:
+            self.tick()
+
+    def tick(self):
+        if self.mode is Mode.ROLLOUT:
+            steps = np.array([motion(time.monotonic() + i / timing.POLICY_HZ) for i in range(CHUNK_STEPS)])
+            msg = JointTrajectory()
+            self.chunks.publish(messages.fill_chunk(msg, JointTrajectoryPoint, TABLE, ros.now_ns(), steps, 1.0 / timing.POLICY_HZ))
+
+
+class FakeSupervisor(Node):
+    """Publishes the mode whose number it last read from standard input, as a heartbeat."""
+
+    def __init__(self, mode):
+        super().__init__("supervisor")
+        self.mode, self.changed_ns = Mode(mode), ros.now_ns()
+        self.modes = ros.publisher(self, topics.MODE)
+        steady_timer(self, timing.SUPERVISOR_HEARTBEAT_S, self.tick)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in sys.stdin:
+            self.mode, self.changed_ns = Mode(int(line)), ros.now_ns()
+
+    def tick(self):
+        self.modes.publish(ros.mode_event(Mode.IDLE, Trigger.PAUSE, self.mode, self.changed_ns))
+
+
+def send_input(endpoint):
+    """The motion-capture suit: 60 operator frames a second over ZMQ."""
+    import zmq
+
+    from rove_teleop.frames import OperatorFrame, encode
+    from rove_teleop.robot_geometry import RobotSkeleton
+
+    skeleton = RobotSkeleton(TABLE)
+    with zmq.Context() as context, context.socket(zmq.PUB) as sender:
+        sender.setsockopt(zmq.LINGER, 0)
+        sender.connect(endpoint)
+        seq = 0
+        while True:
+            seq += 1
+            frame = skeleton.frame(motion(time.monotonic()), seq, time.time())
+            sender.send(encode(OperatorFrame(frame.parts, seq, frame.t, "bench")))
+            time.sleep(1 / 60)
+
+
+def steppable_clock():
+    """SIGUSR1 sets this process's system clock an hour back, SIGUSR2 an hour forward."""
+    true_ns, offset = time.time_ns, [0]
+
+    def step(number, _frame):
+        offset[0] += CLOCK_STEP_NS if number == signal.SIGUSR2 else -CLOCK_STEP_NS
+
+    time.time_ns = lambda: true_ns() + offset[0]
+    time.time = lambda: (true_ns() + offset[0]) * 1e-9
+    signal.signal(signal.SIGUSR1, step)
+    signal.signal(signal.SIGUSR2, step)
+
+
+def run_role(role, argument):
+    steppable_clock()
+    if role == "module":
+        module, *rest = argument.split(" ")
+        sys.argv = [module, *rest]
+        runpy.run_module(module, run_name="__main__")
+        return
+    if role == "input":
+        return send_input(argument)
+    make = {"robot": FakeRobot, "policy": FakePolicy, "supervisor": lambda: FakeSupervisor(int(argument))}[role]
+    sys.exit(ros.spin(make))
+
+
+# ---- the bench
+
+
+class Bench:
+    def __init__(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.endpoint = f"tcp://127.0.0.1:{s.getsockname()[1]}"
+        self.mode = Mode.IDLE
+        self.processes = {}
+        self.commands, self.speeds = [], []
+        self.stalls = 0  # reasons that the load of the machine explains
+        self.reason = self.heard = ""
+        self.named = []
+        self.arrivals = {reasons.STATE_MISSING: [], reasons.SUPERVISOR_SILENT: [], reasons.TELEOP_STALE: []}
+        rclpy.init()
+        self.node = rclpy.create_node("faults")
+        self.reader, self.speed_reader = messages.JointReader(TABLE), messages.JointReader(TABLE)
+        ros.subscription(self.node, topics.JOINT_COMMAND, self.on_command, depth=1000)
+        ros.subscription(self.node, topics.DIAGNOSTICS, self.on_diagnostics, depth=100)
+        for topic, reason in (
+            (topics.JOINT_STATES, reasons.STATE_MISSING),
+            (topics.MODE, reasons.SUPERVISOR_SILENT),
+            (topics.TELEOP_TARGETS, reasons.TELEOP_STALE),
+        ):
+            ros.subscription(self.node, topic, lambda _, seen=self.arrivals[reason]: seen.append(time.monotonic()), raw=True, depth=100)
+        for name in ("filter", *VICTIMS):
+            self.start(name)
+
+    def start(self, name):
+        role, argument = {
+            "filter": ("module", "rove_teleop.command_filter_node --ros-args -p discovery:=0.3"),
+            "teleop": ("module", f"rove_teleop.teleop_node --ros-args -p endpoint:={self.endpoint}"),
+            "input": ("input", self.endpoint),
+            "policy": ("policy", "-"),
+            "supervisor": ("supervisor", str(int(self.mode))),
+            "robot": ("robot", "-"),
+        }[name]
+        words = [sys.executable, __file__, "--role", role, "--argument", argument]
+        self.processes[name] = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def close(self):
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    def on_command(self, msg):
+        self.commands.append(self.reader.position(msg))
+        self.speeds.append(self.speed_reader.velocity(msg))
+
+    def on_diagnostics(self, msg):
+        for status in msg.status:
+            if status.name == "command_filter":
+                values = messages.diagnostic_values(status)
+                self.reason, self.heard = values["reason"], values.get("mode", "")
+                self.named.append(self.reason)
+
+    def until(self, condition, what, limit_s=15.0):
+        begin = time.monotonic()
+        while not condition():
+            if time.monotonic() - begin > limit_s:
+                raise TimeoutError(f"{what}: not within {limit_s} s; the last reason is {self.reason!r}")
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+        return time.monotonic() - begin
+
+    def spin(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.02)
+
+    def set_mode(self, mode):
+        self.mode = mode
+        self.processes["supervisor"].stdin.write(f"{int(mode)}\n")
+        self.processes["supervisor"].stdin.flush()
+
+    def moving(self):
+        return len(self.speeds) > 0 and np.abs(self.speeds[-1]).max() > 0.3
+
+    def resting(self):
+        return len(self.speeds) > 5 and not np.any(self.speeds[-3:])
+
+    def excess(self):
+        """Largest share of a limit (velocity, acceleration, jerk) between commands that follow each other; a lost sample shows, as
+        every message says its own velocity."""
+        q, v = np.array(self.commands), np.array(self.speeds)
+        together = np.abs(np.diff(q, axis=0) - v[1:] * PERIOD).max(axis=1) < 1e-9
+        a = np.diff(v, axis=0) / PERIOD
+        j = np.diff(a, axis=0) / PERIOD
+        inside = np.all(q >= LIMITS.lower) and np.all(q <= LIMITS.upper)
+        shares = [
+            np.abs(v / LIMITS.velocity).max(),
+            np.abs(a[together] / LIMITS.acceleration).max(initial=0.0),
+            np.abs(j[together[1:] & together[:-1]] / LIMITS.jerk).max(initial=0.0),
+        ]
+        return float(max(shares)) if inside else np.inf
+
+    def expected(self, victim, mode):
+        """The reason that must be named, or "" where the victim does not matter in this mode."""
+        if victim == "supervisor":
+            return reasons.SUPERVISOR_SILENT
+        if victim == "robot":
+            return reasons.STATE_MISSING
+        source = SOURCE_OF.get(mode, Source.NONE)
+        if victim == "policy":
+            return reasons.CHUNK_EXHAUSTED if source is Source.POLICY else ""
+        return reasons.TELEOP_STALE if source is Source.OPERATOR else ""
+
+    def ready(self, mode):
+        self.set_mode(mode)
+        base = reasons.TRACKING if mode in SOURCE_OF else f"holding in {mode.name}"
+        self.until(lambda: self.reason == base and self.heard == mode.name, f"{mode.name} runs")
+        if mode in SOURCE_OF:
+            self.until(self.moving, "the robot moves")
+        return base
+
+    def clear(self):
+        for recorded in (self.commands, self.speeds, self.named, *self.arrivals.values()):
+            recorded.clear()
+
+    def unexplained(self, names):
+        """Of the named reasons those that nothing explains: a source that nobody hurt may have been late because the machine is busy,
+        and then naming it is right. We must have seen the gap (90 % of the time-out) ourselves."""
+        limits = {reasons.STATE_MISSING: timing.STATE_MISSING_S, reasons.SUPERVISOR_SILENT: timing.SUPERVISOR_SILENT_S}
+        limits[reasons.TELEOP_STALE] = timing.TELEOP_STALE_S
+        late = {reason for reason, seen in self.arrivals.items() if len(seen) > 1 and np.diff(seen).max() > 0.9 * limits[reason]}
+        self.stalls += len(late & names)
+        return names - late
+
+    def cell(self, victim, kind, mode):
+        """One fault in one mode -> dict with the verdict."""
+        base, expected = self.ready(mode), self.expected(victim, mode)
+        self.clear()
+        process = self.processes[victim]
+        begin = time.monotonic()
+        if kind == "kill":
+            process.kill()
+        else:
+            process.send_signal(signal.SIGSTOP)
+        result = {"victim": victim, "kind": kind, "mode": mode.name, "expected": expected or "no effect"}
+        try:
+            if expected:
+                self.until(lambda: expected in self.named, f"{expected!r} is named", 5.0)
+                result["named_s"] = round(time.monotonic() - begin, 3)
+            else:
+                self.spin(max(0.4, 1.5 * STUTTER_S[victim]))
+            if kind == "stutter":
+                for _ in range(2):
+                    process.send_signal(signal.SIGCONT)
+                    self.spin(0.05)
+                    process.send_signal(signal.SIGSTOP)
+                    self.spin(STUTTER_S[victim])
+            elif expected:
+                self.until(self.resting, "the robot rests", 5.0)
+                result["rest_s"] = round(time.monotonic() - begin, 3)
+            fine = (base, expected, reasons.TELEOP_WAITING, reasons.CHUNK_WAITING)
+            wrong = self.unexplained({name for name in self.named if name not in fine})
+            result["share_of_limits"] = self.excess()
+            result["ok"] = not wrong and result["share_of_limits"] <= 1.0 + 1e-6
+            if wrong:
+                result["fault"] = f"also named: {sorted(wrong)}"
+        except TimeoutError as error:
+            result.update(ok=False, fault=str(error))
+        if kind == "kill":
+            process.wait()
+            self.start(victim)
+        else:
+            process.send_signal(signal.SIGCONT)
+        self.until(lambda: self.reason == base, f"{base} again after {victim} {kind}")
+        result["ok"] = result["ok"] and self.excess() <= 1.0 + 1e-6
+        return result
+
+    def clock_step(self, mode, number, names):
+        """A step of the system clock in `names`: nothing at all may change.
+
+        One exception: when the suit's own clock is set back, its frames look as if they had waited; teleop refuses them until it is sure
+        that the clock moved and not the frames. The robot stops with that reason, and must go on by itself.
+        """
+        suit_back = "input" in names and number == signal.SIGUSR1 and SOURCE_OF.get(mode) is Source.OPERATOR
+        base = self.ready(mode)
+        self.clear()
+        for name in names:
+            self.processes[name].send_signal(number)
+        self.spin(1.2)
+        moved = mode not in SOURCE_OF or np.ptp(np.array(self.commands), axis=0).max() > 0.1
+        wrong = self.unexplained({name for name in self.named if name != base})
+        if suit_back:
+            wrong -= {reasons.TELEOP_STALE}
+            self.until(lambda: self.reason == base, "teleop trusts the suit again")
+        where = "all" if len(names) > 1 else names[0]
+        result = {"victim": f"clock of {where}", "kind": "-1 h" if number == signal.SIGUSR1 else "+1 h", "mode": mode.name}
+        result.update(expected="a stop that ends by itself" if suit_back else "no effect", share_of_limits=self.excess())
+        result["ok"] = bool(moved and not wrong and len(self.commands) > 90 and result["share_of_limits"] <= 1.0 + 1e-6)
+        if not result["ok"]:
+            result["fault"] = f"moved {moved}, also named {sorted(wrong)}, {len(self.commands)} commands"
+        return result
+
+
+def cells(quick):
+    if not quick:
+        return [(victim, kind, mode) for mode in MODES for victim in VICTIMS for kind in KINDS]
+    active = {"policy": Mode.ROLLOUT}
+    chosen = [(victim, "freeze", active.get(victim, Mode.ADAPTATION)) for victim in VICTIMS]
+    return [*chosen, ("input", "kill", Mode.RECOVERY), ("robot", "stutter", Mode.ROLLOUT), ("teleop", "freeze", Mode.PAUSED)]
+
+
+def show(rows):
+    columns = list(dict.fromkeys((row["victim"], row["kind"]) for row in rows))
+    modes = list(dict.fromkeys(row["mode"] for row in rows))
+    table = {(row["victim"], row["kind"], row["mode"]): row for row in rows}
+    print(f"{'':24}" + "".join(f"{mode:>27}" for mode in modes))
+    for victim, kind in columns:
+        line = []
+        for mode in modes:
+            row = table.get((victim, kind, mode))
+            if row is None:
+                line.append("")
+            elif not row["ok"]:
+                line.append("FAILED")
+            elif "named_s" in row:
+                line.append(f"named {row['named_s']:.2f} rest {row.get('rest_s', float('nan')):.2f} s")
+            else:
+                line.append(row["expected"] if row["expected"].startswith("a stop") else "no effect")
+        print(f"{victim + ', ' + kind:24}" + "".join(f"{text:>27}" for text in line))
+    for row in rows:
+        if not row["ok"]:
+            print(f"FAILED: {row['victim']} {row['kind']} in {row['mode']}: {row.get('fault', 'a limit was broken')}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="some cells, within 30 s")
+    parser.add_argument("--only", default="", help="cells whose victim contains this word, e.g. clock")
+    parser.add_argument("--role", help=argparse.SUPPRESS)
+    parser.add_argument("--argument", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.role:
+        return run_role(args.role, args.argument)
+    bench = Bench()
+    rows, error = [], ""
+    try:
+        bench.until(lambda: bench.reason.startswith("holding"), "all processes run", 60.0)
+        for cell in (c for c in cells(args.quick) if args.only in c[0]):
+            rows.append(bench.cell(*cell))
+        for mode in () if args.only not in "clock" else (Mode.ADAPTATION,) if args.quick else (Mode.ROLLOUT, Mode.ADAPTATION, Mode.PAUSED):
+            for number in (signal.SIGUSR1, signal.SIGUSR2):
+                for names in (["filter"], list(bench.processes)) if not args.quick else (["filter"],):
+                    rows.append(bench.clock_step(mode, number, names))
+    except TimeoutError as stuck:
+        error = str(stuck)
+    finally:
+        bench.close()
+    show(rows)
+    if error:
+        print(f"stuck: {error}")
+    named = [row["named_s"] for row in rows if "named_s" in row]
+    result = {
+        "bench": "faults",
+        "cells": len(rows),
+        "passed": sum(row["ok"] for row in rows),
+        "worst_share_of_limits": round(max((row.get("share_of_limits", np.inf) for row in rows), default=np.inf), 9),
+        "named_max_s": max(named, default=None),
+        "rest_max_s": max((row["rest_s"] for row in rows if "rest_s" in row), default=None),
+        "failed": [f"{row['victim']} {row['kind']} in {row['mode']}" for row in rows if not row["ok"]],
+        "explained_by_load": bench.stalls,
+        "load_1min": round(os.getloadavg()[0], 2),
+        "error": error,
+    }
+    print(json.dumps(result))
+    return 0 if rows and result["passed"] == len(rows) and not error else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
