@@ -29,10 +29,10 @@ class CollectConfig:
     episodes: int = 80
     workers: int = 2  # processes
     seed: int = 1000  # of the first episode; episode i uses seed + i
-    imperfection: float = 0.25  # 0..1, hesitation and misalignment of the operator
+    imperfection: float = 0.0  # 0..1, hesitation and misalignment of the operator
     image_size: int = 192  # px, square
     max_seconds: float = 15.0  # robot time after which an episode counts as failed
-    start_stages: tuple[str, ...] = ("start", "start", "half_erased")  # cycled over the episodes (paper, sec. 3.1)
+    start_stages: tuple[str, ...] = ("start",)  # cycled over the episodes (paper, sec. 3.1)
 
 
 def _demonstrate(config: CollectConfig, number: int) -> tuple[int, dict]:
