@@ -182,7 +182,7 @@ def input_latency(session, operator, trials, rng):
         session.spin_until(lambda until=pause: time.monotonic() > until, "waiting", 1.0)
         session.commands.clear()
         pose = robot.home(TABLE)
-        pose[HEAD] += STEP_RAD * (trial % 2)
+        pose[HEAD] += STEP_RAD * ((trial + 1) % 2)
         operator.sent_at = 0.0
         operator.jump(pose)
         session.spin_until(lambda: any(abs(c[3]) > MOVING_RAD_S for c in session.commands), "the head moves", 5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -26,7 +27,8 @@ NO_STATE = "waiting for the first robot state"
 
 class CommandFilterNode(Node):
     """Parameters: guard (bool), guard_margin (m), guard_slow (m), workspace_lower, workspace_upper (m, pelvis frame),
-    discovery (s to look for another publisher of /joint_command before starting), joints (layout file; empty = the default)."""
+    discovery (s to look for another publisher of /joint_command before starting), joints (layout file; empty = the default),
+    nice (scheduling priority of this process where permitted; 0 = leave it)."""
 
     def __init__(self):
         super().__init__("command_filter")
@@ -40,6 +42,7 @@ class CommandFilterNode(Node):
         guarded = get("guard", True).value
         discovery_s = get("discovery", 1.0).value
         self.table = joints.load(get("joints", "").value or None)
+        self.raise_priority(get("nice", -10).value)
         self.refuse_second_publisher(discovery_s)
 
         self.reader = messages.JointReader(self.table)
@@ -70,6 +73,15 @@ class CommandFilterNode(Node):
         self.create_timer(timing.CONTROL_PERIOD_S, self.tick, clock=steady)
         self.create_timer(0.5, self.look_for_foreign_publishers, clock=steady)
         self.get_logger().info(f"{NO_STATE}; guard {'on, ' + str(len(self.guard.clearance.pairs)) + ' pairs' if self.guard else 'OFF'}")
+
+    def raise_priority(self, nice: int) -> None:
+        """Camera, recorder and learning on the same cores must not delay the 100 Hz loop; needs CAP_SYS_NICE (or an rtprio limit)."""
+        if nice == 0:
+            return
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        except PermissionError:
+            self.get_logger().info(f"may not raise its priority to nice {nice}; on a busy machine periods may come late")
 
     def publishers(self) -> list[str]:
         """Names of the nodes that publish /joint_command, this one included once its publisher exists."""
