@@ -17,8 +17,8 @@ GRASP_TOLERANCE = 0.045  # m, eraser's centre to its place in the palm; the fing
 GRASP_WINDOW_S = 0.5  # the fingers take 0.1-0.4 s from the threshold to their end; a hand closed earlier is a fist and grasps nothing
 CLOSED = 0.50  # rad, mean flexion of the fingers at which the hand holds
 OPEN = 0.38  # rad, below which it lets go; the gap keeps a trembling hand from dropping the eraser
-WIPE_GAP = 0.010  # m between felt and board that still wipes: the felt's own softness
-WIPE_MARGIN = 0.004  # m around the felt
+WIPE_GAP = 0.015  # m between felt and board that still wipes: the felt's own softness
+WIPE_MARGIN = 0.015  # m around the felt, half a mark's length: a mark is gone once the felt has touched it
 FLOOR_Z = -robot.PELVIS_HEIGHT
 GRASPED_HAND = 0.75  # rad, finger flexion in the stages that start with the eraser in the hand
 
