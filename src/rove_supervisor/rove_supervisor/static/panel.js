@@ -90,7 +90,8 @@ function hint(text, kind = "") {
 function reason(action) {
   if (!connected()) return "no connection to the supervisor";
   if (action === "force_takeover" && !state.actions.force_takeover && !state.actions.takeover) return "not needed: the operator is aligned, press Take over";
-  return state.actions[action] || "";
+  const why = state.actions[action] || "", table = why.match(/^\w+ is (not possible in \w+); possible here: (.*)$/);
+  return table ? `${name(action)} is ${table[1]}. Possible: ${table[2].split(", ").map(name).join(", ")}` : why;
 }
 
 function show() {
@@ -102,7 +103,7 @@ function show() {
     button.classList.toggle("best", live && BEST[state.mode] === action);
     const small = button.querySelector("small");
     // Forbidden by the mode: the tooltip says it. Possible in this mode but a condition is missing: the button says it.
-    if (small) set(small, why && live && !why.includes("not possible in") ? why : PURPOSE[action]);
+    if (small) set(small, why && live && !why.includes("not possible in") ? why.replace("misaligned: ", "") : PURPOSE[action]);
     if (action !== "estop") { button.title = ""; explain(button.parentElement, why); button.setAttribute("aria-description", why || PURPOSE[action] || ""); }
   }
   const armed = performance.now() < armedUntil;
@@ -139,7 +140,7 @@ let explained = null; // the frame under the pointer
 function explain(act, why) {
   if (act.dataset.why === why) return;
   act.dataset.why = why;
-  if (act === explained) { tip.textContent = why; tip.hidden = !why; }
+  if (act === explained && !tip.hidden) { tip.textContent = why; tip.hidden = !why; }
 }
 
 function list(element, rows, describe) {
@@ -310,4 +311,4 @@ setInterval(ping, 2000);
 setInterval(show, 500);
 connect();
 animate();
-window.rove = { camera: () => camera.numbers(), state: () => state, received: () => received }; // read by tests and by bench/panel.py
+window.rove = { camera: () => camera.numbers(), state: () => state, received: () => received, ask: (action) => send({ do: action, id: next++ }) }; // read by tests and by bench/panel.py

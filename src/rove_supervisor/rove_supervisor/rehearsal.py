@@ -1,4 +1,4 @@
-"""What the tests and the benchmark share: a fake robot, operator and recorder over real ROS, and a supervisor process to talk to."""
+"""A session without a robot, for the tests and the benchmark: fake robot, operator and recorder over real ROS, and a supervisor process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import rclpy
@@ -129,19 +128,22 @@ class World:
     def wait(self, condition, timeout: float = 15.0, what: str = "") -> None:
         """Until condition() holds; fails with `what` after `timeout` s."""
         with self._changed:
-            assert self._changed.wait_for(condition, timeout), f"waited {timeout} s in vain: {what or condition}"
+            if not self._changed.wait_for(condition, timeout):
+                raise TimeoutError(f"waited {timeout} s in vain for {what or condition}; modes so far: {self.modes}")
 
     def wait_mode(self, mode: str) -> None:
-        self.wait(lambda: self.modes and self.modes[-1][0] == mode, what=f"mode {mode}, have {self.modes[-1:]}")
+        self.wait(lambda: self.modes and self.modes[-1][0] == mode, what=f"mode {mode}")
 
     def call(self, action: str) -> tuple[bool, str]:
         """Call a service of the supervisor: (success, message)."""
         client = self.clients[action]
-        assert client.wait_for_service(timeout_sec=15.0), f"no service {action}"
+        if not client.wait_for_service(timeout_sec=15.0):
+            raise TimeoutError(f"no service for {action}: is a supervisor running in this ROS domain?")
         done = threading.Event()
         future = client.call_async(TriggerService.Request())
         future.add_done_callback(lambda _: done.set())
-        assert done.wait(15.0), f"{action} was not answered"
+        if not done.wait(15.0):
+            raise TimeoutError(f"{action} was not answered")
         return future.result().success, future.result().message
 
     def until(self, action: str, accepted: bool = True, containing: str = "") -> str:
@@ -151,7 +153,8 @@ class World:
             ok, text = self.call(action)
             if ok == accepted and containing in text:
                 return text
-            assert time.monotonic() < deadline, f"{action}: {ok}, {text!r}"
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{action}: {ok}, {text!r}")
             with self._changed:
                 self._changed.wait(0.05)
 
@@ -179,7 +182,9 @@ class Process:
         self._announced = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        assert self._announced.wait(20.0) and self.url, "".join(self.lines)
+        if not self._announced.wait(20.0) or not self.url:
+            self.process.kill()
+            raise RuntimeError("the supervisor did not start:\n" + "".join(self.lines))
 
     def _read(self):
         for line in self.process.stdout:
@@ -212,6 +217,3 @@ def isolate(domain: int) -> None:
     """ROS graph of this test process alone; call before the World is made."""
     os.environ["ROS_DOMAIN_ID"] = str(domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
-
-IMAGES = Path(__file__).resolve().parents[3] / "docs" / "img"
