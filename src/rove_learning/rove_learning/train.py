@@ -1,4 +1,4 @@
-"""`train`: one iteration of Algorithm 1: critic -> labels -> actor -> checkpoint. Killed, the same command goes on where it was.
+"""`train`: one iteration of Algorithm 1: critic -> labels -> actor -> checkpoint and OUT/report.html. Killed, the same command goes on where it was.
 
     rove run rove_learning train --dataset runs/demonstrations --out runs/base --method sft
     rove run rove_learning train --dataset runs/demonstrations runs/session --out runs/policy --init runs/base
@@ -173,10 +173,13 @@ def parse(arguments: list[str] | None = None) -> TrainConfig:
 def main() -> int:
     import yaml
 
+    from rove_learning.report import ReportConfig, report
+
     config = parse()
     print(yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None))
     try:
         print(json.dumps(train(config)))
+        print(report(ReportConfig(config.out)))
     except (ValueError, FloatingPointError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
