@@ -1,4 +1,6 @@
-"""`train`: one iteration of Algorithm 1: critic -> labels -> actor -> checkpoint and OUT/report.html. Killed, the same command goes on where it was.
+"""`train`: one iteration of Algorithm 1: critic -> labels -> actor -> checkpoint and report.
+
+Killed, the same command goes on where it was.
 
     rove run rove_learning train --dataset runs/demonstrations --out runs/base --method sft
     rove run rove_learning train --dataset runs/demonstrations runs/session --out runs/policy --init runs/base
