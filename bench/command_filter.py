@@ -12,8 +12,9 @@ import time
 import numpy as np
 
 from rove_contract import joints, robot, timing
-from rove_teleop.command_filter import CommandFilter, stop_distance
+from rove_teleop.command_filter import CommandFilter
 from rove_teleop.guard import Clearance, Guard
+from rove_teleop.stop_law import stop_distance
 
 TABLE = joints.load()
 LIMITS = TABLE.limits

@@ -6,12 +6,9 @@ Limits are meant sample by sample. With period h and the output q_k,
 
 all of |v|, |a|, |j| and q stay within the limits at every k, whatever the targets do. The method is ours:
 
-1. *Stop law.* Measure time in periods and distance in units of jerk * h^3, so that |j| <= 1 and a step is a' = a + j, v' = v + a',
-   q' = q + v'. Braking to rest backwards in time from rest runs through the points v = T_i = i (i + 1) / 2, next a = -i. The
-   polyline through them is f(v), and a' = clip(f(v), a - 1, a + 1) is the time-optimal stop, exact in discrete time: a mixture of two
-   neighbouring plans is again a plan, so a state between two points stays between their successors.
-2. *Stop position.* p(x) = q + D(v, a), where the stop law would bring x to rest, in closed form (`stop_distance`). It rises with a',
-   and it does not change while the stop law is followed.
+1. *Stop law* (`stop_law`): the time-optimal way to rest, exact in discrete time.
+2. *Stop position.* p(x) = q + D(v, a), where the stop law would bring x to rest, in closed form. It rises with a', and it does not
+   change while the stop law is followed.
 3. *Tracking.* Choose a' so that p(x') is where the target itself would stop, clipped to the position limits. For a constant
    target this is the time-optimal approach without overshoot; for a moving one the robot moves with it, with its velocity.
 4. *Velocity.* f(v -+ V) bounds a' so that |v| <= V also after a has been brought back to 0.
@@ -25,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from rove_contract.joints import Limits
+from rove_teleop.stop_law import Tables, braking, stop_distance
 
 # Distances are accepted up to this far past a limit and clipped to it (retargeting undershoots by hundredths); farther is a fault.
 OUT_OF_RANGE_RAD = 1.0
@@ -41,113 +39,6 @@ class BadSample(ValueError):
     """A joint target that must not be used; the message says why."""
 
 
-def braking(v: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """f(v): the next acceleration on the time-optimal way to v = 0, in [-limit, limit]; dimensionless, any shape."""
-    x = np.abs(v)
-    i = np.floor((np.sqrt(8.0 * x + 1.0) - 1.0) * 0.5)
-    y = np.minimum(i + (x - 0.5 * i * (i + 1.0)) / (i + 1.0), limit)
-    return -np.copysign(y, v)
-
-
-def stop_distance(v: np.ndarray, a: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """D(v, a): signed distance until the stop law is at rest; dimensionless (periods, jerk = 1), |a| <= limit, any shape.
-
-    With the velocity W at which a ramp to a = 0 ends, D is odd under (v, a) -> (-v, -a), and convex for W > 0:
-    m steps of jerk -1, k steps at a = -limit, then the braking polyline, whose own distance from T_i is (i - 1) i (i + 1) / 6.
-    """
-    return StopDistance(np.broadcast_shapes(np.shape(v), np.shape(a)), np.asarray(limit))(v, a).copy()
-
-
-class StopDistance:
-    """`stop_distance` with its buffers allocated once. shape: of v and a. limit: acceleration limit, broadcast to shape."""
-
-    def __init__(self, shape, limit: np.ndarray):
-        self.limit = np.broadcast_to(np.asarray(limit, dtype=np.float64), shape).copy()
-        whole = np.floor(self.limit)
-        self.inverse = 1.0 / self.limit
-        # Velocity from which f saturates at the acceleration limit.
-        self.saturated = whole * (whole + 1.0) / 2.0 + (self.limit - whole) * (whole + 1.0)
-        self.saturated_inverse = self.saturated * self.inverse
-        self._b = [np.empty(shape) for _ in range(7)]
-
-    def __call__(self, v: np.ndarray, a: np.ndarray) -> np.ndarray:
-        """v, a: (shape) dimensionless. Returns a buffer that the next call overwrites."""
-        sign, x, y, m, t, u, out = self._b
-        # W = v + ramp(a), ramp(a) = n (|a| - (n + 1) / 2), n = floor |a|
-        np.abs(a, out=x)
-        np.floor(x, out=t)
-        np.subtract(x, 0.5, out=x)
-        np.multiply(t, 0.5, out=u)
-        np.subtract(x, u, out=x)
-        np.multiply(x, t, out=x)
-        np.copysign(x, a, out=x)
-        np.add(x, v, out=x)
-        np.copysign(1.0, x, out=sign)
-        np.multiply(v, sign, out=x)  # mirrored so that W >= 0
-        np.multiply(a, sign, out=y)
-        # m = ceil(a - 1 + sqrt(v + (a (a - 1) - p (1 - p)) / 2)), p = a - floor a: steps of jerk -1 until the polyline is reached.
-        # With n = floor a: (a (a - 1) - p (1 - p)) / 2 = n (n - 1) / 2 + p (n + p - 1), and p (n + p - 1) = p (a - 1).
-        np.floor(y, out=t)
-        np.subtract(y, t, out=u)  # p
-        np.subtract(y, 1.0, out=m)  # a - 1
-        np.multiply(u, m, out=u)
-        np.add(u, x, out=u)
-        np.subtract(t, 1.0, out=out)
-        np.multiply(out, t, out=out)
-        np.multiply(out, 0.5, out=out)
-        np.add(u, out, out=u)
-        np.maximum(u, 0.0, out=u)
-        np.sqrt(u, out=u)
-        np.add(m, u, out=m)
-        np.ceil(m, out=m)
-        np.add(y, self.limit, out=u)
-        np.floor(u, out=u)
-        np.minimum(m, u, out=m)
-        np.maximum(m, 0.0, out=m)
-        # Distance of these m steps, m v + m (m + 1) / 2 (a - (m + 2) / 3), and the velocity after them, v + m (a - (m + 1) / 2).
-        np.add(m, 1.0, out=t)
-        np.multiply(t, 0.5, out=t)
-        np.subtract(y, t, out=u)
-        np.multiply(u, m, out=u)  # change of velocity
-        np.add(m, 2.0, out=out)
-        np.multiply(out, -1.0 / 3.0, out=out)
-        np.add(out, y, out=out)
-        np.multiply(out, t, out=out)
-        np.add(out, x, out=out)
-        np.multiply(out, m, out=out)
-        np.add(x, u, out=x)  # velocity on the polyline
-        # k steps at the acceleration limit: k v - limit k (k + 1) / 2
-        np.multiply(x, self.inverse, out=m)
-        np.subtract(m, self.saturated_inverse, out=m)
-        np.ceil(m, out=m)
-        np.maximum(m, 0.0, out=m)
-        np.multiply(m, self.limit, out=u)  # loss of velocity
-        np.add(u, self.limit, out=t)
-        np.multiply(t, -0.5, out=t)
-        np.add(t, x, out=t)
-        np.multiply(t, m, out=t)
-        np.add(out, t, out=out)
-        np.subtract(x, u, out=x)
-        # Polyline: with i = floor((sqrt(8 v + 1) - 1) / 2), i (v / 2 - (i + 1) (i + 2) / 12)
-        np.multiply(x, 8.0, out=t)
-        np.add(t, 1.0, out=t)
-        np.maximum(t, 1.0, out=t)
-        np.sqrt(t, out=t)
-        np.subtract(t, 1.0, out=t)
-        np.multiply(t, 0.5, out=t)
-        np.floor(t, out=t)
-        np.add(t, 3.0, out=u)  # (i + 1) (i + 2) = i (i + 3) + 2
-        np.multiply(u, t, out=u)
-        np.add(u, 2.0, out=u)
-        np.multiply(u, -1.0 / 6.0, out=u)
-        np.add(u, x, out=u)
-        np.multiply(u, t, out=u)
-        np.multiply(u, 0.5, out=u)
-        np.add(out, u, out=out)
-        np.multiply(out, sign, out=out)
-        return out
-
-
 class CommandFilter:
     """Jerk-limited tracking of joint targets, vectorised over the J joints.
 
@@ -161,32 +52,52 @@ class CommandFilter:
         self.period_s = float(period_s)
         count = len(limits)
         self.lower, self.upper = np.array(limits.lower, float), np.array(limits.upper, float)
-        self._unit = np.asarray(limits.jerk) * (1.0 - ROUNDING) * period_s**3  # rad per dimensionless distance
-        self._accel = np.asarray(limits.acceleration) * (1.0 - ROUNDING) * period_s**2 / self._unit
+        # Whole jerk steps up to the acceleration limit, see `stop_law`; 1e-6: 5.0000001 is 5.
+        accel = np.maximum(np.ceil(np.asarray(limits.acceleration) / (np.asarray(limits.jerk) * period_s) - 1e-6), 1.0)
+        self._accel = accel
+        self._unit = np.asarray(limits.acceleration) / accel * (1.0 - ROUNDING) * period_s**2  # rad per dimensionless distance
+        self._unit = np.minimum(self._unit, np.asarray(limits.jerk) * (1.0 - ROUNDING) * period_s**3)
+        self._per_unit = 1.0 / self._unit
         self._speed = np.asarray(limits.velocity) * (1.0 - ROUNDING) * period_s / self._unit
+        self._tables = Tables(accel, self._speed)
         self._inner_lower, self._inner_upper = self.lower + ROUNDING, self.upper - ROUNDING
-        self._far_lower, self._far_upper = self.lower - OUT_OF_RANGE_RAD, self.upper + OUT_OF_RANGE_RAD
-        self._speed_rad, self._accel_rad = self._speed * self._unit, self._accel * self._unit
+        self._middle, self._reach = 0.5 * (self.lower + self.upper), 0.5 * (self.upper - self.lower) + OUT_OF_RANGE_RAD
+        self._speed_rad, self._accel_rad = self._speed * self._unit, accel * self._unit
         self._v_scale = period_s / self._unit
         self.dropped = dict.fromkeys((NON_FINITE, WRONG_LENGTH, OUT_OF_RANGE, MALFORMED), 0)
         self.last_dropped = ""  # reason of the newest refused sample; "" once a good one came
 
         self._q, self._v, self._a = np.zeros(count), np.zeros(count), np.zeros(count)
-        self._next = np.zeros(count)
-        # Rows 0..4: candidates for a' from lowest to highest, the stop law's in the middle; row 5: the target's own motion.
+        self._next, self._next_v = np.zeros(count), np.zeros(count)
+        # Rows 0..4: candidates for a' from lowest to highest, the stop law's in the middle; row 5: the target's own motion (a = 0).
         self._va, self._aa = np.zeros((6, count)), np.zeros((6, count))
-        self._distance = StopDistance((6, count), self._accel)
-        self._p, self._g = np.zeros((6, count)), np.zeros((5, count))
-        self._dg, self._da, self._w = np.zeros((4, count)), np.zeros((4, count)), np.zeros((4, count))
-        self._f_in, self._f, self._fi, self._ft = (np.zeros((3, count)) for _ in range(4))
-        self._accel3 = np.broadcast_to(self._accel, (3, count)).copy()
+        self._sign = np.repeat([[-1.0], [-1.0], [1.0], [1.0], [1.0], [1.0]], count, axis=1)
+        self._accel6 = np.tile(accel, (6, 1))
+        self._b = [np.empty((6, count)) for _ in range(6)]
+        self._i6, self._i3, self._i1 = (np.empty(shape, dtype=np.intp) for shape in ((6, count), (3, count), (count,)))
+        self._g, self._dg, self._w = np.zeros((5, count)), np.zeros((4, count)), np.zeros((4, count))
+        self._f_in, self._f, self._ft = (np.zeros((3, count)) for _ in range(3))
         self._v_offset = np.stack([self._speed, np.zeros(count), -self._speed])
         self._aim, self._target, self._previous = np.zeros(count), np.zeros(count), np.zeros(count)
         self._difference, self._target_v, self._t1, self._t2, self._t3 = (np.zeros(count) for _ in range(5))
         self._streak = np.zeros(count)
-        self._b1, self._b2, self._b3 = (np.zeros(count, dtype=bool) for _ in range(3))
+        # Constants as arrays and views made once: a Python float or a broadcast doubles the cost of an operation on 300 numbers.
+        self._zero6, self._half6, self._one6, self._sixth6 = (np.full((6, count), value) for value in (0.0, 0.5, 1.0, 1.0 / 6.0))
+        self._zero4, self._minus4, self._tiny4 = (np.full((4, count), value) for value in (0.0, -1.0, 1e-30))
+        self._half2 = self._half6[:2]
+        self._one, self._share, self._streaks = self._one6[0], np.full(count, VELOCITY_SMOOTHING), np.full(count, MOVING_SAMPLES)
+        self._little, self._slowest = np.full(count, 1e-12), -self._speed
+        self._rows_a, self._rows_v, self._row_sign = list(self._aa), list(self._va), list(self._sign)
+        self._low2, self._high2, self._middle2 = self._aa[0:3:2], self._aa[2:5:2], self._aa[1:4:2]
+        self._aa5, self._va5 = self._aa[:5], self._va[:5]
+        self._aa_down, self._aa_up, self._g_down, self._g_up = self._aa[:4], self._aa[1:5], self._g[:4], self._g[1:]
+        self._distances = self._b[5]
+        self._distances5, self._distance_target = self._distances[:5], self._distances[5]
+        self._f_rows, self._f_spare = list(self._f), self._b[0][:3]
+        self._v5, self._v3, self._t5 = np.zeros((5, count)), np.zeros((3, count)), np.zeros((5, count))
+        self._b1, self._b2 = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         self._moving = False  # whether there is an aim
-        self._history = 0  # consecutive targets seen
+        self._known = False  # whether there is a previous target
         self._ready = False
 
     def __len__(self) -> int:
@@ -265,12 +176,16 @@ class CommandFilter:
             self._track()
         else:
             self._next[:] = self._aa[2]
+            np.add(self._v, self._next, self._next_v)
         return self._moving
 
     def proposed_stop(self) -> tuple[np.ndarray, np.ndarray]:
         """Stop positions (J,) rad with the proposed step, and with the stop law's step instead (which leaves it where it is)."""
-        p = self._p
-        return np.clip(self._aim, self._q + p[0], self._q + p[4]), self._q + p[2]
+        low, rest, high = self._q + self._unit * (self._va[0:5:2] + self._distances[0:5:2])
+        # Rows beyond the stop law's that coincide with it have no distance of their own.
+        low = np.where(self._aa[0] < self._aa[2], low, rest)
+        high = np.where(self._aa[4] > self._aa[2], high, rest)
+        return np.clip(self._aim, low, high), rest
 
     def commit(self, scale=None, out: np.ndarray | None = None) -> np.ndarray:
         """Second half of `step`: take the proposed step, and return the command (J,) rad.
@@ -282,9 +197,10 @@ class CommandFilter:
             self._next -= self._aa[2]
             self._next *= scale
             self._next += self._aa[2]
-        self._a[:] = self._next
-        self._v += self._a
-        np.multiply(self._v, self._unit, out=self._t1)
+            np.add(self._v, self._next, self._next_v)
+        self._a, self._next = self._next, self._a
+        self._v, self._next_v = self._next_v, self._v
+        np.multiply(self._v, self._unit, self._t1)
         self._q += self._t1
         if out is None:
             return self._q.copy()
@@ -302,16 +218,16 @@ class CommandFilter:
     def _fault(self, target: np.ndarray) -> str:
         if target.shape != self._q.shape:
             return WRONG_LENGTH
-        if not np.isfinite(target).all():
-            return NON_FINITE
-        np.less(target, self._far_lower, out=self._b1)
-        np.greater(target, self._far_upper, out=self._b2)
-        np.logical_or(self._b1, self._b2, out=self._b1)
-        return OUT_OF_RANGE if self._b1.any() else ""
+        np.subtract(target, self._middle, self._t1)
+        np.abs(self._t1, self._t1)
+        np.less_equal(self._t1, self._reach, self._b1)  # False for NaN
+        if np.count_nonzero(self._b1) == len(target):  # a fifth of the cost of all()
+            return ""
+        return OUT_OF_RANGE if np.isfinite(target).all() else NON_FINITE
 
     def _forget(self) -> None:
         self._moving = False
-        self._history = 0
+        self._known = False
         self._streak.fill(0.0)
         self._target_v.fill(0.0)
 
@@ -332,72 +248,123 @@ class CommandFilter:
         if reason:
             return self._drop(reason)
         self.last_dropped = ""
+        self._previous, self._target = self._target, self._previous
         np.maximum(target, self._inner_lower, out=self._target)
         np.minimum(self._target, self._inner_upper, out=self._target)
-        velocity = self._va[5]
+        velocity = self._rows_v[5]
         if given is not None:
-            np.multiply(given, self._v_scale, out=velocity)
+            np.multiply(given, self._v_scale, velocity)
             np.minimum(velocity, self._speed, out=velocity)
-            np.negative(self._speed, out=self._t1)
-            np.maximum(velocity, self._t1, out=velocity)
+            np.maximum(velocity, self._slowest, out=velocity)
         else:
             self._estimate(velocity)
-        self._previous[:] = self._target
-        self._history = min(self._history + 1, 3)
+        self._known = True
         self._moving = True
 
     def _estimate(self, velocity: np.ndarray) -> None:
         """Target velocity from its differences, 0 for joints whose target moves as no joint can (a jump is not a motion)."""
-        if self._history == 0:
+        if not self._known:
             velocity.fill(0.0)
             self._difference.fill(0.0)
             return
-        d, change = self._t1, self._t2
-        np.subtract(self._target, self._previous, out=d)
-        np.subtract(d, self._difference, out=change)
-        self._difference[:] = d
-        np.abs(change, out=change)
-        np.less_equal(change, self._accel_rad, out=self._b1)
-        np.abs(d, out=change)
-        np.less_equal(change, self._speed_rad, out=self._b2)
-        np.logical_and(self._b1, self._b2, out=self._b1)
-        self._streak += 1.0
-        self._streak *= self._b1
+        change, d = self._difference, self._t1
+        np.subtract(self._target, self._previous, d)
+        np.subtract(d, change, change)
+        np.abs(change, change)
+        np.less_equal(change, self._accel_rad, self._b1)
+        np.abs(d, change)
+        np.less_equal(change, self._speed_rad, self._b2)
+        np.logical_and(self._b1, self._b2, self._b1)
+        change[:] = d
+        np.add(self._streak, self._one, self._streak)
+        np.multiply(self._streak, self._b1, self._streak)
         # v += share (d - v) where the motion is plausible, 0 elsewhere
-        np.divide(d, self._unit, out=d)
-        np.subtract(d, self._target_v, out=d)
-        np.multiply(d, VELOCITY_SMOOTHING, out=d)
-        self._target_v += d
-        np.greater_equal(self._streak, MOVING_SAMPLES, out=self._b2)
-        self._target_v *= self._b2
-        velocity[:] = self._target_v
+        np.multiply(d, self._per_unit, d)
+        np.subtract(d, self._target_v, d)
+        np.multiply(d, self._share, d)
+        np.add(self._target_v, d, self._target_v)
+        np.greater_equal(self._streak, self._streaks, self._b2)
+        np.multiply(self._target_v, self._b2, velocity)
+        self._target_v[:] = velocity
+
+    def _line(self, x, index, intercept, slope, shared, out, spare) -> None:
+        """out = intercept[n] + slope[n] x, n = floor x >= 0, each joint in its own table unless they share one."""
+        np.copyto(index, x, casting="unsafe")
+        if not shared:
+            np.clip(index, 0, self._tables.last, out=index)
+            index += self._tables.offset
+        intercept.take(index, None, out, "clip")
+        slope.take(index, None, spare, "clip")
+        np.multiply(spare, x, spare)
+        np.add(out, spare, out)
 
     def _bounds(self) -> None:
         """Rows 0, 2, 4 of the candidates: lowest, stop law's and highest admissible a'."""
-        x, y, i, t = self._f_in, self._f, self._fi, self._ft
-        np.add(self._v, self._v_offset, out=x)  # v + V, v, v - V
-        np.abs(x, out=y)
-        np.multiply(y, 8.0, out=i)
-        np.add(i, 1.0, out=i)
-        np.sqrt(i, out=i)
-        np.subtract(i, 1.0, out=i)
-        np.multiply(i, 0.5, out=i)
-        np.floor(i, out=i)
-        # i + (|v| - i (i + 1) / 2) / (i + 1) = i / 2 + |v| / (i + 1)
-        np.add(i, 1.0, out=t)
-        np.divide(y, t, out=y)
-        np.multiply(i, 0.5, out=i)
-        np.add(y, i, out=y)
-        np.minimum(y, self._accel3, out=y)
-        np.negative(x, out=x)
-        np.copysign(y, x, out=y)
-        low, stop, high = self._aa[0], self._aa[2], self._aa[4]
-        np.subtract(self._a, 1.0, out=low)
-        np.maximum(low, y[0], out=low)
-        np.add(self._a, 1.0, out=high)
-        np.minimum(high, y[2], out=high)
-        np.maximum(y[1], low, out=stop)
+        x, y, tables = self._f_in, self._f, self._tables
+        self._v3[:] = self._v
+        np.subtract(self._v_offset, self._v3, self._ft)  # V - v, -v, -V - v; f is odd
+        np.abs(self._ft, x)
+        self._line(x, self._i3, tables.f_intercept, tables.f_slope, tables.offset is None, y, self._f_spare)
+        np.copysign(y, self._ft, y)
+        upper, braked, lower = self._f_rows  # f(v - V), f(v), f(v + V)
+        low, _, stop, _, high, _ = self._rows_a
+        np.subtract(self._a, self._one, low)
+        np.add(self._a, self._one, high)
+        np.maximum(low, lower, out=low)
+        np.minimum(high, upper, out=high)
+        np.maximum(braked, low, out=stop)
         np.minimum(stop, high, out=stop)
+
+    def _distance(self) -> None:
+        """`_distances`: D of the six rows, see `stop_law.stop_distance`.
+
+        The sign of W is known: candidates below the stop law's have W < 0, those above W > 0; where the stop law's own is at a bound, the
+        rows beyond it coincide with it and carry no weight. (np.maximum takes `out` by name only; positional is a slow deprecation.)
+        """
+        x, y, m, t, u, out = self._b
+        sign, zero, half, one = self._sign, self._zero6, self._half6, self._one6
+        # For the stop law's own it is that of a' - f, and where a' = f at the acceleration limit, that of v.
+        np.multiply(self._v, self._little, self._t1)
+        np.add(self._t1, self._rows_a[2], self._t1)
+        np.subtract(self._t1, self._f_rows[1], self._t1)
+        np.copysign(self._one, self._t1, self._row_sign[2])
+        np.copysign(self._one, self._rows_v[5], self._row_sign[5])
+        np.multiply(self._va, sign, x)
+        np.multiply(self._aa, sign, y)
+        # m = ceil(a - 1 + sqrt(v + n (n - 1) / 2 + p (a - 1))), n = floor a, p = a - n
+        np.floor(y, t)
+        np.subtract(y, t, u)
+        np.subtract(y, one, m)
+        np.multiply(u, m, u)
+        np.add(u, x, u)
+        np.subtract(t, one, out)
+        np.multiply(out, t, out)
+        np.multiply(out, half, out)
+        np.add(u, out, u)
+        np.maximum(u, zero, out=u)
+        np.sqrt(u, u)
+        np.add(m, u, m)
+        np.ceil(m, m)
+        np.add(t, self._accel6, t)  # floor(a + A)
+        np.minimum(m, t, out=m)
+        np.maximum(m, zero, out=m)
+        # m (v + t (a - (2 t + 1) / 3)) with t = (m + 1) / 2; a - (2 t + 1) / 3 = (a - t) + (m - 1) / 6
+        np.add(m, one, t)
+        np.multiply(t, half, t)
+        np.subtract(y, t, u)
+        np.subtract(m, one, out)
+        np.multiply(out, self._sixth6, out)
+        np.add(out, u, out)
+        np.multiply(out, t, out)
+        np.add(out, x, out)
+        np.multiply(out, m, out)
+        np.multiply(u, m, u)
+        np.add(x, u, x)  # velocity on the polyline
+        np.maximum(x, zero, out=x)
+        tables = self._tables
+        self._line(x, self._i6, tables.e_intercept, tables.e_slope, tables.offset is None, t, u)
+        np.add(out, t, out)
+        np.multiply(out, sign, out)
 
     def _track(self) -> None:
         """a' whose stop position is the target's, by inverse interpolation over the candidates.
@@ -405,63 +372,52 @@ class CommandFilter:
         The stop position is convex in a' above the stop law's candidate and concave below it, so interpolation errs towards the robot:
         never past the aim.
         """
-        va, aa, p, g = self._va, self._aa, self._p, self._g
-        np.add(aa[0:3:2], aa[2:5:2], out=aa[1:4:2])
-        np.multiply(aa[1:4:2], 0.5, out=aa[1:4:2])
-        np.add(aa[:5], self._v, out=va[:5])
-        np.add(self._distance(va, aa), va, out=p)
-        np.subtract(p[5], va[5], out=self._aim)  # row 5 is a state, not a step
-        np.multiply(p, self._unit, out=p)
-        np.multiply(self._aim, self._unit, out=self._aim)
-        self._aim += self._target
+        g, dg, w, low = self._g, self._dg, self._w, self._rows_a[0]
+        np.add(self._low2, self._high2, self._middle2)
+        np.multiply(self._middle2, self._half2, self._middle2)
+        self._v5[:] = self._v
+        np.add(self._aa5, self._v5, self._va5)
+        self._distance()
+        np.multiply(self._distance_target, self._unit, self._aim)
+        np.add(self._aim, self._target, self._aim)
         np.maximum(self._aim, self._inner_lower, out=self._aim)
         np.minimum(self._aim, self._inner_upper, out=self._aim)
-        np.subtract(self._q, self._aim, out=self._t1)
-        np.add(p[:5], self._t1, out=g)
-        np.subtract(g[1:], g[:4], out=self._dg)
-        np.subtract(aa[1:5], aa[:4], out=self._da)
-        np.maximum(self._dg, 1e-30, out=self._dg)
-        np.divide(g[:4], self._dg, out=self._w)
-        np.negative(self._w, out=self._w)
-        np.maximum(self._w, 0.0, out=self._w)
-        np.minimum(self._w, 1.0, out=self._w)
-        np.multiply(self._w, self._da, out=self._w)
-        np.add.reduce(self._w, axis=0, out=self._next)
-        self._next += aa[0]
+        np.subtract(self._aim, self._q, self._t1)
+        np.multiply(self._t1, self._per_unit, self._t1)
+        np.add(self._distances5, self._va5, g)
+        self._t5[:] = self._t1
+        np.subtract(g, self._t5, g)
+        np.subtract(self._g_up, self._g_down, dg)
+        np.maximum(dg, self._tiny4, out=dg)
+        np.divide(self._g_down, dg, w)
+        np.minimum(w, self._zero4, out=w)
+        np.maximum(w, self._minus4, out=w)
+        np.subtract(self._aa_up, self._aa_down, dg)
+        np.multiply(w, dg, w)
+        np.add.reduce(w, 0, None, self._next)
+        np.subtract(low, self._next, self._next)
+        np.add(self._v, self._next, self._next_v)
         self._turn()
 
     def _turn(self) -> None:
         """Where the chosen a' would pass a position limit before it turns back, take the stop law's.
 
-        Below the stop law's a' with a' < 0 the robot will still move up by at most n (n - 1) / 2 (|a'| - n + (n - 2) / 3),
-        n = floor |a'|, before it turns; likewise downwards.
+        On its way back (W < 0 with a' < 0) a joint still moves up by the table's turning distance at most; likewise downwards. While it
+        still moves on (W > 0), that distance is smaller than the way to its stop position, which is within the limits anyway.
         """
-        x, n, t = self._t1, self._t2, self._t3
-        np.abs(self._next, out=x)
-        np.floor(x, out=n)
-        np.subtract(x, n, out=x)
-        np.subtract(n, 2.0, out=t)
-        np.multiply(t, 1.0 / 3.0, out=t)
-        np.add(x, t, out=x)
-        np.multiply(x, n, out=x)
-        np.subtract(n, 1.0, out=n)
-        np.multiply(x, n, out=x)
-        np.multiply(x, 0.5, out=x)
-        np.negative(self._next, out=t)
-        np.copysign(x, t, out=x)  # up if a' < 0
-        np.add(x, self._v, out=x)
-        np.add(x, self._next, out=x)
-        np.multiply(x, self._unit, out=x)
-        np.add(x, self._q, out=x)
-        np.less(self._next, self._aa[2], out=self._b1)
-        np.less(self._next, 0.0, out=self._b2)
-        np.logical_and(self._b1, self._b2, out=self._b1)
-        np.greater(x, self.upper, out=self._b2)
-        np.logical_and(self._b1, self._b2, out=self._b3)
-        np.greater(self._next, self._aa[2], out=self._b1)
-        np.greater(self._next, 0.0, out=self._b2)
-        np.logical_and(self._b1, self._b2, out=self._b1)
-        np.less(x, self.lower, out=self._b2)
-        np.logical_and(self._b1, self._b2, out=self._b1)
-        np.logical_or(self._b1, self._b3, out=self._b1)
-        np.copyto(self._next, self._aa[2], where=self._b1)
+        x, y = self._t1, self._t2
+        tables = self._tables
+        np.abs(self._next, x)
+        self._line(x, self._i1, tables.turn_intercept, tables.turn_slope, True, y, self._t3)
+        np.negative(self._next, x)
+        np.copysign(y, x, y)
+        np.add(y, self._next_v, y)
+        np.multiply(y, self._unit, y)
+        np.add(y, self._q, y)
+        np.less_equal(y, self.upper, self._b1)
+        np.greater_equal(y, self.lower, self._b2)
+        np.logical_and(self._b1, self._b2, self._b1)
+        if np.count_nonzero(self._b1) < len(y):
+            np.logical_not(self._b1, self._b1)
+            np.copyto(self._next, self._aa[2], where=self._b1)
+            np.add(self._v, self._next, self._next_v)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from rove_contract import joints
 from rove_contract.joints import Limits
-from rove_teleop.command_filter import CommandFilter, braking, stop_distance
+from rove_teleop.command_filter import CommandFilter
+from rove_teleop.stop_law import Tables, braking, stop_distance
 
 LIMITS = joints.load().limits
 PERIOD = 0.01  # s
@@ -293,3 +294,21 @@ def test_stop_distance_is_what_the_stop_law_does(v, share, limit):
         speed = speed + acceleration
         expected = expected + speed
     assert abs(stop_distance(v, a, limit) - expected) <= 1e-8
+
+
+@SAFETY
+@given(st.floats(0, 190), st.sampled_from([1.0, 2.0, 5.0, 12.0]))
+def test_the_tables_are_the_closed_forms(v, limit):
+    kinds = np.array([1.0, 2.0, 5.0, 12.0])
+    tables = Tables(kinds, np.full(4, 100.0))
+    index = int(v) + tables.offset[list(kinds).index(limit)]
+    following = braking(v, limit)
+    assert abs(tables.f_intercept[index] + tables.f_slope[index] * v + following) <= 1e-9
+    expected = v + following + stop_distance(v + following, following, limit)
+    assert abs(tables.e_intercept[index] + tables.e_slope[index] * v - expected) <= 1e-6
+
+
+def test_limits_that_contradict_each_other_are_refused():
+    slow = Limits(*(np.full(3, value) for value in (-1.0, 1.0, 10.0, 10.0, 1e-3)))
+    with pytest.raises(ValueError, match="jerk limits are too small"):
+        CommandFilter(slow, PERIOD)
