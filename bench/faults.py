@@ -389,7 +389,8 @@ def show(rows):
             elif not row["ok"]:
                 line.append("FAILED")
             elif "named_s" in row:
-                line.append(f"named {row['named_s']:.2f} rest {row.get('rest_s', float('nan')):.2f} s")
+                rest = f", rest {row['rest_s']:.2f} s" if "rest_s" in row else " s"
+                line.append(f"named {row['named_s']:.2f}{rest}")
             else:
                 line.append(row["expected"] if row["expected"].startswith("a stop") else "no effect")
         print(f"{victim + ', ' + kind:24}" + "".join(f"{text:>27}" for text in line))

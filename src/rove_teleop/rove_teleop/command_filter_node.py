@@ -20,6 +20,9 @@ from rove_teleop.guard import Clearance, Guard, GuardConfig
 # In IDLE a robot farther than this from the command was moved by a reset or by hand; sag under gravity is hundredths of a radian.
 RESEAT_RAD = 0.2
 RESEAT_AFTER_S = 0.05  # 5 samples in a row, so that one odd sample moves nothing
+# After the process itself stood still for so long, what arrived meanwhile is still waiting behind this tick: one period of the stop law
+# without a verdict on the others, then judge them.
+STALL_S = 0.05
 DISCOVERY_S = 0.02  # between two looks at the graph while starting
 FOREIGN_PUBLISHER = "another publisher of /joint_command"
 NO_STATE = "waiting for the first robot state"
@@ -162,14 +165,16 @@ class CommandFilterNode(Node):
                 return self.announce(NO_STATE)
             self.reset(self.measured)
             self.started = True
+        stalled = False
         if self.last_tick:
             period = now - self.last_tick
             if period < 0.5 * timing.CONTROL_PERIOD_S:
                 return  # the timer catches up after a late period; two steps at once would double the robot's speed
             self.period_max = max(self.period_max, period)
             self.late += period > 2.0 * timing.CONTROL_PERIOD_S
+            stalled = period > STALL_S
         self.last_tick = now
-        target, velocity = self.source.target(now)
+        target, velocity = (None, None) if stalled else self.source.target(now)
         if self.foreign:
             target, self.source.reason = None, self.foreign
         if self.source.mode is Mode.IDLE:
@@ -180,7 +185,8 @@ class CommandFilterNode(Node):
             q = self.guard.step(self.limiter, target, velocity)
         self.command.publish(messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity))
         self.step_max = max(self.step_max, time.monotonic() - now)
-        self.announce(self.source.reason)
+        if not stalled:
+            self.announce(self.source.reason)
 
     def stamp(self) -> int:
         """ns since the epoch: now, but at least a period after the last one, so that differences by stamp are the filter's own.
