@@ -63,6 +63,7 @@ class Demo:
             ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
             MUJOCO_GL=os.environ.get("MUJOCO_GL", "egl"),
             PYTHONUNBUFFERED="1",
+            OMP_WAIT_POLICY="PASSIVE",  # training threads that spin for each other crawl as soon as anything else runs
         )
 
     def stage(self, number: int, name: str, title: str, *command: object) -> None:
