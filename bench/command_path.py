@@ -107,7 +107,8 @@ class Session:
         self.commands = []  # (arrival, q of the head, largest speed, speed of the head)
         self.mode, self.recorder, self.received = None, {}, 0
         ros.subscription(self.node, topics.JOINT_COMMAND, self.on_command, depth=100)
-        ros.subscription(self.node, topics.MODE, lambda m: setattr(self, "mode", ros.mode_of(m)))
+        self.mode_at = 0.0
+        ros.subscription(self.node, topics.MODE, self.on_mode)
         ros.subscription(self.node, topics.RECORDER_STATUS, lambda m: setattr(self, "recorder", messages.diagnostic_values(m)))
         self.services = {}
         threading.Thread(target=lambda: asyncio.run(self.watch_panel()), daemon=True).start()
@@ -122,6 +123,10 @@ class Session:
                     async for _ in ws:
                         self.received += 1
             await asyncio.sleep(0.5)
+
+    def on_mode(self, msg):
+        if ros.mode_of(msg) is not self.mode:
+            self.mode, self.mode_at = ros.mode_of(msg), time.monotonic()
 
     def on_command(self, msg):
         q, v = self.reader.position(msg), self.speed_reader.velocity(msg)
@@ -190,21 +195,28 @@ def input_latency(session, operator, trials, rng):
     return np.array(found)
 
 
+def steady(commands):
+    """Whether the last 10 commands followed the ramp, and its turn is not near."""
+    last = commands[-10:]
+    return len(last) == 10 and abs(last[-1][1]) < 0.5 and all(abs(abs(c[3]) - RAMP_RAD_S) < 0.1 * RAMP_RAD_S for c in last)
+
+
 def pause_latency(session, operator, trials):
-    """Latencies (s) from the pause request to the first of the commands that decelerate to rest."""
-    found = []
+    """Latencies (s) from the pause request to the mode message, and to the first command that has lost 5 % of the speed."""
+    found, heard = [], []
     for _ in range(trials):
         operator.ramp_from = time.monotonic()
         session.enter("force_takeover", Mode.ADAPTATION)
-        session.spin_until(lambda: len(session.commands) > 20 and abs(session.commands[-1][3]) > 0.7 * RAMP_RAD_S, "ramp", 10.0)
-        # Not near a turn of the ramp: that would be a deceleration of its own.
-        session.spin_until(lambda: abs(session.commands[-1][1]) < 0.3 and abs(session.commands[-1][3]) > 0.7 * RAMP_RAD_S, "ramp", 10.0)
+        # Steadily on the ramp: while the robot still speeds up to catch it, the limits themselves delay a deceleration.
+        session.commands.clear()
+        session.spin_until(lambda: steady(session.commands), "the robot follows the ramp", 20.0)
         before = abs(session.commands[-1][3])
         session.commands.clear()
         sent = session.enter("pause", Mode.PAUSED)
         session.spin_until(lambda: session.commands and abs(session.commands[-1][3]) < 1e-6, "rest", 10.0)
         found.append(next(c[0] for c in session.commands if abs(c[3]) < 0.95 * before) - sent)
-    return np.array(found)
+        heard.append(session.mode_at - sent)
+    return np.array(found), np.array(heard)
 
 
 def main():
@@ -223,7 +235,7 @@ def main():
             session.enter("force_takeover", Mode.ADAPTATION)
             latency = input_latency(session, operator, 10 if quick else 100, rng)
             session.enter("pause", Mode.PAUSED)
-            pause = pause_latency(session, operator, 2 if quick else 15)
+            pause, heard = pause_latency(session, operator, 2 if quick else 15)
             dropped = session.recorder.get("dropped", "?")
             session.call("abort")
         finally:
@@ -231,7 +243,7 @@ def main():
             session.close()
             operator.join(timeout=1.0)
             operator.sender.close()
-    rows = {"input_to_command": latency * 1e3, "pause_to_deceleration": pause * 1e3}
+    rows = {"input_to_command": latency * 1e3, "pause_to_deceleration": pause * 1e3, "pause_to_mode": heard * 1e3}
     print(f"{'ms':24}{'p50':>8}{'p99':>8}{'max':>8}{'n':>6}   on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     result = {"bench": "command_path", "cores": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 2), "recorder_dropped": dropped}
     result["panel_messages"] = session.received
