@@ -100,10 +100,11 @@ def main() -> int:
                     pages.append(page)
 
             process = psutil.Process(supervisor.process.pid)
-            begin, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
             world.until("start_rollout")
             request = services(world, count)
-            idle = 100 * (sum(process.cpu_times()[:2]) - cpu) / (time.perf_counter() - begin)
+            begin, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
+            time.sleep(seconds)
+            none = {"cpu_percent": round(100 * (sum(process.cpu_times()[:2]) - cpu) / (time.perf_counter() - begin), 1)}
             open_pages(1)
             click = clicks(pages[0], count)
             one = camera_and_cpu(pages, process, seconds)
@@ -115,14 +116,14 @@ def main() -> int:
         world.close()
     result = {
         "bench": "panel", "quick": quick, "clicks": count, "click_ms": quantiles(click), "service_ms": quantiles(request),
-        "clients_1": one, "clients_5": five, "cpus": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 1),
+        "clients_0": none, "clients_1": one, "clients_5": five, "cpus": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 1),
     }
     for name, key in (("click → mode in the page", "click_ms"), ("service → mode elsewhere", "service_ms")):
         print(f"{name}   p50 {result[key]['p50']:6.1f} ms   p99 {result[key]['p99']:6.1f} ms   ({count} times)")
     for name, row in (("1 page", one), ("5 pages", five)):
         print(f"{name:8} camera ≥ {row['fps_min']:4.1f} fps, age p50 {row['age_ms']['p50']:5.1f} ms p99 {row['age_ms']['p99']:6.1f} ms, "
               f"CPU of the supervisor {row['cpu_percent']:5.1f} % of a core")
-    print(f"no page: CPU while services are called {idle:.1f} %")
+    print(f"no page  CPU of the supervisor {none['cpu_percent']:.1f} % of a core: the share of ROS")
     print(json.dumps(result))
     return 0
 
