@@ -35,11 +35,16 @@ class BagAudit:
         return any(mode == Mode.ADAPTATION.name for mode, _ in self.timeline)
 
 
-def command_velocity_ratio(commands: np.ndarray, table: joints.JointTable, period_s: float = timing.CONTROL_PERIOD_S):
-    """commands (N, J) rad, one per control period -> (largest |velocity| / limit, joint name). (0, "") for fewer than two."""
+def command_velocity_ratio(commands: np.ndarray, stamps_ns, table: joints.JointTable):
+    """commands (N, J) rad with stamps (N,) ns -> (largest |velocity| / limit, joint name). (0, "") for fewer than two.
+
+    The time between two commands is that of their stamps, which the filter keeps at least a period apart; were one lost on its way to
+    the recorder, the motion over it spans two periods. Equal stamps (the filter was restarted) count as one period.
+    """
     if len(commands) < 2:
         return 0.0, ""
-    ratio = np.abs(np.diff(commands, axis=0)) / (table.limits.velocity * period_s)
+    elapsed = np.maximum(np.diff(np.asarray(stamps_ns, dtype=np.int64)) * 1e-9, timing.CONTROL_PERIOD_S)
+    ratio = np.abs(np.diff(commands, axis=0)) / (table.limits.velocity * elapsed[:, None])
     worst = np.unravel_index(np.argmax(ratio), ratio.shape)
     return float(ratio[worst]), table.names[worst[1]]
 
@@ -51,6 +56,7 @@ def audit(path: str | Path, table: joints.JointTable | None = None) -> BagAudit:
     counts: dict[str, int] = {}
     timeline: list[tuple[str, float]] = []
     commands: list[np.ndarray] = []
+    stamps: list[int] = []
     episode = None
     wanted = {topics.MODE.name, topics.JOINT_COMMAND.name, topics.EPISODE.name}
     with AnyReader([Path(path)], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
@@ -62,12 +68,13 @@ def audit(path: str | Path, table: joints.JointTable | None = None) -> BagAudit:
             msg = reader.deserialize(raw, connection.msgtype)
             if connection.topic == topics.JOINT_COMMAND.name:
                 commands.append(reader_of.position(msg))
+                stamps.append(messages.stamp_ns(msg.header.stamp))
             elif connection.topic == topics.MODE.name:
                 mode = Mode(msg.goal_state.id).name
                 if not timeline or timeline[-1][0] != mode:
                     timeline.append((mode, (stamp - start) * 1e-9))
             else:
                 episode = episodes.from_status(msg)
-    ratio, joint = command_velocity_ratio(np.array(commands), table)
+    ratio, joint = command_velocity_ratio(np.array(commands), stamps, table)
     missing = tuple(t.name for t in topics.TOPICS if t.required and not counts.get(t.name))
     return BagAudit(Path(path), counts, missing, tuple(timeline), ratio, joint, duration_s, episode)
