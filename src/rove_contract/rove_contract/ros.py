@@ -82,6 +82,11 @@ def episode_status(episode: episodes.Episode) -> DiagnosticStatus:
     return status(f"episode/{episode.id}", episode.state, episodes.to_values(episode))
 
 
+def timer(node, period_s: float, callback):
+    """A timer on the steady clock: with the node's own clock a step of the system clock backwards would silence the node."""
+    return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
 class Diagnostics:
     """Publishes one status of a node on /diagnostics at 1 Hz.
 
@@ -92,8 +97,7 @@ class Diagnostics:
         self._node = node
         self._report = report
         self._publisher = publisher(node, topics.DIAGNOSTICS)
-        # Steady clock: with the node's own clock a step of the system clock backwards would silence the node.
-        self._timer = node.create_timer(1.0, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer = timer(node, 1.0, self.publish)
 
     def publish(self) -> None:
         """Publish now, beside the regular tick (e.g. when a reason changes)."""

@@ -84,9 +84,9 @@ class RecorderNode(Node):
         self.announced = None
         self.status_pub = ros.publisher(self, topics.RECORDER_STATUS)
         self.abort = self.create_client(TriggerService, topics.SUPERVISOR_SERVICES[Trigger.ABORT])
-        self.poll_timer = self.create_timer(POLL_S, self.poll)
-        self.check_timer = self.create_timer(0.2, self.check)
-        self.status_timer = self.create_timer(1.0, self.every_second)
+        self.poll_timer = ros.timer(self, POLL_S, self.poll)
+        self.check_timer = ros.timer(self, 0.2, self.check)
+        self.status_timer = ros.timer(self, 1.0, self.every_second)
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.get_logger().info(f"recording into {out_dir}, {len(self.subs)} topics" + (f" and {self.patterns}" if self.patterns else ""))
 

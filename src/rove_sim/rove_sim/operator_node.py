@@ -52,7 +52,7 @@ class OperatorNode(Node):
         ros.subscription(self, topics.SIM_STATE, self.on_state)
         ros.subscription(self, topics.MODE, self.on_mode)
         self.diagnostics = ros.Diagnostics(self, self.report)
-        self.timer = self.create_timer(self.period, self.send)
+        self.timer = ros.timer(self, self.period, self.send)
 
     def on_joints(self, msg) -> None:
         q = self.reader.position(msg)

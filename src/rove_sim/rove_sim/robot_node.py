@@ -71,7 +71,7 @@ class RobotNode(Node):
         self._thread.start()
         self.steps, self.published = 0, -1
         self.begin = time.monotonic()
-        self.timer = self.create_timer(timing.CONTROL_PERIOD_S, self.tick)
+        self.timer = ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)
 
     # ---- inputs
 

@@ -59,7 +59,7 @@ class SupervisorNode(Node):
         ros.subscription(self, topics.RECORDER_STATUS, self.on_recorder)
         ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
         self.diagnostics = ros.Diagnostics(self, self.report)
-        self.timer = self.create_timer(0.05, self.tick)
+        self.timer = ros.timer(self, 0.05, self.tick)
 
     def on_mode(self, msg) -> None:
         self.mode = ros.mode_of(msg)

@@ -7,7 +7,6 @@ import sys
 import time
 from functools import partial
 
-from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
@@ -89,7 +88,7 @@ class SupervisorNode(Node):
         ros.subscription(self, topics.POLICY_VALUE, lambda msg: self.supervisor.saw_value(msg.data))
         ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
         # Steady clock: with the node's own a step of the system clock would stop the heartbeat, and with it the robot.
-        self.create_timer(timing.SUPERVISOR_HEARTBEAT_S, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        ros.timer(self, timing.SUPERVISOR_HEARTBEAT_S, self.beat)
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.get_logger().info(f"supervisor ready; panel: {self.url or 'off'}")
 

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -72,9 +71,8 @@ class CommandFilterNode(Node):
         ros.subscription(self, topics.ACTION_CHUNK, self.on_chunk)
         self.diagnostics = ros.Diagnostics(self, self.report)
         # Steady clock: with the node's clock a step of the system clock backwards would stop the loop.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(timing.CONTROL_PERIOD_S, self.tick, clock=steady)
-        self.create_timer(0.5, self.look_for_foreign_publishers, clock=steady)
+        ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)
+        ros.timer(self, 0.5, self.look_for_foreign_publishers)
         self.get_logger().info(f"{NO_STATE}; guard {'on, ' + str(len(self.guard.clearance.pairs)) + ' pairs' if self.guard else 'OFF'}")
 
     def raise_priority(self, nice: int) -> None:

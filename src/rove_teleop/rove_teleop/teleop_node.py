@@ -64,7 +64,7 @@ class TeleopNode(Node):
         self.alignment_pub = ros.publisher(self, topics.TELEOP_ALIGNMENT)
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
         ros.subscription(self, topics.MODE, self.on_mode)
-        self.create_timer(1.0 / ALIGNMENT_HZ, self.publish_alignment)
+        ros.timer(self, 1.0 / ALIGNMENT_HZ, self.publish_alignment)
         self.diagnostics = ros.Diagnostics(self, self.report)
         self._thread = threading.Thread(target=self.receive, name="operator input", daemon=True)
         self._thread.start()
