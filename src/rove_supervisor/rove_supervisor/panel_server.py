@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import threading
 import time
 from collections import deque
@@ -16,8 +15,8 @@ from importlib import resources
 
 from aiohttp import WSMsgType, web
 
+from rove_contract.web_access import Access, Bucket, guard
 from rove_supervisor import protocol
-from rove_supervisor.access import COOKIE, Access
 
 STATE_PERIOD_S = 0.1  # the page interpolates clocks; ages and bars look live at 10 Hz
 FRAMES_IN_FLIGHT = 2  # one on the wire while one is decoded
@@ -28,12 +27,6 @@ ACTIONS_HZ, ACTIONS_BURST = 5.0, 15.0  # a person presses less than 5 buttons a 
 MESSAGES_HZ, MESSAGES_BURST = 150.0, 300.0  # acknowledgements of a 60 fps camera and then some
 # Not from the system's MIME table: a module script with another type is refused by browsers.
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 
 
 class Client:
@@ -46,8 +39,8 @@ class Client:
         self.version = 0  # of the state last sent
         self.sent = self.acked = 0  # sequence numbers of camera frames
         self.sent_at = 0.0
-        self.actions = protocol.Bucket(ACTIONS_HZ, ACTIONS_BURST)
-        self.messages = protocol.Bucket(MESSAGES_HZ, MESSAGES_BURST)
+        self.actions = Bucket(ACTIONS_HZ, ACTIONS_BURST)
+        self.messages = Bucket(MESSAGES_HZ, MESSAGES_BURST)
 
     def wants_frame(self, seq: int, now: float) -> bool:
         return seq > self.sent and (self.sent - self.acked < FRAMES_IN_FLIGHT or now - self.sent_at > ACK_LOST_S)
@@ -81,8 +74,7 @@ class PanelServer:
         if self._error:
             self._thread.join()
             raise ValueError(self._error)
-        host = f"[{self.access.host}]" if ":" in self.access.host else self.access.host
-        return f"{self.access.scheme}://{host}:{self.port}/"
+        return self.access.url(self.port)
 
     def stop(self) -> None:
         """Close every connection and join the thread."""
@@ -117,18 +109,18 @@ class PanelServer:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        app = web.Application(middlewares=[self._guard], client_max_size=protocol.MAX_MESSAGE)
+        app = web.Application(middlewares=[guard(self.access, self._refused)], client_max_size=protocol.MAX_MESSAGE)
         app.add_routes([web.get("/ws", self._socket), web.get("/healthz", self._healthz), web.get("/{name:[^/]*}", self._file)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            context = None
-            if self.access.cert:
-                context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-                context.load_cert_chain(self.access.cert, self.access.key)
-            site = web.TCPSite(runner, self.access.host, self.port, ssl_context=context, reuse_address=True)
+            site = web.TCPSite(runner, self.access.host, self.port, ssl_context=self.access.context(), reuse_address=True)
             await site.start()
             self.port = runner.addresses[0][1]
+        except ValueError as error:
+            self._error = str(error)
+            await runner.cleanup()
+            return
         except OSError as error:
             self._error = (
                 f"the panel cannot listen on {self.access.host}:{self.port}: {error.strerror or error}; is another session running? "
@@ -164,19 +156,6 @@ class PanelServer:
         for client in self.clients:
             client.wake.set()
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler):
-        reason = self.access.refusal(request.headers.get("Host"), request.headers.get("Origin"))
-        if not reason and request.path != "/healthz" and not self.access.knows(request.cookies.get(COOKIE) or request.query.get("token")):
-            reason = "open the panel with the address that holds the token: …/?token=TOKEN"
-        if reason:
-            self.counts["refused_requests"] += 1
-            return web.json_response({"error": reason}, status=403)
-        response = await handler(request)
-        if not response.prepared:
-            response.headers.update(HEADERS)
-        return response
-
     async def _healthz(self, request: web.Request) -> web.Response:
         heart = self.backend.heart()
         healthy = heart < HEALTHY_S
@@ -188,10 +167,10 @@ class PanelServer:
         if name not in self._static:
             raise web.HTTPNotFound(text=f"the panel has no page {name!r}")
         kind, body = self._static[name]
-        response = web.Response(body=body, content_type=kind, charset="utf-8" if kind.startswith("text/") else None)
-        if self.access.token and name == "index.html":
-            response.set_cookie(COOKIE, self.access.token, httponly=True, samesite="Strict", secure=self.access.scheme == "https")
-        return response
+        return web.Response(body=body, content_type=kind, charset="utf-8" if kind.startswith("text/") else None)
+
+    def _refused(self) -> None:
+        self.counts["refused_requests"] += 1
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         if len(self.clients) >= MAX_CLIENTS:

@@ -64,21 +64,3 @@ def parse(text: str) -> Ack | Do:
 def frame(seq: int, stamp_s: float, jpeg: bytes) -> bytes:
     """Binary camera frame for the page."""
     return FRAME.pack(seq & 0xFFFFFFFF, stamp_s) + jpeg
-
-
-class Bucket:
-    """Token bucket. rate: per s; burst: most at once."""
-
-    def __init__(self, rate: float, burst: float):
-        self.rate, self.burst = rate, burst
-        self._tokens, self._last = burst, None
-
-    def take(self, now: float) -> bool:
-        """One token at `now` (monotonic s); False when there is none."""
-        if self._last is not None:
-            self._tokens = min(self.burst, self._tokens + max(0.0, now - self._last) * self.rate)
-        self._last = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True

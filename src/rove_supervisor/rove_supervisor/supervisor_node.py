@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Trigger
-from rove_supervisor.access import Access
+from rove_contract.web_access import Access
 from rove_supervisor.advice import Advisor
 from rove_supervisor.machine import EpisodeSettings, Transition
 from rove_supervisor.panel_server import PanelServer
