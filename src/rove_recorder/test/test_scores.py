@@ -1,6 +1,7 @@
 """A critic's scores beside a dataset: what is written comes back per episode, nothing else changes, mistakes are named."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_scores_come_back_per_episode_and_gaps_are_nan(root):
 def test_the_newest_scores_stand_first_and_a_rewrite_replaces(root):
     for name in ("old", "new"):
         write_scores(root, name, [0], [0], value=[-0.5], advantage=[0.0], positive=[True])
-    (root / "meta/scores/old.parquet").touch()
+    os.utime(root / "meta/scores/new.parquet", (1, 1))
     assert score_names(root) == ["old", "new"]
     write_scores(root, "old", [0], [1], value=[-0.25], advantage=[0.0], positive=[True])
     assert read_scores(root, "old").frame_index.tolist() == [1] and np.isnan(read_scores(root, "old").threshold)
