@@ -33,7 +33,7 @@ class Buffer:
         self.tasks: list[str] = []
         n = 0
         for dataset in datasets:
-            chosen = [e for e in dataset.episodes if e.trainable and (human_videos or e.kind != "human_video")]
+            chosen = [e for e in dataset.episodes if e.trainable and (human_videos or e.has_robot)]
             if not chosen:
                 continue
             self._maps.append(pictures(dataset, size, progress))

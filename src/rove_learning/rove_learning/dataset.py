@@ -1,6 +1,6 @@
 """Reads a LeRobot v3.0 dataset with ROVE's columns whole into arrays; pictures are decoded once into a memory-mapped cache.
 
-Everything is checked when it is opened, so that training refuses before the first step; errors name dataset, episode and frame.
+What a person corrected (rove_recorder.corrections) counts as if it had been exported. Everything is checked when it is opened, so that training refuses before the first step; errors name dataset, episode and frame.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rove_contract.modes import Outcome, Stage
+from rove_recorder import corrections
 
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
-KINDS = ("demonstration", "rollout", "human_video")
+HUMAN_VIDEO = "human_video"
+KINDS = ("demonstration", "rollout", HUMAN_VIDEO)
 
 
 class DatasetError(ValueError):
@@ -43,6 +45,11 @@ class Episode:
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    @property
+    def has_robot(self) -> bool:
+        """False for a human video: pictures only, its state and action are NaN; it belongs to D^critic, never to D^actor (App. G)."""
+        return self.kind != HUMAN_VIDEO
 
     @property
     def trainable(self) -> bool:
@@ -127,9 +134,16 @@ class Dataset:
         tasks = {row["task_index"]: row.get("task", row.get("__index_level_0__")) for row in
                  pq.read_table(self.root / "meta" / "tasks.parquet").to_pylist()}  # fmt: skip
         rows = _read_tables(self.root, "meta/episodes/*/*.parquet").to_pylist()
+        try:
+            reviewed = corrections.read(self.root)
+            fixes = {row["episode_index"]: corrections.corrected(reviewed, row["episode_index"], row.get("episode_id") or "") for row in rows}
+        except corrections.CorrectionError as error:
+            raise DatasetError(f"dataset {self.root}: {error}") from error
+        self.stage = self.stage.copy()  # a corrected t_r moves the stages with it
         self.episodes: list[Episode] = []
         for row in sorted(rows, key=lambda row: row["episode_index"]):
             name = f"dataset {self.root}, episode {row['episode_index']}"
+            row |= fixes[row["episode_index"]]
             missing = [key for key in ("outcome", "t_r", "kind") if row.get(key) is None]
             if missing:
                 raise DatasetError(f"{name} has no {', '.join(missing)}; export it with rove_recorder, which writes them")
@@ -141,6 +155,8 @@ class Dataset:
             start, end = row["dataset_from_index"], row["dataset_to_index"]
             if not (0 <= start < end <= len(self.state)) or end - start != row["length"]:
                 raise DatasetError(f"{name}: rows {start} to {end} do not fit its length {row['length']} and {len(self.state)} frames")
+            if "t_r" in fixes[row["episode_index"]]:
+                self.stage[start:end] = corrections.restage(self.stage[start:end], row["t_r"])
             task = tasks.get(int(self._task_index[start]))
             if not task:
                 raise DatasetError(f"{name} has task_index {self._task_index[start]}, which meta/tasks.parquet does not name")
@@ -169,8 +185,10 @@ class Dataset:
                     raise DatasetError(f"{name}: {mark} = {getattr(episode, mark)} is outside its {len(episode)} frames")
             if not set(np.unique(self.stage[rows])) <= set(map(int, Stage)):
                 raise DatasetError(f"{name} has stages {sorted(set(self.stage[rows].tolist()))}, known are 0 to {max(Stage)}")
-            if episode.kind == "human_video":
-                continue  # a person's video has no robot state
+            if episode.has_robot == bool(np.any(self.stage[rows] == Stage.HUMAN_VIDEO)):
+                raise DatasetError(f"{name}: kind {episode.kind!r} and the stages of its frames disagree on whether it is a human video")
+            if not episode.has_robot:
+                continue
             for key, values in ((STATE, self.state), (ACTION, self.action)):
                 bad = np.argwhere(~np.isfinite(values[rows]))
                 if len(bad):

@@ -31,6 +31,8 @@ def episode_frames(seed: int, length: int = 24, outcome=Outcome.SUCCESS, kind: s
         images[i, 20:28, x - 3 : x + 4] = (230, 60, 60)
     if stages is None:
         stages = np.full(length, STAGES[kind])
+    if kind == "human_video":
+        state = action = None
     return EpisodeFrames(
         state, action, images, np.asarray(stages), np.full(length, Source.OPERATOR), np.full(length, Mode.DEMONSTRATION),
         task="erase the whiteboard", outcome=int(outcome), t_r=t_r, takeover=takeover, episode_id=f"e{seed}", kind=kind, operator="test",

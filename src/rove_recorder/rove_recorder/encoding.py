@@ -12,7 +12,7 @@ import numpy as np
 from rove_contract import messages
 from rove_contract.modes import Outcome
 from rove_recorder import video
-from rove_recorder.lerobot_format import ACTION, CAMERA, LABELS, STATE, DatasetError
+from rove_recorder.lerobot_format import ACTION, CAMERA, HUMAN_VIDEO, LABELS, STATE, DatasetError
 from rove_recorder.stats import ImageStats, Stats, column_stats
 
 
@@ -20,13 +20,15 @@ from rove_recorder.stats import ImageStats, Stats, column_stats
 class EpisodeFrames:
     """One episode at the dataset's rate, T frames.
 
-    state, action: (T, J) rad, contract order; action is the joint command at that tick. images: (T, H, W, 3) uint8 RGB, or T JPEGs as
-    bytes, or None for a dataset without camera. stage, source, mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the
+    state, action: (T, J) rad, contract order; action is the joint command at that tick; both None for a human video, and only for one:
+    kind "human_video" marks an episode without robot, whose state and action are stored as NaN and have no statistics. images: (T, H, W, 3) uint8 RGB, or T JPEGs as
+    bytes (anything with a length that can be iterated), or None for a dataset without camera. stage, source, mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the
     first RECOVERY / ADAPTATION frame, -1 if none. kind: "demonstration" | "rollout" | "human_video". excluded: kept, not trained on.
+    started_ns: when it was recorded, ns since the epoch, 0 = unknown; shards are merged in this order.
     """
 
-    state: np.ndarray
-    action: np.ndarray
+    state: np.ndarray | None
+    action: np.ndarray | None
     images: np.ndarray | Sequence[bytes] | None
     stage: np.ndarray
     source: np.ndarray
@@ -40,9 +42,10 @@ class EpisodeFrames:
     operator: str = ""
     start_stage: str = "start"
     excluded: bool | None = None  # None: aborted episodes are excluded
+    started_ns: int = 0
 
     def __len__(self) -> int:
-        return len(self.state)
+        return len(self.stage if self.state is None else self.state)
 
 
 @dataclass
@@ -63,8 +66,14 @@ def encode_episode(
     length = len(frames)
     if length == 0:
         raise DatasetError(f"{name} has no frames")
-    columns = {}
+    columns, robotless = {}, frames.kind == HUMAN_VIDEO
     for key, array in ((STATE, frames.state), (ACTION, frames.action)):
+        if (array is None) != robotless:
+            has = "no" if array is None else "a"
+            raise DatasetError(f"{name} of kind {frames.kind!r} has {has} {key}; a {HUMAN_VIDEO} has none, every other episode has one")
+        if array is None:
+            columns[key] = np.full((length, joints), np.nan, dtype=np.float32)
+            continue
         columns[key] = np.ascontiguousarray(array, dtype=np.float32)
         if columns[key].shape != (length, joints):
             raise DatasetError(f"{name}: {key} is {columns[key].shape}, expected ({length}, {joints})")
@@ -80,7 +89,7 @@ def encode_episode(
     if (frames.images is None) != (image_size is None):
         has, wants = ("no images", "some") if frames.images is None else ("images", "none")
         raise DatasetError(f"{name} has {has}, the dataset wants {wants}")
-    stats = {key: column_stats(value) for key, value in columns.items()}
+    stats = {key: column_stats(value) for key, value in columns.items() if not (robotless and key in (STATE, ACTION))}
     segment, jpegs = None, None
     if image_size is not None:
         if len(frames.images) != length:
@@ -100,7 +109,7 @@ def encode_episode(
     plain = EpisodeFrames(
         columns[STATE], columns[ACTION], None, *(columns[key] for key in LABELS), task=frames.task, outcome=int(frames.outcome),
         t_r=int(frames.t_r), takeover=int(frames.takeover), episode_id=frames.episode_id, kind=frames.kind, operator=frames.operator,
-        start_stage=frames.start_stage, excluded=bool(excluded),
+        start_stage=frames.start_stage, excluded=bool(excluded), started_ns=int(frames.started_ns),
     )  # fmt: skip
     return EncodedEpisode(plain, stats, segment, jpegs)
 

@@ -145,6 +145,7 @@ class EpisodeBag:
             operator=episode.operator,
             start_stage=episode.start_stage,
             excluded=not complete or episode.outcome in (Outcome.ABORTED, Outcome.NONE),
+            started_ns=episode.started_ns,
         )
         return frames, self._quality(frames, at, chosen, complete)
 

@@ -138,7 +138,7 @@ class DatasetWriter:
             "dataset_from_index": self.frames,
             "dataset_to_index": self.frames + length,
             **{key: getattr(frames, key) for key in ("outcome", "t_r", "takeover")},
-            **{key: getattr(frames, key) for key in ("episode_id", "kind", "operator", "start_stage", "excluded")},
+            **{key: getattr(frames, key) for key in ("episode_id", "kind", "operator", "start_stage", "excluded", "started_ns")},
         }
         row |= self._append_data(columns, episode.jpegs)
         if episode.segment is not None:

@@ -21,6 +21,7 @@ DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
 LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
 ROBOT = "iron_r01"
+HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only, state and action are NaN
 
 
 class DatasetError(ValueError):
@@ -95,7 +96,7 @@ def episode_schema(feats: dict) -> pa.Schema:
     fields += [(f"meta/episodes/{name}", integer) for name in ("chunk_index", "file_index")]
     # ROVE's labels; LeRobot's loader carries unknown columns along.
     fields += [(name, integer) for name in ("outcome", "t_r", "takeover")]
-    fields += [(name, text) for name in ("episode_id", "kind", "operator", "start_stage")] + [("excluded", pa.bool_())]
+    fields += [(name, text) for name in ("episode_id", "kind", "operator", "start_stage")] + [("excluded", pa.bool_()), ("started_ns", integer)]
     for name in feats:
         image = name == CAMERA
         kind = pa.list_(pa.list_(pa.list_(number))) if image else pa.list_(number)
