@@ -14,7 +14,7 @@ import numpy as np
 from rove_contract import joints, robot, timing
 from rove_teleop.command_filter import CommandFilter
 from rove_teleop.guard import Clearance, Guard
-from rove_teleop.stop_law import stop_distance
+from rove_teleop.stop_law import stop_distance_of
 
 TABLE = joints.load()
 LIMITS = TABLE.limits
@@ -166,7 +166,7 @@ def measure(method, rng, trials, seconds):
         path, _ = follow(method, start, changing, still)
         v, a = np.diff(path[22:25], axis=0)[-1], np.diff(path[22:25], n=2, axis=0)[0]
         unit = LIMITS.jerk * PERIOD**3
-        stop = path[24] + unit * stop_distance(v / unit, np.clip(a / unit, -LARGEST, LARGEST), LARGEST)
+        stop = path[24] + unit * stop_distance_of(v / unit, np.clip(a / unit, -LARGEST, LARGEST), LARGEST)
         beyond = (path[25:] - second) * np.sign(stop - path[24])
         turn = max(turn, beyond[:, stop_is_between(path[24], stop, second)].max(initial=0.0))
         ratios.append(over_limit(path, start))

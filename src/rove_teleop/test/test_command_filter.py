@@ -1,5 +1,6 @@
 """The command filter's promises as properties; ROVE_SAFETY_EXAMPLES sets how many sequences (`make bench-safety`: 10,000)."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rove_contract import joints
 from rove_contract.joints import Limits
 from rove_teleop.command_filter import CommandFilter
-from rove_teleop.stop_law import Tables, braking, stop_distance
+from rove_teleop.stop_law import braking, stop_distance, turning_distance
 
 LIMITS = joints.load().limits
 PERIOD = 0.01  # s
@@ -297,18 +298,26 @@ def test_stop_distance_is_what_the_stop_law_does(v, share, limit):
 
 
 @SAFETY
-@given(st.floats(0, 190), st.sampled_from([1.0, 2.0, 5.0, 12.0]))
-def test_the_tables_are_the_closed_forms(v, limit):
-    kinds = np.array([1.0, 2.0, 5.0, 12.0])
-    tables = Tables(kinds, np.full(4, 100.0))
-    index = int(v) + tables.offset[list(kinds).index(limit)]
-    following = braking(v, limit)
-    assert abs(tables.f_intercept[index] + tables.f_slope[index] * v + following) <= 1e-9
-    expected = v + following + stop_distance(v + following, following, limit)
-    assert abs(tables.e_intercept[index] + tables.e_slope[index] * v - expected) <= 1e-6
+@given(st.floats(-12, 12))
+def test_turning_distance_is_how_far_the_stop_law_still_goes_before_it_turns(a):
+    n = np.floor(abs(a))
+    v = -np.copysign(n * (abs(a) - 0.5 * (n + 1.0)), a)  # W = 0
+    travelled, farthest, limit = 0.0, 0.0, 12.0
+    speed, acceleration = v, a
+    for _ in range(60):
+        acceleration = np.clip(braking(speed, limit), acceleration - 1.0, acceleration + 1.0)
+        speed = speed + acceleration
+        travelled += speed
+        farthest = max(farthest, -np.copysign(travelled, a) if a else 0.0)
+    assert abs(turning_distance(a)) >= farthest - 1e-9
+    assert turning_distance(a) * a <= 0.0
 
 
-def test_limits_that_contradict_each_other_are_refused():
-    slow = Limits(*(np.full(3, value) for value in (-1.0, 1.0, 10.0, 10.0, 1e-3)))
-    with pytest.raises(ValueError, match="jerk limits are too small"):
-        CommandFilter(slow, PERIOD)
+@pytest.mark.parametrize("name", ["velocity", "acceleration", "jerk"])
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
+def test_limits_that_are_no_limits_are_refused(name, value):
+    values = np.array(getattr(LIMITS, name))
+    values[3] = value
+    wrong = dataclasses.replace(LIMITS, **{name: values})
+    with pytest.raises(ValueError, match=f"every {name} limit must be positive"):
+        CommandFilter(wrong, PERIOD)
