@@ -1,6 +1,7 @@
 """Reads a LeRobot v3.0 dataset with ROVE's columns whole into arrays; pictures are decoded once into a memory-mapped cache.
 
-What a person corrected (rove_recorder.corrections) counts as if it had been exported. Everything is checked when it is opened, so that training refuses before the first step; errors name dataset, episode and frame.
+What a person corrected in review counts as if it had been exported so. Everything is checked when it is opened, so that training refuses
+before the first step; errors name dataset, episode and frame.
 """
 
 from __future__ import annotations
@@ -135,8 +136,7 @@ class Dataset:
                  pq.read_table(self.root / "meta" / "tasks.parquet").to_pylist()}  # fmt: skip
         rows = _read_tables(self.root, "meta/episodes/*/*.parquet").to_pylist()
         try:
-            reviewed = corrections.read(self.root)
-            fixes = {row["episode_index"]: corrections.corrected(reviewed, row["episode_index"], row.get("episode_id") or "") for row in rows}
+            fixes = corrections.fixes(self.root, rows)
         except corrections.CorrectionError as error:
             raise DatasetError(f"dataset {self.root}: {error}") from error
         self.stage = self.stage.copy()  # a corrected t_r moves the stages with it

@@ -15,13 +15,17 @@ from tqdm import tqdm
 
 from rove_learning.dataset import CAMERA, Dataset, DatasetError
 from rove_learning.frames import resize
+from rove_recorder.lerobot_format import BESIDE
 
 
 def content_hash(root: Path) -> str:
-    """16 hex digits over everything below data, meta and videos: another content is another cache."""
+    """16 hex digits over everything exported into data, meta and videos: another content is another cache."""
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted(path for folder in ("data", "meta", "videos") for path in (root / folder).rglob("*") if path.is_file()):
-        digest.update(str(file.relative_to(root)).encode())
+        name = file.relative_to(root).as_posix()
+        if name.startswith(BESIDE):
+            continue  # scores, corrections and reports change no picture
+        digest.update(name.encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

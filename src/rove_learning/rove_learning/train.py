@@ -26,6 +26,7 @@ from rove_learning.dataset import Dataset
 from rove_learning.rewards import Normaliser
 from rove_learning.train_actor import train_actor
 from rove_learning.train_critic import train_critic
+from rove_recorder import corrections
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class RunMismatch(ValueError):
 
 def _claim(work: Path, config: TrainConfig, datasets: list[Dataset], init_hash: str) -> None:
     """Write the run's fingerprint, or compare with the one that is there: a resumed run must be the same run."""
-    content = {dataset.root.name: picture_cache.content_hash(dataset.root) for dataset in datasets}
+    content = {dataset.root.name: picture_cache.content_hash(dataset.root) + corrections.digest(dataset.root) for dataset in datasets}
     settings = {key: value for key, value in to_dict(config).items() if key not in ("out", "dataset", "threads", "init")}
     mine = json.loads(json.dumps({"config": settings, "datasets": content, "init": init_hash}))
     file = work / "run.json"

@@ -19,6 +19,7 @@ FILES_PER_CHUNK = 1000
 EPISODES_PER_FILE = 1000  # rows of meta/episodes, about 12 kB each
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
+BESIDE = ("meta/scores/", "meta/corrections.jsonl", "meta/quality")  # beginnings of files that people and critics add to a dataset
 LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
 ROBOT = "iron_r01"
 HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only, state and action are NaN
