@@ -10,7 +10,9 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_contract", "rove_recorder", "torch", "safetensors", "pyarrow", "av", "tqdm", "tyro", "matplotlib", "pyyaml"],
+    install_requires=[
+        "rove_contract", "torch", "safetensors", "accelerate", "pyarrow", "av", "tqdm", "tyro", "matplotlib", "pyyaml",
+    ],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",

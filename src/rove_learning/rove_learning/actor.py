@@ -9,8 +9,9 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
-from rove_learning.backbone import CompactBackbone
+from rove_learning.backbone import Backbone, Context, Pictures, build, encode
 from rove_learning.blocks import Attention
 from rove_learning.config import ActorConfig
 
@@ -72,15 +73,16 @@ class FlowHead(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def prepare(self, tokens, mask, condition, condition_mask):
+    def prepare(self, context: Context, condition: tuple[torch.Tensor, torch.Tensor]):
         """What does not change over the integration: keys and values of every block, their mask, the pooled text condition.
 
-        tokens: (B, N, D) of picture and instruction. condition: (B, M, D) tokens of the text condition.
+        condition: tokens (B, M, D) and mask (B, M) of the text condition.
         """
-        context = torch.cat([tokens, condition], dim=1)
-        weight = condition_mask.float().unsqueeze(-1)
-        pooled = self.condition((condition * weight).sum(1) / weight.sum(1).clamp(min=1.0))
-        return [b.cross_attention.cache(context) for b in self.blocks], torch.cat([mask, condition_mask], dim=1), pooled
+        words, visible = condition
+        tokens = torch.cat([context.tokens, words], dim=1)
+        weight = visible.to(words.dtype).unsqueeze(-1)
+        pooled = self.condition((words * weight).sum(1) / weight.sum(1).clamp(min=1.0))
+        return [b.cross_attention.cache(tokens) for b in self.blocks], torch.cat([context.mask, visible], dim=1), pooled
 
     def forward(self, x, t, state, visible, prepared):
         """x: (B, chunk, J) noisy actions. t: (B,). state: (B, J) normalised. visible: (B,) bool, False = state dropped.
@@ -101,12 +103,12 @@ class FlowHead(nn.Module):
 class Actor(nn.Module):
     """Backbone, head and the normalisation of state and action. All actions inside are normalised; `act` in checkpoint.py converts."""
 
-    def __init__(self, config: ActorConfig, joints: int = 50, backbone: nn.Module | None = None):
+    def __init__(self, config: ActorConfig, joints: int = 50, backbone: Backbone | None = None):
         super().__init__()
         self.config = config
         self.joints = joints
-        self.backbone = backbone or CompactBackbone(config.backbone)
-        if config.freeze_backbone:
+        self.backbone = backbone or build(config.backbone)
+        if config.freeze_backbone or self.backbone.fingerprint:
             self.backbone.requires_grad_(False)
         self.head = FlowHead(config, joints, self.backbone.width)
         for name in ("state_mean", "action_mean"):
@@ -116,12 +118,16 @@ class Actor(nn.Module):
         self.register_buffer("state_lower", torch.full((joints,), -math.inf))  # range seen in the data: noise is clipped to it
         self.register_buffer("state_upper", torch.full((joints,), math.inf))
 
-    def encode(self, images, text, condition):
-        """images (B, 3, S, S), text (B, L), condition (B, M) int64 -> what `FlowHead.prepare` returns."""
-        tokens, mask = self.backbone(images, text)
-        return self.head.prepare(tokens, mask, *self.backbone.text(condition))
+    def forward(self, observation: Pictures | Context, x, t, state, visible) -> torch.Tensor:
+        """The head's prediction (n B, chunk, J) for n noise samples of each of B observations, which have one text condition each.
 
-    def velocity(self, x, t, state, visible, prepared):
+        x: (n B, chunk, J) noisy actions. t: (n B,). state: (n B, J) normalised. visible: (n B,) bool. Sample i is of observation i // n.
+        """
+        context = encode(self.backbone, observation)
+        prepared = self.head.prepare(context, context.conditions[0])
+        return self.head(x, t, state, visible, repeat(prepared, len(x) // len(context.tokens)))
+
+    def velocity(self, x, t, state, visible, prepared) -> torch.Tensor:
         """(B, chunk, J): v at (x, t); clean-action prediction a gives v = (a - x) / (1 - t)."""
         out = self.head(x, t, state, visible, prepared)
         if self.config.predict == "velocity":
@@ -129,20 +135,30 @@ class Actor(nn.Module):
         return (out - x) / (1.0 - t.clamp(max=T_MAX))[:, None, None]
 
 
+def repeat(prepared, n: int):
+    """Prepared context of B observations -> of n B samples, n noise draws per observation."""
+    if n == 1:
+        return prepared
+    caches, mask, pooled = prepared
+    caches = [tuple(x.repeat_interleave(n, 0) for x in cache) for cache in caches]
+    return caches, mask.repeat_interleave(n, 0), pooled.repeat_interleave(n, 0)
+
+
 def sample_time(uniform_beta: torch.Tensor) -> torch.Tensor:
     """u ~ Beta(1.5, 1) in (0, 1) -> t = 0.999 (1 - u): most training time near the noise end, none at t = 1."""
     return T_MAX * (1.0 - uniform_beta)
 
 
-def flow_matching_loss(actor: Actor, prepared, state, visible, actions, weight, t, noise) -> torch.Tensor:
-    """Mean weighted squared error of the head's prediction at x_t = (1 - t) noise + t actions (eq. 7 as flow matching).
+def flow_matching_loss(model, observation, state, visible, actions, weight, t, noise, predict: str, normaliser=None) -> torch.Tensor:
+    """Weighted squared error of the head's prediction at x_t = (1 - t) noise + t actions (eq. 7 as flow matching).
 
-    actions, noise: (B, chunk, J) normalised. weight: (B, chunk, J), 0 where the chunk runs past the episode. t: (B,).
+    model: an `Actor`, bare or wrapped for several processes. actions, noise: (B, chunk, J) normalised. weight: (B, chunk, J), 0 where the
+    chunk runs past the episode. t: (B,). predict: "clean" | "velocity". normaliser: what the sum is divided by; None: the sum of weights.
     """
     x = torch.lerp(noise, actions, t[:, None, None])
-    target = actions if actor.config.predict == "clean" else actions - noise
-    error = (actor.head(x, t, state, visible, prepared) - target) ** 2
-    return (weight * error).sum() / weight.sum().clamp(min=1e-6)
+    target = actions if predict == "clean" else actions - noise
+    error = (model(observation, x, t, state, visible) - target) ** 2
+    return (weight * error).sum() / (weight.sum().clamp(min=1e-6) if normaliser is None else normaliser)
 
 
 def guide(v_negative: torch.Tensor, v_positive: torch.Tensor, beta: float) -> torch.Tensor:
@@ -151,18 +167,20 @@ def guide(v_negative: torch.Tensor, v_positive: torch.Tensor, beta: float) -> to
 
 
 @torch.no_grad()
-def sample(actor: Actor, images, text, positive, negative, state, noise, beta: float, steps: int | None = None) -> torch.Tensor:
+def sample(actor: Actor, observation: Pictures | Context, state, noise, beta: float, steps: int | None = None) -> torch.Tensor:
     """Euler integration from noise (1, chunk, J) at t = 0 to the guided, normalised action chunk (1, chunk, J) at t = 1.
 
-    positive, negative: (1, M) text conditions. The picture is encoded once; both branches run as one batch of two, and a branch whose
-    weight is zero (beta = 0 or 1) is not computed.
+    observation: one picture with the text conditions (negative, positive). It is encoded once; both branches run as one batch of two,
+    and a branch whose weight is zero (beta = 0 or 1) is not computed.
     """
+    context = encode(actor.backbone, observation)
+    negative, positive = context.conditions
     branches = [positive] if beta == 1.0 else [negative] if beta == 0.0 else [negative, positive]
-    tokens, mask = actor.backbone(images, text)
     n = len(branches)
-    condition = torch.cat(branches)
-    words, words_mask = actor.backbone.text(condition)
-    prepared = actor.head.prepare(tokens.expand(n, -1, -1), mask.expand(n, -1), words, words_mask)
+    # The observation is one picture, so each branch has one row; the shorter condition is padded, and its mask with False.
+    words, visible_words = (pad_sequence([part[0] for part in parts], batch_first=True) for parts in zip(*branches))
+    shared = Context(context.tokens.expand(n, -1, -1), context.mask.expand(n, -1))
+    prepared = actor.head.prepare(shared, (words, visible_words))
     state = state.expand(n, -1)
     visible = torch.ones(n, dtype=torch.bool, device=state.device)
     steps = steps or actor.config.euler_steps

@@ -1,74 +1,109 @@
-"""Vision-language backbone: pictures and text in, tokens out. The compact one is trained from scratch; large ones fit its interface."""
+"""The backbone interface: frames + text -> tokens (B, N, D). Critic and actor know a vision-language model only through it.
+
+A backbone owns everything between a camera picture and its tokens: resizing (`image_size`, `resample`), normalisation of pixels,
+tokenisation and chat template of texts. Training and the robot call the same code, so both see the same tokens.
+
+To add one: subclass `Backbone` in its own module, add its settings to `config.BackboneConfig` and one line to `KINDS`.
+`rove_learning.compact` is the shortest example.
+
+Features computed in advance. Critic and actor accept a `Context` wherever they accept `Pictures`: a cache of a frozen backbone's
+tokens replaces `sources.PictureSource` and returns `Context`s for the frames of a buffer; nothing else changes.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from rove_learning.blocks import TransformerLayer
 from rove_learning.config import BackboneConfig
 
-
-class Backbone(Protocol):
-    """What critic and actor need of a backbone; `width` is D."""
-
-    width: int
-
-    def __call__(self, images: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """images: (B, 3, S, S) in [-1, 1]; text: (B, L) int64 -> tokens (B, N, D), mask (B, N) bool, True = a real token."""
-
-    def text(self, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """text: (B, L) int64 -> tokens (B, L, D), mask (B, L): the text condition, so that its branches share one picture."""
+# kind -> module:class; the class is called with the BackboneConfig.
+KINDS = {"compact": "rove_learning.compact:CompactBackbone"}
 
 
-class CompactBackbone(nn.Module):
-    """A convolutional stem cuts the picture into patch tokens, bytes are the text tokens, transformer layers mix both.
+class Pictures(NamedTuple):
+    """What a backbone is asked: arguments of `Backbone.forward`."""
 
-    images (B, 3, S, S) in [-1, 1], text (B, L) int64 (bytes + 1, 0 = padding) -> tokens (B, (S / 12)^2 + L, width) and their mask.
+    images: torch.Tensor  # (B, S, S, 3) uint8 RGB, on the model's device
+    texts: Sequence[str]  # B instructions
+    conditions: Sequence[Sequence[str]] = ()  # K text conditions, B strings each
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a backbone answers. Padding is marked False in the masks.
+
+    tokens: (B, N, D) of picture and instruction, the same for every condition. mask: (B, N) bool.
+    conditions: one (tokens (B, M, D), mask (B, M)) per text condition; they may have attended to picture and instruction, never the other
+    way round, so several conditions share one prefix (App. F: guidance needs both).
     """
 
-    PATCH = 12  # px: strides 2 * 2 * 3
+    tokens: torch.Tensor
+    mask: torch.Tensor
+    conditions: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
 
-    def __init__(self, config: BackboneConfig):
-        super().__init__()
-        if config.image_size % self.PATCH:
-            raise ValueError(f"image_size {config.image_size} is not a multiple of the patch, {self.PATCH} px")
-        self.config = config
-        self.width = config.width
-        a, b, c = config.channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, a, 5, stride=2, padding=2),
-            nn.GroupNorm(4, a),
-            nn.SiLU(inplace=True),
-            nn.Conv2d(a, b, 3, stride=2, padding=1),
-            nn.GroupNorm(4, b),
-            nn.SiLU(inplace=True),
-            nn.Conv2d(b, c, 3, padding=1),
-            nn.GroupNorm(4, c),
-            nn.SiLU(inplace=True),
-            nn.Conv2d(c, config.width, 3, stride=3),
-        ).to(memory_format=torch.channels_last)
-        side = config.image_size // self.PATCH
-        self.patch_position = nn.Parameter(torch.randn(side * side, config.width) * 0.3)  # as large as the content: where matters
-        self.bytes = nn.Embedding(257, config.width)
-        self.byte_position = nn.Parameter(torch.randn(config.text_bytes, config.width) * 0.02)
-        self.layers = nn.ModuleList(TransformerLayer(config.width, config.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.width)
-        nn.init.normal_(self.bytes.weight, std=0.02)
 
-    def text(self, text):
-        return self.bytes(text) + self.byte_position[: text.shape[1]], text > 0
+class Backbone(nn.Module):
+    """Base class. Attributes that a subclass sets:
 
-    def forward(self, images, text):
-        size = self.config.image_size
-        if images.shape[1:] != (3, size, size):
-            raise ValueError(f"expected pictures (B, 3, {size}, {size}), got {tuple(images.shape)}")
-        patches = self.stem(images.contiguous(memory_format=torch.channels_last)).flatten(2).transpose(1, 2) + self.patch_position
-        words, visible = self.text(text)
-        tokens = torch.cat([patches, words], dim=1)
-        mask = torch.cat([visible.new_ones(patches.shape[:2]), visible], dim=1)
-        for layer in self.layers:
-            tokens = layer(tokens, mask)
-        return self.norm(tokens), mask
+    width: D of its tokens. image_size: S, px; pictures come square, resized by `frames.resize(image, S, resample)`.
+    resample: "box" or "lanczos". fingerprint: "" when the weights are ROVE's own and belong into its checkpoints. Otherwise (pretrained,
+    frozen, loaded from elsewhere) a hash of weights and preprocessing: checkpoints then store it instead of the weights and are refused
+    on another backbone; feature caches use it as their key.
+    """
+
+    width: int
+    image_size: int
+    resample: str = "box"
+    fingerprint: str = ""
+
+    def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
+        """images: (B, S, S, 3) uint8 RGB on this module's device. texts: B instructions. conditions: K sequences of B text conditions.
+
+        -> `Context` with K conditions. Raises ValueError for another picture size or a text that is too long.
+        """
+        raise NotImplementedError
+
+    def check(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]]) -> None:
+        """Raise ValueError when the arguments of `forward` do not fit together."""
+        size = self.image_size
+        if images.dim() != 4 or images.shape[1:] != (size, size, 3) or images.dtype != torch.uint8:
+            raise ValueError(f"expected pictures (B, {size}, {size}, 3) uint8, got {tuple(images.shape)} {images.dtype}")
+        for texts_ in (texts, *conditions):
+            if len(texts_) != len(images):
+                raise ValueError(f"expected one text per picture, got {len(texts_)} texts for {len(images)} pictures")
+
+
+def build(config: BackboneConfig) -> Backbone:
+    """The backbone of `config.kind`. Raises ValueError for an unknown kind."""
+    if config.kind not in KINDS:
+        raise ValueError(f"unknown backbone {config.kind!r}; known: {', '.join(KINDS)}")
+    module, name = KINDS[config.kind].split(":")
+    return getattr(importlib.import_module(module), name)(config)
+
+
+def encode(backbone: Backbone, observation: Pictures | Context) -> Context:
+    """Tokens of an observation; a `Context` passes through."""
+    return observation if isinstance(observation, Context) else backbone(*observation)
+
+
+def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """state_dict without the weights of a backbone that is loaded from elsewhere (`Backbone.fingerprint`)."""
+    state = model.state_dict()
+    backbone = getattr(model, "backbone", None)
+    if backbone is None or not backbone.fingerprint:
+        return state
+    return {name: value for name, value in state.items() if not name.startswith("backbone.")}
+
+
+def load_own_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Inverse of `own_state`. Raises RuntimeError naming missing, extra or misshaped weights."""
+    backbone = getattr(model, "backbone", None)
+    if backbone is not None and backbone.fingerprint:
+        state = {**state, **{f"backbone.{name}": value for name, value in backbone.state_dict().items()}}
+    model.load_state_dict(state)

@@ -18,7 +18,8 @@ class Buffer:
     `tasks`. episode: (N,) index into `episodes`; first, last: (N,) first and last frame (inclusive) of the frame's episode.
     """
 
-    def __init__(self, datasets: list[Dataset], size: int, human_videos: bool = False, progress: bool = True):
+    def __init__(self, datasets: list[Dataset], size: int, human_videos: bool = False, progress: bool = True,
+                 resample: str = "box"):  # fmt: skip
         if not datasets:
             raise DatasetError("no dataset given")
         for dataset in datasets[1:]:
@@ -36,7 +37,7 @@ class Buffer:
             chosen = [e for e in dataset.episodes if e.trainable and (human_videos or e.has_robot)]
             if not chosen:
                 continue
-            self._maps.append(pictures(dataset, size, progress))
+            self._maps.append(pictures(dataset, size, progress, resample))
             for e in chosen:
                 rows = np.arange(e.start, e.end)
                 if e.task not in self.tasks:
@@ -100,7 +101,11 @@ class Buffer:
 
     def returns(self, r: np.ndarray, gamma: float, normaliser: Normaliser) -> np.ndarray:
         """(N,) Monte-Carlo returns in [-1, 0] of rewards r (N,)."""
-        return normaliser.returns(np.concatenate([monte_carlo_returns(r[s], gamma) for s in self.slices()]))
+        return normaliser.returns(self.monte_carlo(r, gamma))
+
+    def monte_carlo(self, r: np.ndarray, gamma: float) -> np.ndarray:
+        """(N,) Monte-Carlo returns in steps of rewards r (N,)."""
+        return np.concatenate([monte_carlo_returns(r[s], gamma) for s in self.slices()])
 
     def segments(self, r: np.ndarray, horizon: int, gamma: float, normaliser: Normaliser) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Per frame of eq. 4: normalised reward sums (N,), next frame (N,) of this buffer, discount (N,)."""

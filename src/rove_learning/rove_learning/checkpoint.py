@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from rove_learning import frames
 from rove_learning.actor import Actor, sample
+from rove_learning.backbone import Pictures, load_own_state, own_state
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, CriticConfig, from_dict, to_dict
 from rove_learning.critic import Critic
 
-VERSION = 1
+VERSION = 2
 
 
 class CheckpointError(ValueError):
@@ -37,13 +38,11 @@ class Policy:
         self.hash = digest
         self.guidance = float(info["guidance"])
         self.names = tuple(info.get("joints", ()))
-        self._texts: dict[tuple[str, int], torch.Tensor] = {}
 
-    def _text(self, text: str, length: int) -> torch.Tensor:
-        key = (text, length)
-        if key not in self._texts:
-            self._texts[key] = torch.from_numpy(frames.encode_text([text], length)).to(self.device)
-        return self._texts[key]
+    def _picture(self, image: np.ndarray, backbone) -> torch.Tensor:
+        """(H, W, 3) uint8 -> (1, S, S, 3) on the device: the resizing that the training cache does too."""
+        small = frames.resize(image, backbone.image_size, backbone.resample)
+        return torch.from_numpy(np.array(small[None])).to(self.device)
 
     def act(self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None) -> np.ndarray:
         """One action chunk.
@@ -56,31 +55,19 @@ class Policy:
         q = np.asarray(q, dtype=np.float64)
         if q.shape != (actor.joints,) or not np.all(np.isfinite(q)):
             raise ValueError(f"expected a finite state ({actor.joints},), got {q.shape}, {int(np.sum(~np.isfinite(q)))} not finite")
-        size = config.backbone.image_size
-        pixels = frames.to_tensor(frames.resize(image, size)[None], self.device)
         shape = (1, config.chunk, actor.joints)
         noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
         state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
-        length = config.backbone.text_bytes
-        chunk = sample(
-            actor,
-            pixels,
-            self._text(instruction, length),
-            self._text(POSITIVE, length),
-            self._text(NEGATIVE, length),
-            state[None],
-            torch.from_numpy(noise).float().to(self.device),
-            self.guidance if guidance is None else float(guidance),
-        )
+        observation = Pictures(self._picture(image, actor.backbone), [instruction], ([NEGATIVE], [POSITIVE]))
+        beta = self.guidance if guidance is None else float(guidance)
+        chunk = sample(actor, observation, state[None], torch.from_numpy(noise).float().to(self.device), beta)
         return (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
 
     def value(self, image: np.ndarray, instruction: str) -> float | None:
         """V(o, l) in [-1, 0], or None without a critic. image: (H, W, 3) uint8 RGB."""
         if self.critic is None:
             return None
-        config = self.critic.config.backbone
-        pixels = frames.to_tensor(frames.resize(image, config.image_size)[None], self.device)
-        return float(self.critic.value(pixels, self._text(instruction, config.text_bytes))[0])
+        return float(self.critic.value(Pictures(self._picture(image, self.critic.backbone), [instruction]))[0])
 
 
 def save(path, actor: Actor, critic: Critic | None = None, *, guidance: float | None = None, info: dict | None = None) -> Path:
@@ -94,7 +81,7 @@ def save(path, actor: Actor, critic: Critic | None = None, *, guidance: float | 
     hashes = {}
     for name, model in weights.items():
         part = path / f"{name}.safetensors.part"
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}, part)
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in own_state(model).items()}, part)
         hashes[name] = hashlib.sha256(part.read_bytes()).hexdigest()
         os.replace(part, path / f"{name}.safetensors")
     if critic is None:
@@ -106,6 +93,7 @@ def save(path, actor: Actor, critic: Critic | None = None, *, guidance: float | 
         "actor": to_dict(actor.config),
         "critic": None if critic is None else to_dict(critic.config),
         "joint_count": actor.joints,
+        "fingerprints": {name: model.backbone.fingerprint for name, model in weights.items()},
         "sha256": hashes,
     }
     part = path / "config.json.part"
@@ -127,14 +115,18 @@ def _read(path: Path) -> dict:
     return info
 
 
-def _weights(path: Path, name: str, model: torch.nn.Module, expected: str) -> None:
+def _weights(path: Path, name: str, model: torch.nn.Module, info: dict) -> None:
+    expected, fingerprint = info["sha256"][name], info["fingerprints"][name]
+    if model.backbone.fingerprint != fingerprint:
+        raise CheckpointError(f"{path}: its {name} was trained on the backbone {fingerprint or 'compact'}, "
+                              f"the one loaded is {model.backbone.fingerprint or 'compact'}")  # fmt: skip
     file = path / f"{name}.safetensors"
     if not file.is_file():
         raise CheckpointError(f"{path} has no {file.name}, which its config.json announces")
     if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
         raise CheckpointError(f"{file} is not the file that config.json was written with (SHA-256 differs): copy the directory again")
     try:
-        model.load_state_dict(load_file(file))
+        load_own_state(model, load_file(file))
     except RuntimeError as error:
         raise CheckpointError(f"{file} does not fit the model of config.json: {error}") from error
 
@@ -144,10 +136,10 @@ def load(path, device: str = "cpu") -> Policy:
     path = Path(path)
     info = _read(path)
     actor = Actor(from_dict(ActorConfig, info["actor"]), info["joint_count"])
-    _weights(path, "actor", actor, info["sha256"]["actor"])
+    _weights(path, "actor", actor, info)
     critic = None
     if info["critic"] is not None:
         critic = Critic(from_dict(CriticConfig, info["critic"]))
-        _weights(path, "critic", critic, info["sha256"]["critic"])
+        _weights(path, "critic", critic, info)
     digest = hashlib.sha256("".join(sorted(info["sha256"].values())).encode()).hexdigest()[:12]
     return Policy(actor, critic, info, digest, device)

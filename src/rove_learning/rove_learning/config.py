@@ -29,8 +29,9 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Compact vision-language backbone, trained from scratch (ours; stands in for VLAC and Qwen3-VL)."""
+    """Which vision-language model, and the sizes of the compact one (ours; trained from scratch, stands in for VLAC and Qwen3-VL)."""
 
+    kind: str = "compact"  # see backbone.KINDS
     image_size: int = 96  # px, square
     channels: tuple[int, ...] = (24, 48, 96)  # of the convolutional stem; strides 2, 2, 3 give a patch of 12 px, 8 x 8 tokens
     width: int = 128
@@ -52,9 +53,10 @@ class CriticConfig:
     ema: float = 0.05  # per step, share of the online weights in the target critic: 20 steps, so 350 steps make 17 backups (ours)
     mc_steps: int = 150  # MC steps before OVE when no previous critic is given (ours)
     steps: int = 350  # OVE steps (paper: 8000)
-    batch: int = 48  # (paper: 64 per device)
-    lr: float = 6e-4  # (paper: 1e-4 with a frozen pretrained backbone; ours is trained from scratch)
-    lr_next: float = 3e-4  # from the second iteration on (paper: 1e-5)
+    batch: int = 48  # per process (paper: 64 per device, 8 devices)
+    accumulate: int = 1  # batches per process and step; the global batch is batch x accumulate x processes
+    lr: float = 6e-4  # pretraining and iteration 0 (paper: 1e-4 with a frozen pretrained backbone; ours is trained from scratch)
+    lr_next: float = 3e-4  # from iteration 1 on (paper: 1e-5)
     weight_decay: float = 1e-4
     freeze_backbone: bool = False  # (paper: frozen; a backbone trained from scratch cannot be)
     target: Literal["ove", "mc"] = "ove"
@@ -85,9 +87,11 @@ class ActorConfig:
     guidance: float = 1.5  # beta of v = v_neg + beta (v_pos - v_neg) for advantage-conditioned checkpoints (ours; paper is silent)
     steps: int = 750  # (paper: 8000)
     steps_next: int = 450  # when started from a previous checkpoint
-    batch: int = 32  # pictures per step (paper: 16 per device)
-    lr: float = 1e-3  # (paper: 1e-4, frozen pretrained backbone)
-    lr_next: float = 5e-4  # (paper: 1e-5)
+    batch: int = 32  # pictures per step and process (paper: 16 per device, 8 devices)
+    accumulate: int = 1  # batches per process and step
+    lr_scratch: float = 1e-3  # of the base policy, trained from nothing (ours; the paper starts from a pretrained VLA)
+    lr: float = 5e-4  # iteration 0 (paper: 1e-4, frozen pretrained backbone)
+    lr_next: float = 2e-4  # from iteration 1 on (paper: 1e-5)
     weight_decay: float = 1e-4
     weight_ema: float = 0.99  # per step; the averaged weights are the ones saved (ours)
     freeze_backbone: bool = False

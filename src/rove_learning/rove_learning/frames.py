@@ -1,25 +1,20 @@
-"""Pictures and texts as model inputs; training cache and live inference go through the same two functions."""
+"""Pictures and texts as model inputs; training cache and live inference go through the same functions."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
 
+RESAMPLE = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (size, size, 3) uint8, box-filtered (192 -> 96 is the mean of 2 x 2 pixels). Raises ValueError otherwise."""
+
+def resize(image: np.ndarray, size: int, resample: str = "box") -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> (size, size, 3) uint8; box: 192 -> 96 is the mean of 2 x 2 pixels. Raises ValueError otherwise."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"expected a picture (H, W, 3) uint8, got {image.shape} {image.dtype}")
     if image.shape[:2] == (size, size):
         return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
-
-
-def to_tensor(images: np.ndarray, device="cpu") -> torch.Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 in [-1, 1], channels last in memory."""
-    batch = torch.from_numpy(np.array(images, copy=True)).to(device)  # a memory map is read-only, which torch does not accept
-    return batch.permute(0, 3, 1, 2).float().mul_(1.0 / 127.5).sub_(1.0)
+    return np.asarray(Image.fromarray(image).resize((size, size), RESAMPLE[resample]))
 
 
 def encode_text(texts, length: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -32,29 +33,30 @@ def content_hash(root: Path) -> str:
     return digest.hexdigest()
 
 
-def pictures(dataset: Dataset, size: int, progress: bool = True) -> np.ndarray:
+def pictures(dataset: Dataset, size: int, progress: bool = True, resample: str = "box") -> np.ndarray:
     """(N, size, size, 3) uint8, read-only memory map in `<root>/.cache`. Raises DatasetError naming episode and frame."""
     folder = dataset.root / ".cache"
-    file = folder / f"pictures-{size}-{content_hash(dataset.root)}.u8"
+    file = folder / f"pictures-{size}-{resample}-{content_hash(dataset.root)}.u8"
     shape = (len(dataset), size, size, 3)
     if not file.is_file():
         folder.mkdir(exist_ok=True)
         part = file.with_name(f"{file.name}.{os.getpid()}.part")
         out = np.memmap(part, dtype=np.uint8, mode="w+", shape=shape)
+        shrink = functools.partial(resize, size=size, resample=resample)
         try:
             with tqdm(total=len(dataset), desc=f"decoding {dataset.root.name}", unit="frame", disable=not progress) as bar:
-                (_decode_videos if dataset.camera == "video" else _decode_images)(dataset, size, out, bar)
+                (_decode_videos if dataset.camera == "video" else _decode_images)(dataset, shrink, out, bar)
             out.flush()
             os.replace(part, file)
         finally:
             part.unlink(missing_ok=True)
-        for old in folder.glob(f"pictures-{size}-*.u8"):
+        for old in folder.glob(f"pictures-{size}-{resample}-*.u8"):
             if old != file:
                 old.unlink(missing_ok=True)  # of an earlier content
     return np.memmap(file, dtype=np.uint8, mode="r", shape=shape)
 
 
-def _decode_videos(dataset: Dataset, size: int, out: np.ndarray, bar) -> None:
+def _decode_videos(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
     files: dict[tuple[int, int], list] = {}
     for episode in dataset.episodes:
         files.setdefault(episode.video[:2], []).append(episode)
@@ -70,7 +72,7 @@ def _decode_videos(dataset: Dataset, size: int, out: np.ndarray, bar) -> None:
                     row = rows.get(i)
                     if row is None:
                         continue
-                    out[row] = resize(frame.to_ndarray(format="rgb24"), size)
+                    out[row] = shrink(frame.to_ndarray(format="rgb24"))
                     seen += 1
                     bar.update()
         except (av.FFmpegError, OSError) as error:
@@ -89,7 +91,7 @@ def _next(episodes, seen: int) -> str:
     return f"episode {episodes[-1].index}, end"
 
 
-def _decode_images(dataset: Dataset, size: int, out: np.ndarray, bar) -> None:
+def _decode_images(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
     for file in sorted((dataset.root / "data").glob("*/*.parquet")):
         for batch in pq.ParquetFile(file).iter_batches(256, columns=["index", "episode_index", "frame_index", CAMERA]):
             for row in batch.to_pylist():
@@ -101,5 +103,5 @@ def _decode_images(dataset: Dataset, size: int, out: np.ndarray, bar) -> None:
                     image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
                 except OSError as error:
                     raise DatasetError(f"{where}: cannot decode the picture: {error}") from error
-                out[row["index"]] = resize(image, size)
+                out[row["index"]] = shrink(image)
                 bar.update()

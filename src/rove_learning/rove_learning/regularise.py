@@ -23,15 +23,21 @@ def regularise_state(
     return perturbed, rng.random(len(q)) >= config.dropout
 
 
-def augment_images(images: np.ndarray, config: RegulariseConfig, rng: np.random.Generator) -> np.ndarray:
-    """(B, S, S, 3) uint8 -> the same with a random brightness per picture and, where configured, a random shift (edge pixels repeat)."""
-    gain = 1.0 + config.image_gain * rng.uniform(-1.0, 1.0, len(images))
-    table = np.clip(np.arange(256)[None] * gain[:, None] + 0.5, 0, 255).astype(np.uint8)  # (B, 256)
-    out = np.stack([row[image] for row, image in zip(table, images)]) if config.image_gain > 0 else images
-    reach = config.image_shift
-    if reach > 0:
+def draw_augmentation(count: int, config: RegulariseConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Of `count` pictures: brightness factors (count,) and shifts (count, 2) px."""
+    gain = 1.0 + config.image_gain * rng.uniform(-1.0, 1.0, count)
+    return gain, rng.integers(-config.image_shift, config.image_shift + 1, (count, 2))
+
+
+def augment_images(images: np.ndarray, gain: np.ndarray | None = None, shift: np.ndarray | None = None) -> np.ndarray:
+    """(B, S, S, 3) uint8 -> the same times gain (B,), moved by shift (B, 2) px down and right; edge pixels repeat."""
+    out = images
+    if gain is not None and np.any(gain != 1.0):
+        table = np.clip(np.arange(256)[None] * gain[:, None] + 0.5, 0, 255).astype(np.uint8)  # (B, 256)
+        out = np.stack([row[image] for row, image in zip(table, images)])
+    if shift is not None and shift.any():
+        reach, side = int(np.abs(shift).max()), out.shape[1]
         padded = np.pad(out, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
-        side = out.shape[1]
-        offsets = rng.integers(0, 2 * reach + 1, (len(out), 2))
-        out = np.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, offsets)])
+        corners = reach - shift
+        out = np.stack([image[y : y + side, x : x + side] for image, (y, x) in zip(padded, corners)])
     return out

@@ -9,7 +9,7 @@ from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig
 
 BACKBONE = BackboneConfig(image_size=48, channels=(8, 16, 32), width=32, layers=1, heads=2)
-ACTOR = ActorConfig(backbone=BACKBONE, width=48, layers=2, heads=2, batch=16, noise_samples=2, lr=3e-3, weight_ema=0.95)
+ACTOR = ActorConfig(backbone=BACKBONE, width=48, layers=2, heads=2, batch=16, noise_samples=2, lr_scratch=3e-3, weight_ema=0.95)
 CRITIC = CriticConfig(backbone=BACKBONE, width=32, heads=2, batch=24, lr=1e-3, mc_steps=100, steps=40)
 STAGES = {"demonstration": Stage.DEMONSTRATION, "rollout": Stage.ROLLOUT, "human_video": Stage.HUMAN_VIDEO}
 

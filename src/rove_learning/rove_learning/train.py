@@ -87,6 +87,10 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
     size = config.actor.backbone.image_size
     actor_buffer = Buffer(datasets, size, progress=progress)
 
+    # A base policy (imitation only) is no iteration; the first one that uses the critic is iteration 0.
+    before = previous.info.get("iteration") if previous else None
+    iteration = None if previous is None and config.method not in NEEDS_CRITIC else 0 if before is None else before + 1
+    first = not iteration
     history: dict[str, list] = {}
     critic = None
     # Methods that do not label with a critic still pretrain one: the value model that the next iteration starts from (App. G).
@@ -98,13 +102,13 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
             raise ValueError(f"--critic-from init, but {config.init or 'no --init'} has no critic")
         settings = replace(config.critic, steps=0) if pretrain_only else config.critic
         critic, history = train_critic(
-            critic_buffer, settings, config.reward, work, seed=config.seed, previous=start, regularise=config.regularise,
+            critic_buffer, settings, config.reward, work, seed=config.seed, previous=start, first=first, regularise=config.regularise,
             device=config.device, progress=progress, stop=stop,
         )  # fmt: skip
     labels, value, advantage = label.label(actor_buffer, critic, config.method, config.reward, config.critic, config.labels, config.device)
     label.save(out / "labels.npz", actor_buffer, labels, value, advantage)
     actor, actor_history = train_actor(
-        actor_buffer, labels, config.actor, work, seed=config.seed, previous=previous.actor if previous else None,
+        actor_buffer, labels, config.actor, work, seed=config.seed, previous=previous.actor if previous else None, first=first,
         regularise=config.regularise, device=config.device, progress=progress, stop=stop,
     )  # fmt: skip
     history |= actor_history
@@ -112,7 +116,7 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
     (out / "history.json").write_text(json.dumps(history), encoding="utf-8")
     guidance = config.actor.guidance if config.method in CONDITIONED else 1.0
     info = {"train": to_dict(config), "joints": list(actor_buffer.names), "instructions": actor_buffer.tasks,
-            "iteration": (previous.info.get("iteration", 0) + 1) if previous else 0}  # fmt: skip
+            "iteration": iteration}  # fmt: skip
     checkpoint.save(out, actor, critic if critic else (previous.critic if previous else None), guidance=guidance, info=info)
     summary = {
         "out": str(out),

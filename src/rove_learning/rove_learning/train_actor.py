@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,15 @@ import torch
 
 from rove_contract import joints as contract_joints
 from rove_contract import timing
-from rove_learning import frames, phases
+from rove_learning import phases
 from rove_learning.actor import Actor, flow_matching_loss, sample_time
 from rove_learning.advantage import Labels
 from rove_learning.buffer import Buffer
-from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, RegulariseConfig
+from rove_learning.config import ActorConfig, RegulariseConfig
 from rove_learning.critic import ema_update
-from rove_learning.regularise import augment_images, noise_scale, regularise_state
+from rove_learning.phases import Share
+from rove_learning.regularise import draw_augmentation, noise_scale, regularise_state
+from rove_learning.sources import PictureSource, Source
 
 IDLE_STD = 0.003  # rad; a joint that moves less in all the data carries no information
 IDLE_WEIGHT = 0.1
@@ -40,62 +41,61 @@ def set_statistics(actor: Actor, buffer: Buffer, table: contract_joints.JointTab
     actor.loss_weight.copy_(torch.from_numpy(joint_weights(table, buffer.action.std(0, dtype=np.float64), config)))
 
 
-def repeat(prepared, n: int):
-    """Prepared context of B pictures -> of B n samples, n noise draws per picture."""
-    caches, mask, pooled = prepared
-    caches = [tuple(x.repeat_interleave(n, 0) for x in cache) for cache in caches]
-    return caches, mask.repeat_interleave(n, 0), pooled.repeat_interleave(n, 0)
-
-
 class ActorData:
     """Batches of D^actor as tensors, regularised."""
 
-    def __init__(self, buffer: Buffer, labels: Labels, actor: Actor, regularise: RegulariseConfig, device: str = "cpu"):
+    def __init__(self, buffer: Buffer, labels: Labels, actor: Actor, regularise: RegulariseConfig, device: str = "cpu",
+                 source: Source | None = None):  # fmt: skip
         self.buffer, self.labels, self.config, self.regularise, self.device = buffer, labels, actor.config, regularise, device
-        length = self.config.backbone.text_bytes
-        self.texts = torch.from_numpy(frames.encode_text(buffer.tasks, length)).to(device)
-        self.conditions = torch.from_numpy(frames.encode_text([NEGATIVE, POSITIVE], length)).to(device)
+        self.source = source or PictureSource(buffer, device)
         self.kept = np.flatnonzero(labels.keep)
         self.sigma = noise_scale(contract_joints.load(), regularise)
-        numpy = {name: getattr(actor, name).cpu().numpy() for name in
-                 ("state_mean", "state_std", "action_mean", "action_std", "state_lower", "state_upper", "loss_weight")}  # fmt: skip
-        self.stats = numpy
+        self.stats = {name: getattr(actor, name).cpu().numpy() for name in
+                      ("state_mean", "state_std", "action_mean", "action_std", "state_lower", "state_upper", "loss_weight")}  # fmt: skip
         tail = np.ones(self.config.chunk, dtype=np.float32)
         tail[2 * timing.EXECUTE_STEPS :] = self.config.weight_tail
-        self.weight = tail[:, None] * numpy["loss_weight"]
+        self.weight = tail[:, None] * self.stats["loss_weight"]
+        self.total_weight = np.cumsum(self.weight.sum(1, dtype=np.float64))  # of a chunk with 1, 2, ... valid steps
 
-    def batch(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """images (B, 3, S, S), text (B, L), condition (B, M); n rows per picture: state, visible, actions, weight, t, noise."""
-        config, stats, n = self.config, self.stats, self.config.noise_samples
-        index = rng.choice(self.kept, config.batch)
-        images = augment_images(self.buffer.images(index), self.regularise, rng)
-        chunks, valid = self.buffer.chunks(index, config.chunk)
+    def tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+
+    def batch(self, share: Share) -> dict:
+        """Arguments of `flow_matching_loss`: observation of B pictures, n rows per picture of the rest."""
+        config, stats, n, rng = self.config, self.stats, self.config.noise_samples, share.rng()
+        pictures, samples = share.rows(config.batch), share.rows(config.batch * n)
+        total = share.count * config.batch
+        index = rng.choice(self.kept, total)
+        gain, shift = draw_augmentation(total, self.regularise, rng)
+        states = np.repeat(self.buffer.state[index], n, axis=0)
+        state, visible = regularise_state(states, self.sigma, stats["state_lower"], stats["state_upper"], self.regularise, rng)
+        t = rng.beta(config.beta_a, config.beta_b, total * n)
+        steps = np.minimum(self.buffer.last[index] - index + 1, config.chunk)  # valid steps of each chunk
+        mine = index[pictures]
+        chunks, valid = self.buffer.chunks(mine, config.chunk)
         actions = (chunks - stats["action_mean"]) / stats["action_std"]
-        repeated = np.repeat(self.buffer.state[index], n, axis=0)
-        state, visible = regularise_state(repeated, self.sigma, stats["state_lower"], stats["state_upper"], self.regularise, rng)
-        count = config.batch * n
-
-        def tensor(values):
-            return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
-
         return {
-            "images": frames.to_tensor(images, self.device),
-            "text": self.texts[self.buffer.task[index]],
-            "condition": self.conditions[self.labels.positive[index].astype(np.int64)],
-            "state": tensor((state - stats["state_mean"]) / stats["state_std"]),
-            "visible": torch.from_numpy(visible).to(self.device),
-            "actions": tensor(np.repeat(actions, n, axis=0)),
-            "weight": tensor(np.repeat(valid[:, :, None] * self.weight, n, axis=0)),
-            "t": sample_time(tensor(rng.beta(config.beta_a, config.beta_b, count))),
-            "noise": tensor(rng.standard_normal((count, config.chunk, actions.shape[2]), dtype=np.float32)),
+            "observation": self.source(mine, self.labels.positive[mine], gain[pictures], shift[pictures]),
+            "state": self.tensor((state[samples] - stats["state_mean"]) / stats["state_std"]),
+            "visible": torch.from_numpy(visible[samples]).to(self.device),
+            "actions": self.tensor(np.repeat(actions, n, axis=0)),
+            "weight": self.tensor(np.repeat(valid[:, :, None] * self.weight, n, axis=0)),
+            "t": sample_time(self.tensor(t[samples])),
+            "noise": self.tensor(share.normal(samples, actions.shape[1:])),
+            # the whole global batch's weight, so that the mean over the shares is the global batch's weighted mean
+            "normaliser": n * float(self.total_weight[steps - 1].sum()) / share.count,
         }
 
 
 def train_actor(
-    buffer: Buffer, labels: Labels, config: ActorConfig, work: Path, *, seed: int = 0, previous: Actor | None = None,
+    buffer: Buffer, labels: Labels, config: ActorConfig, work: Path, *, seed: int = 0, previous: Actor | None = None, first: bool = True,
     regularise: RegulariseConfig | None = None, device: str = "cpu", progress: bool = True, stop=lambda: False,
+    source: Source | None = None,
 ) -> tuple[Actor, dict[str, list]]:  # fmt: skip
-    """Train on the labelled D^actor. previous: actor of iteration k - 1 to start from. Returns the averaged actor and its loss history."""
+    """Train on the labelled D^actor. previous: actor to start from. first: iteration 0 (decides the learning rate).
+
+    Returns the averaged actor and its loss history.
+    """
     torch.manual_seed(seed)
     actor = Actor(config, len(buffer.names)).to(device)
     if previous is None:
@@ -104,18 +104,18 @@ def train_actor(
         if previous.joints != actor.joints:
             raise ValueError(f"the previous actor has {previous.joints} joints, the dataset {actor.joints}")
         actor.load_state_dict(previous.state_dict())
-    average = copy.deepcopy(actor).requires_grad_(False).eval()
-    data = ActorData(buffer, labels, actor, regularise or RegulariseConfig(), device)
+    average = phases.frozen_copy(actor)
+    data = ActorData(buffer, labels, actor, regularise or RegulariseConfig(), device, source)
 
-    def loss(rng):
-        b = data.batch(rng)
-        prepared = repeat(actor.encode(b["images"], b["text"], b["condition"]), config.noise_samples)
-        return flow_matching_loss(actor, prepared, b["state"], b["visible"], b["actions"], b["weight"], b["t"], b["noise"]), {}
+    def loss(model, share):
+        return flow_matching_loss(model, predict=config.predict, **data.batch(share)), {}
 
     def after():
         ema_update(average, actor, 1.0 - config.weight_ema)
 
-    steps, lr = (config.steps, config.lr) if previous is None else (config.steps_next, config.lr_next)
-    phase = phases.Phase("actor", steps, lr, config.weight_decay, {"online": actor, "average": average}, loss, after)
-    history = {"actor": phases.run(phase, work, seed, progress=progress, stop=stop)}
-    return average.eval(), history
+    steps = config.steps if previous is None else config.steps_next
+    lr = config.lr_scratch if previous is None else config.lr if first else config.lr_next
+    models = {"online": actor, "average": average}
+    phase = phases.Phase("actor", steps, lr, config.weight_decay, models, loss, after, config.accumulate)
+    history = {"actor": phases.run(phase, work, seed, device, progress=progress, stop=stop)}
+    return average, history

@@ -2,120 +2,135 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from rove_learning import frames, phases
+from rove_learning import phases
 from rove_learning.buffer import Buffer
 from rove_learning.config import CriticConfig, RegulariseConfig, RewardConfig
 from rove_learning.critic import Critic, ema_update
-from rove_learning.regularise import augment_images
+from rove_learning.phases import Share
+from rove_learning.regularise import draw_augmentation
 from rove_learning.rewards import Normaliser
+from rove_learning.sources import PictureSource, Source
 from rove_learning.targets import expectile_loss, ove_target
 
-PLAIN = RegulariseConfig(image_gain=0.0)
 
-
-class CriticData:
-    """Batches of D^critic for the losses; pictures and texts become tensors here."""
-
-    def __init__(self, buffer: Buffer, config: CriticConfig, device: str = "cpu"):
-        self.buffer, self.device = buffer, device
-        self.texts = torch.from_numpy(frames.encode_text(buffer.tasks, config.backbone.text_bytes)).to(device)
-
-    def observation(self, index, regularise: RegulariseConfig = PLAIN, rng=None) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) frames -> pictures (B, 3, S, S), texts (B, L)."""
-        images = self.buffer.images(index)
-        if rng is not None:
-            images = augment_images(images, regularise, rng)
-        return frames.to_tensor(images, self.device), self.texts[self.buffer.task[index]]
-
-
-def tensor(values: np.ndarray, device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
-
-
-def mc_loss(critic: Critic, observation, returns: torch.Tensor) -> torch.Tensor:
+def mc_loss(critic, observation, returns: torch.Tensor) -> torch.Tensor:
     """Eq. 3: mean of (V(s_t) - sum of gamma^(i - t) r_i)^2; returns (B,) in [-1, 0]."""
-    return ((critic(*observation) - returns) ** 2).mean()
+    return ((critic(observation) - returns) ** 2).mean()
 
 
-def ove_loss(critic: Critic, target_critic: Critic, observation, following, sums, discount, tau: float) -> torch.Tensor:
+def ove_loss(critic, target_critic: Critic, observation, following, sums, discount, tau: float) -> torch.Tensor:
     """Eq. 5 on the target of eq. 4, clipped to [-1, 0] (App. G). following: observation at t + H; sums, discount: (B,), see targets.py."""
-    with torch.no_grad():
-        target = ove_target(sums, discount, target_critic.value(*following)).clamp(-1.0, 0.0)
-    return expectile_loss(target, critic(*observation), tau).mean()
+    target = ove_target(sums, discount, target_critic.value(following)).clamp(-1.0, 0.0)
+    return expectile_loss(target, critic(observation), tau).mean()
+
+
+class CriticTraining:
+    """The phases of one critic's training on D^critic; each resumes from `work`."""
+
+    def __init__(self, buffer: Buffer, config: CriticConfig, reward: RewardConfig, work: Path, seed: int = 0,
+                 regularise: RegulariseConfig | None = None, device: str = "cpu", progress: bool = True, stop=lambda: False,
+                 source: Source | None = None):  # fmt: skip
+        self.buffer, self.config, self.reward = buffer, config, reward
+        self.regularise = regularise or RegulariseConfig()
+        self.device, self.source = device, source or PictureSource(buffer, device)
+        self.normaliser = Normaliser.of(reward.c_fail, reward.max_steps)
+        self.run = lambda phase: phases.run(phase, work, seed, device, progress=progress, stop=stop)
+        torch.manual_seed(seed)
+        self.critic = Critic(config).to(device)
+
+    def tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
+
+    def draw(self, share: Share, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """This share's rows of the global batch: frames (B,) of the buffer and their augmentation."""
+        rng, rows = share.rng(), share.rows(self.config.batch)
+        total = share.count * self.config.batch
+        index = rng.choice(frames, total)
+        gain, shift = draw_augmentation(total, self.regularise, rng)
+        return index[rows], gain[rows], shift[rows]
+
+    def regress(self, name: str, frames: np.ndarray, returns: np.ndarray, steps: int, lr: float) -> list[dict]:
+        """MC regression (eq. 3) of the normalised returns (N,) on the given frames."""
+
+        def loss(critic, share):
+            index, gain, shift = self.draw(share, frames)
+            return mc_loss(critic, self.source(index, gain=gain, shift=shift), self.tensor(returns[index])), {}
+
+        config = self.config
+        return self.run(phases.Phase(name, steps, lr, config.weight_decay, {"online": self.critic}, loss, accumulate=config.accumulate))
+
+    def pretrain(self) -> list[dict]:
+        """MC pretraining on the demonstrations of robots and people (all episodes where there are none), C_fail = -(mean length).
+
+        Its returns are shorter than those of fine-tuning (no C_fail of -500), so they have their own normalisation, in which the head
+        sees all of [-1, 0]; afterwards the values are brought to the one that every saved critic has.
+        """
+        shown = np.array([e.kind != "rollout" for e in self.buffer.episodes])[self.buffer.episode]
+        frames = np.flatnonzero(shown) if shown.any() else np.arange(len(self.buffer))
+        r = self.buffer.rewards(self.reward, pretraining=True)
+        worst = max(1.0, -float(self.buffer.monte_carlo(r, self.reward.gamma)[frames].min()))
+        scale = Normaliser(worst)
+        history = self.regress("critic_mc", frames, self.buffer.returns(r, self.reward.gamma, scale), self.config.mc_steps, self.config.lr)
+        self.critic.rescale(scale.scale / self.normaliser.scale)
+        return history
+
+    def monte_carlo(self, lr: float) -> list[dict]:
+        """Fine-tuning by MC regression: the critic of RECAP and of Fig. 6."""
+        returns = self.buffer.returns(self.buffer.rewards(self.reward), self.reward.gamma, self.normaliser)
+        return self.regress("critic_mc_fine", np.arange(len(self.buffer)), returns, self.config.steps, lr)
+
+    def optimistic(self, lr: float) -> list[dict]:
+        """Fine-tuning by OVE. Afterwards `critic` is the EMA critic: the less noisy of the two; its values make the labels."""
+        config, online = self.config, self.critic
+        sums, following, discount = self.buffer.segments(
+            self.buffer.rewards(self.reward), config.horizon, self.reward.gamma, self.normaliser
+        )
+        target_critic = phases.frozen_copy(online)
+        frames = np.arange(len(self.buffer))
+
+        def loss(critic, share):
+            index, gain, shift = self.draw(share, frames)
+            observation, ahead = self.source(index, gain=gain, shift=shift), self.source(following[index])
+            rewards, discounts = self.tensor(sums[index]), self.tensor(discount[index])
+            return ove_loss(critic, target_critic, observation, ahead, rewards, discounts, config.tau), {}
+
+        models = {"online": online, "target": target_critic}
+        history = self.run(
+            phases.Phase("critic_ove", config.steps, lr, config.weight_decay, models, loss,
+                         lambda: ema_update(target_critic, online, config.ema), config.accumulate)
+        )  # fmt: skip
+        self.critic = target_critic
+        return history
 
 
 def train_critic(
-    buffer: Buffer, config: CriticConfig, reward: RewardConfig, work: Path, *, seed: int = 0, previous: Critic | None = None,
-    regularise: RegulariseConfig | None = None, device: str = "cpu", progress: bool = True, stop=lambda: False,
-) -> tuple[Critic, dict[str, list]]:  # fmt: skip
-    """Train on D^critic. previous: critic of iteration k - 1, or None = MC pretraining first. Returns the critic and its loss history.
+    buffer: Buffer, config: CriticConfig, reward: RewardConfig, work: Path, *, previous: Critic | None = None, first: bool = True, **options
+) -> tuple[Critic, dict[str, list]]:
+    """Train on D^critic. previous: critic to start from, or None = MC pretraining first. first: iteration 0 (decides the learning rate).
 
-    Resumes from `work`. Pretraining uses demonstrations of robots and people where there are any, otherwise all episodes.
+    options: see `CriticTraining`. Returns the critic and its loss history.
     """
-    regularise = regularise or RegulariseConfig()
-    normaliser = Normaliser.of(reward.c_fail, reward.max_steps)
-    data = CriticData(buffer, config, device)
-    torch.manual_seed(seed)
-    critic = Critic(config).to(device)
+    training = CriticTraining(buffer, config, reward, work, **options)
     history: dict[str, list] = {}
     if previous is not None:
-        critic.load_state_dict(previous.state_dict())
-
-    def pretrain():
-        returns = buffer.returns(buffer.rewards(reward, pretraining=True), reward.gamma, normaliser)
-        kinds = np.array([e.kind != "rollout" for e in buffer.episodes])[buffer.episode]
-        frames_ = np.flatnonzero(kinds) if kinds.any() else np.arange(len(buffer))
-        return regress(frames_, returns, "critic_mc", config.mc_steps, config.lr)
-
-    def regress(frames_, returns, name, steps, lr):
-        def loss(rng):
-            index = rng.choice(frames_, config.batch)
-            return mc_loss(critic, data.observation(index, regularise, rng), tensor(returns[index], device)), {}
-
-        phase = phases.Phase(name, steps, lr, config.weight_decay, {"online": critic}, loss)
-        return phases.run(phase, work, seed, progress=progress, stop=stop)
-
-    if previous is None and config.mc_steps > 0:
-        history["critic_mc"] = pretrain()
-    if config.steps == 0:  # pretraining only
-        return critic.eval(), history
-    lr = config.lr if previous is None else config.lr_next
-    r = buffer.rewards(reward)
-    if config.target == "mc":
-        returns = buffer.returns(r, reward.gamma, normaliser)
-        history["critic_mc_fine"] = regress(np.arange(len(buffer)), returns, "critic_mc_fine", config.steps, lr)
-        return critic.eval(), history
-
-    sums, following, discount = buffer.segments(r, config.horizon, reward.gamma, normaliser)
-    target_critic = copy.deepcopy(critic).requires_grad_(False).eval()
-
-    def loss(rng):
-        index = rng.integers(0, len(buffer), config.batch)
-        observation = data.observation(index, regularise, rng)
-        next_observation = data.observation(following[index])
-        value = ove_loss(
-            critic, target_critic, observation, next_observation, tensor(sums[index], device), tensor(discount[index], device), config.tau
-        )
-        return value, {}
-
-    models = {"online": critic, "target": target_critic}
-    phase = phases.Phase(
-        "critic_ove", config.steps, lr, config.weight_decay, models, loss, lambda: ema_update(target_critic, critic, config.ema)
-    )
-    history["critic_ove"] = phases.run(phase, work, seed, progress=progress, stop=stop)
-    # The EMA critic is the less noisy of the two; its values make the labels.
-    return target_critic.eval(), history
+        training.critic.load_state_dict(previous.state_dict())
+    elif config.mc_steps > 0:
+        history["critic_mc"] = training.pretrain()
+    if config.steps > 0:
+        lr = config.lr if first else config.lr_next
+        name = "critic_mc_fine" if config.target == "mc" else "critic_ove"
+        history[name] = training.monte_carlo(lr) if config.target == "mc" else training.optimistic(lr)
+    return training.critic.requires_grad_(False).eval(), history
 
 
 @torch.no_grad()
-def values(critic: Critic, buffer: Buffer, device: str = "cpu", batch: int = 256) -> np.ndarray:
+def values(critic: Critic, buffer: Buffer, device: str = "cpu", batch: int = 256, source: Source | None = None) -> np.ndarray:
     """(N,) float64 V(s) in [-1, 0] of every frame of the buffer."""
-    data = CriticData(buffer, critic.config, device)
-    parts = [critic.value(*data.observation(index)) for index in np.array_split(np.arange(len(buffer)), max(1, -(-len(buffer) // batch)))]
+    source = source or PictureSource(buffer, device)
+    parts = [critic.value(source(index)) for index in np.array_split(np.arange(len(buffer)), max(1, -(-len(buffer) // batch)))]
     return torch.cat(parts).double().cpu().numpy()

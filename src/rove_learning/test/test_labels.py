@@ -9,7 +9,7 @@ from rove_contract.modes import Outcome, Stage
 from rove_learning import advantage as adv
 from rove_learning.actor import guide
 from rove_learning.config import RegulariseConfig
-from rove_learning.regularise import augment_images, noise_scale, regularise_state
+from rove_learning.regularise import augment_images, draw_augmentation, noise_scale, regularise_state
 
 A = np.arange(11.0)  # 70th percentile: exactly 7
 STAGE = np.array([Stage.DEMONSTRATION] * 3 + [Stage.ROLLOUT] * 3 + [Stage.ADAPTATION] * 2 + [Stage.RECOVERY] * 3)
@@ -78,5 +78,8 @@ def test_state_noise_and_dropout_have_the_configured_rates_and_stay_in_range():
 
 def test_image_shift_moves_pixels_and_gain_keeps_the_type():
     images = np.random.default_rng(0).integers(0, 255, (3, 12, 12, 3), dtype=np.uint8)
-    out = augment_images(images, RegulariseConfig(image_gain=0.1, image_shift=2), np.random.default_rng(1))
+    gain, shift = draw_augmentation(3, RegulariseConfig(image_gain=0.1, image_shift=2), np.random.default_rng(1))
+    out = augment_images(images, gain, shift)
     assert out.shape == images.shape and out.dtype == np.uint8 and not np.array_equal(out, images)
+    moved = augment_images(images, shift=np.array([[2, -1]] * 3))
+    np.testing.assert_array_equal(moved[:, 2:, :-1], images[:, :-2, 1:])

@@ -1,16 +1,20 @@
 """Critic and actor can learn what they are shown; a checkpoint gives back what went in; the live value is the trained one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from rove_contract import joints
 from rove_learning import checkpoint
 from rove_learning.actor import Actor, sample
 from rove_learning.advantage import Labels
+from rove_learning.backbone import Pictures, build
 from rove_learning.buffer import Buffer
+from rove_learning.compact import CompactBackbone
 from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig, RewardConfig, from_dict, to_dict
 from rove_learning.critic import Critic, ema_update
 from rove_learning.dataset import Dataset
@@ -45,8 +49,6 @@ def test_critic_overfits_one_episode(tiny, tmp_path):
 
 
 def test_actor_overfits_one_episode(tiny, tmp_path):
-    from dataclasses import replace
-
     actor, _ = train_actor(tiny, everything(tiny), replace(ACTOR, steps=150), tmp_path, regularise=QUIET, progress=False)
     policy = checkpoint.load(checkpoint.save(tmp_path / "policy", actor))
     errors = []
@@ -56,42 +58,80 @@ def test_actor_overfits_one_episode(tiny, tmp_path):
     assert np.mean(errors) < 0.1  # joint 13 moves by 0.8 rad
 
 
-@pytest.mark.parametrize("predict", ["clean", "velocity"])
-def test_guidance_one_and_zero_are_the_branches(predict):
+def small_actor(predict="clean"):
     torch.manual_seed(0)
     actor = Actor(ActorConfig(backbone=BACKBONE, width=48, layers=1, heads=2, predict=predict)).eval()
     torch.nn.init.normal_(actor.head.out.weight, std=0.1)
-    images, text = torch.randn(1, 3, 48, 48), torch.randint(1, 200, (1, 9))
-    positive, negative = torch.randint(1, 200, (1, 5)), torch.randint(1, 200, (1, 5))
-    state, noise = torch.randn(1, 50), torch.randn(1, 50, 50)
+    return actor
 
-    def run(a, b, beta):
-        return sample(actor, images, text, a, b, state, noise, beta)
 
-    assert torch.allclose(run(positive, negative, 1.0), run(positive, positive, 1.7), atol=1e-4)
-    assert torch.allclose(run(positive, negative, 0.0), run(negative, negative, 0.3), atol=1e-4)
-    middle = run(positive, negative, 0.5)
-    assert not torch.allclose(middle, run(positive, negative, 1.0)) and not torch.allclose(middle, run(positive, negative, 0.0))
+def picture(n=1, seed=0):
+    return torch.randint(0, 256, (n, 48, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("predict", ["clean", "velocity"])
+def test_guidance_one_and_zero_are_the_branches(predict):
+    actor, images, state, noise = small_actor(predict), picture(), torch.randn(1, 50), torch.randn(1, 50, 50)
+
+    def run(negative, positive, beta):
+        return sample(actor, Pictures(images, [INSTRUCTION], ([negative], [positive])), state, noise, beta)
+
+    assert torch.allclose(run("bad", "good", 1.0), run("good", "good", 1.7), atol=1e-4)
+    assert torch.allclose(run("bad", "good", 0.0), run("bad", "bad", 0.3), atol=1e-4)
+    middle = run("bad", "good", 0.5)
+    assert not torch.allclose(middle, run("bad", "good", 1.0)) and not torch.allclose(middle, run("bad", "good", 0.0))
 
 
 def test_dropped_state_is_not_seen():
-    torch.manual_seed(0)
-    actor = Actor(ActorConfig(backbone=BACKBONE, width=48, layers=1, heads=2)).eval()
-    torch.nn.init.normal_(actor.head.out.weight, std=0.1)
-    prepared = actor.encode(torch.randn(1, 3, 48, 48), torch.randint(1, 200, (1, 9)), torch.randint(1, 200, (1, 5)))
+    actor, observation = small_actor(), Pictures(picture(), [INSTRUCTION], (["good"],))
     x, t = torch.randn(1, 50, 50), torch.tensor([0.3])
-    hidden = [actor.head(x, t, torch.randn(1, 50), torch.tensor([False]), prepared) for _ in range(2)]
-    seen = [actor.head(x, t, torch.randn(1, 50), torch.tensor([True]), prepared) for _ in range(2)]
+    hidden = [actor(observation, x, t, torch.randn(1, 50), torch.tensor([False])) for _ in range(2)]
+    seen = [actor(observation, x, t, torch.randn(1, 50), torch.tensor([True])) for _ in range(2)]
     assert torch.equal(*hidden) and not torch.equal(*seen)
+
+
+def test_noise_samples_of_a_picture_share_its_context():
+    actor, x, t = small_actor(), torch.randn(4, 50, 50), torch.rand(4)
+    state, visible = torch.randn(4, 50), torch.ones(4, dtype=torch.bool)
+    both = actor(Pictures(picture(2), [INSTRUCTION] * 2, (["good", "bad"],)), x, t, state, visible)
+    second = actor(Pictures(picture(2)[1:], [INSTRUCTION], (["bad"],)), x[2:], t[2:], state[2:], visible[2:])
+    assert torch.allclose(both[2:], second, atol=1e-5)
 
 
 def test_padded_text_does_not_change_the_value():
     torch.manual_seed(0)
     critic = Critic(CRITIC).eval()
-    torch.nn.init.normal_(critic.out.weight)
-    images, text = torch.randn(1, 3, 48, 48), torch.randint(1, 200, (1, 9))
-    padded = torch.cat([text, torch.zeros(1, 4, dtype=torch.long)], dim=1)
-    assert torch.allclose(critic(images, text), critic(images, padded), atol=1e-5)
+    torch.nn.init.normal_(critic.head.out.weight)
+    alone = critic(Pictures(picture(), [INSTRUCTION]))
+    beside = critic(Pictures(picture(2), [INSTRUCTION, INSTRUCTION + " now"]))
+    assert torch.allclose(alone[0], beside[0], atol=1e-5)
+
+
+def test_tokens_computed_in_advance_give_the_same_predictions():
+    actor, critic, asked = small_actor(), Critic(CRITIC).eval(), Pictures(picture(2), [INSTRUCTION] * 2, (["good", "bad"],))
+    x, t, state, visible = torch.randn(2, 50, 50), torch.rand(2), torch.randn(2, 50), torch.ones(2, dtype=torch.bool)
+    assert torch.equal(actor(asked, x, t, state, visible), actor(actor.backbone(*asked), x, t, state, visible))
+    assert torch.equal(critic(asked), critic(critic.backbone(*asked)))
+
+
+def test_a_backbone_from_elsewhere_stays_out_of_the_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(CompactBackbone, "fingerprint", "a1b2")
+    path = checkpoint.save(tmp_path / "c", small_actor())
+    with safe_open(path / "actor.safetensors", "pt") as file:
+        assert not any(name.startswith("backbone.") for name in file.keys())  # noqa: SIM118
+    monkeypatch.setattr(CompactBackbone, "fingerprint", "ffff")
+    with pytest.raises(checkpoint.CheckpointError, match="trained on the backbone a1b2, the one loaded is ffff"):
+        checkpoint.load(path)
+
+
+def test_backbone_refuses_wrong_pictures_and_texts():
+    backbone = build(BACKBONE)
+    with pytest.raises(ValueError, match=r"expected pictures \(B, 48, 48, 3\) uint8"):
+        backbone(picture()[:, :40], [INSTRUCTION])
+    with pytest.raises(ValueError, match="2 texts for 1 pictures"):
+        backbone(picture(), [INSTRUCTION] * 2)
+    with pytest.raises(ValueError, match="unknown backbone 'resnet'; known: compact"):
+        build(replace(BACKBONE, kind="resnet"))
 
 
 def test_ema_moves_the_target_by_its_rate():
