@@ -14,7 +14,7 @@ from rove_contract.modes import Mode
 from rove_teleop import command_source
 from rove_teleop.command_filter import CommandFilter
 from rove_teleop.command_source import CommandSource
-from rove_teleop.guard import Clearance, Guard, GuardConfig
+from rove_teleop.guard import Guard, GuardConfig
 
 # In IDLE a robot farther than this from the command was moved by a reset or by hand; sag under gravity is hundredths of a radian.
 RESEAT_RAD = 0.2
@@ -51,7 +51,7 @@ class CommandFilterNode(Node):
         self.chunk_reader = messages.JointReader(self.table)
         self.teleop_reader = messages.JointReader(self.table)
         self.limiter = CommandFilter(self.table.limits, timing.CONTROL_PERIOD_S)
-        self.guard = Guard(Clearance(self.table, config), timing.CONTROL_PERIOD_S) if guarded else None
+        self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config) if guarded else None
         self.source = CommandSource(self.table.limits)
         self.measured = None  # (J,) rad
         self.measured_at = self.misplaced_since = float("inf")

@@ -18,8 +18,8 @@ JOINT = np.dtype([(name, "f8") for name in ("lower", "upper", "unit", "speed", "
 # q: rad; v, a and the proposed next_v, next_a: dimensionless, v * unit is rad per period. held: the stop law's choice of the next a.
 # stop, rest: rad, where the joint would come to rest after next_a, after held.
 _MOTION = ("q", "v", "a", "next_v", "next_a", "held", "stop", "rest")
-# target: rad, clipped to the limits; target_v: its velocity; change, mean_v: its newest difference and their running mean, all dimensionless;
-# steady: how many plausible differences came in a row.
+# target: rad, clipped to the limits; target_v: its velocity; change, mean_v: its newest difference and their running mean; these are
+# dimensionless. steady: how many plausible differences came in a row.
 _TARGET = ("target", "target_v", "change", "mean_v", "steady")
 STATE = np.dtype([(name, "f8") for name in _MOTION + _TARGET])
 _JOINTS, _STATES = numba.from_dtype(JOINT)[::1], numba.from_dtype(STATE)[::1]
@@ -84,8 +84,8 @@ def _rest(v, a, accel):
 def _towards(goal, v, near, rest, far, accel):
     """The a between `near` (the stop law's) and `far` whose resting place is at `goal`, or just short of it.
 
-    Beyond the stop law's own choice the resting place is convex in a (concave below it): every chord meets the goal too early, so the chords'
-    ends creep up to it from the robot's side and never pass it.
+    Beyond the stop law's own choice the resting place is convex in a (concave below it): every chord meets the goal too early, so the
+    chords' ends creep up to it from the robot's side and never pass it.
     """
     low = rest - goal
     if abs(low) < NEAR:
@@ -124,7 +124,7 @@ def propose(joints, states, moving):
             goal = (min(max(aim, joint.lower + EDGE), joint.upper - EDGE) - s.q) / joint.unit
             rest = _rest(s.v, held, accel)
             a = _towards(goal, s.v, held, rest, high if goal > rest else low, accel)
-            # A joint on its way back still moves on a little; where it would pass a position limit before it turns, it follows the stop law.
+            # A joint on its way back still moves on a little; where that would pass a position limit, it follows the stop law.
             farthest = s.q + joint.unit * (s.v + a + turning_distance(a))
             if farthest < joint.lower or farthest > joint.upper:
                 a = held

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from rove_contract import joints, robot
 from rove_teleop.command_filter import CommandFilter
-from rove_teleop.guard import Clearance, Guard, GuardConfig
+from rove_teleop.clearance import Clearance
+from rove_teleop.guard import Guard, GuardConfig
 
 TABLE = joints.load()
 LIMITS = TABLE.limits
 HOME = robot.home(TABLE)
 PERIOD = 0.01
-CLEARANCE = Clearance(TABLE)
+CLEARANCE = Guard(TABLE, PERIOD).clearance
 # A sequence with the guard costs 100 times one without.
 EXAMPLES = max(3, int(os.environ.get("ROVE_SAFETY_EXAMPLES", "400")) // 100)
 SAFETY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,8 +44,7 @@ def pose(**joints_):
 
 
 def guarded_run(target_of, steps, start=HOME, config=None):
-    clearance = CLEARANCE if config is None else Clearance(TABLE, config)
-    limiter, guard = CommandFilter(LIMITS, PERIOD), Guard(clearance, PERIOD)
+    limiter, guard = CommandFilter(LIMITS, PERIOD), Guard(TABLE, PERIOD, config)
     limiter.reset(start)
     guard.reset(start)
     path = np.array([guard.step(limiter, target_of(k)) for k in range(steps)])
@@ -62,9 +62,20 @@ def test_capsules_enclose_the_links():
         np.testing.assert_allclose(np.clip(capsules, 0, 1)[spheres_and_capsules], np.clip(real, 0, 1)[spheres_and_capsules], atol=1e-6)
 
 
+def test_a_distance_that_is_enough_is_never_given_too_large():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        q = rng.uniform(LIMITS.lower, LIMITS.upper)
+        exact, quick = CLEARANCE(q), CLEARANCE(q, enough=0.12)
+        assert np.all(quick <= exact + 1e-12)
+        near = exact <= 0.12
+        np.testing.assert_array_equal(quick[near], exact[near])
+        assert np.all(quick[~near] > 0.12)
+
+
 def test_the_gradient_is_the_derivative_of_the_distance():
     rng = np.random.default_rng(3)
-    clearance = Clearance(TABLE, GuardConfig(lower=(-0.3, -0.4, -0.3), upper=(0.4, 0.4, 0.5)))
+    clearance = Clearance(TABLE, lower=(-0.3, -0.4, -0.3), upper=(0.4, 0.4, 0.5))
     for pair in rng.integers(0, len(clearance.pairs), 30).tolist() + list(range(len(clearance.pairs) - 5, len(clearance.pairs))):
         q = rng.uniform(LIMITS.lower, LIMITS.upper)
         here = clearance(q)[pair]
