@@ -150,23 +150,31 @@ def restage(stage: np.ndarray, t_r: int) -> np.ndarray:
     return stage
 
 
-def check(field: str, new, *, stage: np.ndarray, takeover: int) -> int | bool:
-    """`new` as the field's type, if an episode with these exported stages (T,) and takeover frame may have it. Raises CorrectionError."""
+def typed(field: str, value) -> int | bool:
+    """A value as it comes from JSON, as the field's type: outcomes by name or number. Raises CorrectionError."""
     if field == "excluded":
-        if not isinstance(new, bool):
-            raise CorrectionError(f"excluded is true or false, not {new!r}")
-        return new
+        if not isinstance(value, bool):
+            raise CorrectionError(f"excluded is true or false, not {value!r}")
+        return value
     if field == "outcome":
         names = [outcome.name.lower() for outcome in Outcome]
-        if isinstance(new, str) and new.lower() in names:
-            return int(Outcome[new.upper()])
-        if type(new) is int and new in list(Outcome):
-            return new
-        raise CorrectionError(f"the outcome is one of {', '.join(names)}, not {new!r}")
+        if isinstance(value, str) and value.lower() in names:
+            return int(Outcome[value.upper()])
+        if type(value) is int and value in list(Outcome):
+            return value
+        raise CorrectionError(f"the outcome is one of {', '.join(names)}, not {value!r}")
     if field != "t_r":
         raise CorrectionError(f"{field!r} cannot be corrected; {', '.join(FIELDS)} can")
-    if type(new) is not int:
-        raise CorrectionError(f"t_r is the number of a frame, not {new!r}")
+    if type(value) is not int:
+        raise CorrectionError(f"t_r is the number of a frame, not {value!r}")
+    return value
+
+
+def check(field: str, new, *, stage: np.ndarray, takeover: int) -> int | bool:
+    """`new` as the field's type, if an episode with these exported stages (T,) and takeover frame may have it. Raises CorrectionError."""
+    new = typed(field, new)
+    if field != "t_r":
+        return new
     if takeover < 0:
         raise CorrectionError("nobody took over in this episode, so it has no end of adaptation (t_r)")
     if new == -1:
