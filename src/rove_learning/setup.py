@@ -6,6 +6,7 @@ setup(
     name=name,
     version="0.1.0",
     packages=[name],
+    package_data={name: ["configs/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
@@ -21,6 +22,9 @@ setup(
     license="Apache-2.0",
     entry_points={"console_scripts": [
         "train = rove_learning.train:main",
+        "train_critic = rove_learning.train_critic:main",
+        "label = rove_learning.label:main",
+        "train_actor = rove_learning.train_actor:main",
         "collect = rove_learning.collect:main",
         "evaluate = rove_learning.evaluate:main",
         "report = rove_learning.report:main",

@@ -49,18 +49,21 @@ class Context:
 
 
 class Backbone(nn.Module):
-    """Base class. Attributes that a subclass sets:
+    """Base class.
 
-    width: D of its tokens. image_size: S, px; pictures come square, resized by `frames.resize(image, S, resample)`.
-    resample: "box" or "lanczos". fingerprint: "" when the weights are ROVE's own and belong into its checkpoints. Otherwise (pretrained,
-    frozen, loaded from elsewhere) a hash of weights and preprocessing: checkpoints then store it instead of the weights and are refused
-    on another backbone; feature caches use it as their key.
+    width: D of its tokens, set by the subclass. image_size, resample: S px and filter; pictures come square, resized by
+    `frames.resize(image, S, resample)`. fingerprint: "" when the weights are ROVE's own and belong into its checkpoints. Otherwise
+    (pretrained, frozen, loaded from elsewhere) a hash of weights and preprocessing: checkpoints then store it instead of the weights and
+    are refused on another backbone; feature caches use it as their key.
     """
 
     width: int
-    image_size: int
-    resample: str = "box"
     fingerprint: str = ""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        self.config = config
+        self.image_size, self.resample = config.image_size, config.resample
 
     def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
         """images: (B, S, S, 3) uint8 RGB on this module's device. texts: B instructions. conditions: K sequences of B text conditions.

@@ -82,6 +82,11 @@ class Buffer:
         valid = rows <= self.last[index][:, None]
         return self.action[np.minimum(rows, self.last[index][:, None])], valid
 
+    @property
+    def has_robot(self) -> np.ndarray:
+        """(N,) bool: the frames that D^actor has, in the same order."""
+        return np.array([e.has_robot for e in self.episodes])[self.episode]
+
     def slices(self) -> list[slice]:
         """Rows of each episode."""
         firsts = np.unique(self.first)

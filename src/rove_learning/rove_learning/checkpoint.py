@@ -70,6 +70,40 @@ class Policy:
         return float(self.critic.value(Pictures(self._picture(image, self.critic.backbone), [instruction]))[0])
 
 
+def _save_weights(path: Path, name: str, model: torch.nn.Module) -> str:
+    """Write NAME.safetensors whole or not at all; returns its SHA-256."""
+    part = path / f"{name}.safetensors.part"
+    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in own_state(model).items()}, part)
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    os.replace(part, path / f"{name}.safetensors")
+    return digest
+
+
+def _save_json(file: Path, values: dict) -> None:
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(part, file)
+
+
+def save_critic(path, critic: Critic) -> Path:
+    """Write a critic alone, between training it and training the actor: critic.safetensors and critic.json."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    digest = _save_weights(path, "critic", critic)
+    _save_json(path / "critic.json", {"version": VERSION, "critic": to_dict(critic.config), "sha256": {"critic": digest},
+                                      "fingerprints": {"critic": critic.backbone.fingerprint}})  # fmt: skip
+    return path
+
+
+def load_critic(path, device: str = "cpu") -> tuple[Critic, str]:
+    """What `save_critic` wrote, and 12 hex digits of its hash. Raises CheckpointError."""
+    path = Path(path)
+    info = _read(path, "critic.json")
+    critic = Critic(from_dict(CriticConfig, info["critic"]))
+    _weights(path, "critic", critic, info)
+    return critic.eval().requires_grad_(False).to(device), info["sha256"]["critic"][:12]
+
+
 def save(path, actor: Actor, critic: Critic | None = None, *, guidance: float | None = None, info: dict | None = None) -> Path:
     """Write a checkpoint directory; every file appears whole or not at all. info: JSON-able, kept in config.json (e.g. the run's config).
 
@@ -77,33 +111,28 @@ def save(path, actor: Actor, critic: Critic | None = None, *, guidance: float | 
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    weights = {"actor": actor} | ({} if critic is None else {"critic": critic})
-    hashes = {}
-    for name, model in weights.items():
-        part = path / f"{name}.safetensors.part"
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in own_state(model).items()}, part)
-        hashes[name] = hashlib.sha256(part.read_bytes()).hexdigest()
-        os.replace(part, path / f"{name}.safetensors")
+    models = {"actor": actor} | ({} if critic is None else {"critic": critic})
+    hashes = {name: _save_weights(path, name, model) for name, model in models.items()}
     if critic is None:
         (path / "critic.safetensors").unlink(missing_ok=True)
-    config = {
-        **(info or {}),
-        "version": VERSION,
-        "guidance": float(actor.config.guidance if guidance is None else guidance),
-        "actor": to_dict(actor.config),
-        "critic": None if critic is None else to_dict(critic.config),
-        "joint_count": actor.joints,
-        "fingerprints": {name: model.backbone.fingerprint for name, model in weights.items()},
-        "sha256": hashes,
-    }
-    part = path / "config.json.part"
-    part.write_text(json.dumps(config, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path / "config.json")
+    _save_json(
+        path / "config.json",
+        {
+            **(info or {}),
+            "version": VERSION,
+            "guidance": float(actor.config.guidance if guidance is None else guidance),
+            "actor": to_dict(actor.config),
+            "critic": None if critic is None else to_dict(critic.config),
+            "joint_count": actor.joints,
+            "fingerprints": {name: model.backbone.fingerprint for name, model in models.items()},
+            "sha256": hashes,
+        },
+    )
     return path
 
 
-def _read(path: Path) -> dict:
-    file = path / "config.json"
+def _read(path: Path, name: str = "config.json") -> dict:
+    file = path / name
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -122,13 +151,13 @@ def _weights(path: Path, name: str, model: torch.nn.Module, info: dict) -> None:
                               f"the one loaded is {model.backbone.fingerprint or 'compact'}")  # fmt: skip
     file = path / f"{name}.safetensors"
     if not file.is_file():
-        raise CheckpointError(f"{path} has no {file.name}, which its config.json announces")
+        raise CheckpointError(f"{path} has no {file.name}, which should stand beside its JSON file")
     if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-        raise CheckpointError(f"{file} is not the file that config.json was written with (SHA-256 differs): copy the directory again")
+        raise CheckpointError(f"{file} is not the file that its JSON file was written with (SHA-256 differs): copy the directory again")
     try:
         load_own_state(model, load_file(file))
     except RuntimeError as error:
-        raise CheckpointError(f"{file} does not fit the model of config.json: {error}") from error
+        raise CheckpointError(f"{file} does not fit the model of its JSON file: {error}") from error
 
 
 def load(path, device: str = "cpu") -> Policy:

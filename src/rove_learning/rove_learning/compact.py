@@ -22,11 +22,10 @@ class CompactBackbone(Backbone):
     PATCH = 12  # px: strides 2 * 2 * 3
 
     def __init__(self, config: BackboneConfig):
-        super().__init__()
+        super().__init__(config)
         if config.image_size % self.PATCH:
             raise ValueError(f"image_size {config.image_size} is not a multiple of the patch, {self.PATCH} px")
-        self.config = config
-        self.width, self.image_size = config.width, config.image_size
+        self.width = config.width
         a, b, c = config.channels
         self.stem = nn.Sequential(
             nn.Conv2d(3, a, 5, stride=2, padding=2),

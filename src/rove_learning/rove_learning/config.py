@@ -32,7 +32,8 @@ class BackboneConfig:
     """Which vision-language model, and the sizes of the compact one (ours; trained from scratch, stands in for VLAC and Qwen3-VL)."""
 
     kind: str = "compact"  # see backbone.KINDS
-    image_size: int = 96  # px, square
+    image_size: int = 96  # px, square; pictures are resized to it once, when they are decoded
+    resample: Literal["box", "lanczos"] = "box"  # how they are resized
     channels: tuple[int, ...] = (24, 48, 96)  # of the convolutional stem; strides 2, 2, 3 give a patch of 12 px, 8 x 8 tokens
     width: int = 128
     layers: int = 1  # transformer layers over image and text tokens together
@@ -118,6 +119,26 @@ class RegulariseConfig:
     scale_end_effector: float = 1.0  # (paper)
     image_gain: float = 0.1  # +- relative brightness of a training picture (ours)
     image_shift: int = 0  # +- px; 1 px is about 1 cm on the board, which a grasp cannot spare (ours)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One iteration of Algorithm 1: what `train` does, and `train_critic`, `label`, `train_actor` one after the other."""
+
+    dataset: tuple[str, ...]  # dataset folders; D^critic is all of them, D^actor is them without human videos
+    out: str  # folder of the run: checkpoint, labels, history, report
+    init: str = ""  # checkpoint of iteration k - 1 (or a base policy) to start from; empty: from scratch
+    critic_checkpoint: str = ""  # its critic labels as it is and none is trained, e.g. ROVE's for Filtered BC (paper, App. E)
+    method: Method = "rove"
+    seed: int = 0
+    threads: int = 2  # CPU threads of torch
+    device: str = "cpu"
+    critic_from: Literal["auto", "init", "scratch"] = "auto"  # auto: the critic of --init where it has one
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    regularise: RegulariseConfig = field(default_factory=RegulariseConfig)
 
 
 def to_dict(config) -> dict:

@@ -1,7 +1,14 @@
-"""Actor training (Algorithm 1, line 7): advantage-conditioned flow matching on the labelled chunks."""
+"""`train_actor`: actor training (Algorithm 1, line 7): advantage-conditioned flow matching on the labelled chunks.
+
+    rove run rove_learning train_actor --dataset runs/demonstrations runs/session --init runs/base --out runs/policy
+
+Needs the labels that `label` left in --out; writes the checkpoint there. Killed, the same command resumes.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +16,17 @@ import torch
 
 from rove_contract import joints as contract_joints
 from rove_contract import timing
-from rove_learning import phases
+from rove_learning import checkpoint, command_line, label, phases
 from rove_learning.actor import Actor, flow_matching_loss, sample_time
-from rove_learning.advantage import Labels
+from rove_learning.advantage import CONDITIONED, Labels
 from rove_learning.buffer import Buffer
-from rove_learning.config import ActorConfig, RegulariseConfig
+from rove_learning.config import ActorConfig, RegulariseConfig, to_dict
 from rove_learning.critic import ema_update
 from rove_learning.phases import Share
 from rove_learning.regularise import draw_augmentation, noise_scale, regularise_state
+from rove_learning.run import Run, command, write
 from rove_learning.sources import PictureSource, Source
+from rove_learning.train_critic import recent
 
 IDLE_STD = 0.003  # rad; a joint that moves less in all the data carries no information
 IDLE_WEIGHT = 0.1
@@ -119,3 +128,43 @@ def train_actor(
     phase = phases.Phase("actor", steps, lr, config.weight_decay, models, loss, after, config.accumulate)
     history = {"actor": phases.run(phase, work, seed, device, progress=progress, stop=stop)}
     return average, history
+
+
+def step(run: Run) -> dict:
+    """Train the run's actor on the labels in OUT and write the checkpoint. Returns the run's summary, also in OUT/train.json."""
+    config, buffer = run.config, run.actor_buffer
+    labels = label.load(run.need("labels.npz", "label"), buffer)
+    run.claim("actor", actor=config.actor, regularise=config.regularise, labels=label.digest(labels))
+    previous = run.previous.actor if run.previous else None
+    actor, history = train_actor(buffer, labels, config.actor, run.work, previous=previous, **run.options())
+    if run.main:
+        run.add_history(history)
+        critic = checkpoint.load_critic(run.out, config.device)[0] if (run.out / "critic.json").is_file() else None
+        for policy in (run.labelling, run.previous):
+            critic = critic or (policy.critic if policy else None)
+        guidance = config.actor.guidance if config.method in CONDITIONED else 1.0
+        info = {"train": command_line.to_plain(to_dict(config)), "joints": list(buffer.names), "instructions": buffer.tasks,
+                "iteration": run.iteration}  # fmt: skip
+        checkpoint.save(run.out, actor, critic, guidance=guidance, info=info)
+    summary = {
+        "out": str(run.out),
+        "method": config.method,
+        "iteration": run.iteration,
+        "episodes": len(buffer.episodes),
+        "frames": len(buffer),
+        **label.shares(labels),
+    }
+    if run.main:
+        everything = json.loads((run.out / "history.json").read_text(encoding="utf-8"))
+        summary["loss"] = recent(everything)
+        write(run.out / "train.json", json.dumps(summary, indent=1) + "\n")
+    run.synchronise()
+    return summary
+
+
+def main() -> int:
+    return command("train_actor", step, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

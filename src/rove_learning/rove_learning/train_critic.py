@@ -1,19 +1,28 @@
-"""Critic training (Algorithm 1, line 3): MC pretraining (eq. 3) where no critic is given, then OVE (eq. 4, 5)."""
+"""`train_critic`: critic training (Algorithm 1, line 3): MC pretraining (eq. 3) where no critic is given, then OVE (eq. 4, 5).
+
+    rove run rove_learning train_critic --dataset runs/demonstrations runs/session --init runs/base --out runs/policy
+
+Writes critic.safetensors into --out; `label` and `train_actor` go on from there. Killed, the same command resumes.
+"""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from rove_learning import phases
+from rove_learning import checkpoint, phases
+from rove_learning.advantage import NEEDS_CRITIC
 from rove_learning.buffer import Buffer
 from rove_learning.config import CriticConfig, RegulariseConfig, RewardConfig
 from rove_learning.critic import Critic, ema_update
 from rove_learning.phases import Share
 from rove_learning.regularise import draw_augmentation
 from rove_learning.rewards import Normaliser
+from rove_learning.run import Run, command
 from rove_learning.sources import PictureSource, Source
 from rove_learning.targets import expectile_loss, ove_target
 
@@ -134,3 +143,32 @@ def values(critic: Critic, buffer: Buffer, device: str = "cpu", batch: int = 256
     source = source or PictureSource(buffer, device)
     parts = [critic.value(source(index)) for index in np.array_split(np.arange(len(buffer)), max(1, -(-len(buffer) // batch)))]
     return torch.cat(parts).double().cpu().numpy()
+
+
+def step(run: Run) -> dict:
+    """Train the run's critic on D^critic and leave it in OUT. Methods that imitate get MC pretraining only. Returns its losses."""
+    config = run.config
+    if not run.trains_critic:
+        return {"critic": None, "reason": "this run trains none"}
+    settings = config.critic if config.method in NEEDS_CRITIC else replace(config.critic, steps=0)
+    run.claim("critic", critic=settings, regularise=config.regularise)
+    start = run.previous.critic if run.previous and config.critic_from != "scratch" else None
+    critic, history = train_critic(run.critic_buffer, settings, config.reward, run.work, previous=start, **run.options())
+    if run.main:
+        checkpoint.save_critic(run.out, critic)
+        run.add_history(history)
+    run.synchronise()
+    return {"critic": str(run.out / "critic.safetensors"), "loss": recent(history)}
+
+
+def recent(history: dict[str, list], rows: int = 50) -> dict[str, float]:
+    """Mean loss of the last steps of each phase."""
+    return {name: sum(row["loss"] for row in steps[-rows:]) / len(steps[-rows:]) for name, steps in history.items() if steps}
+
+
+def main() -> int:
+    return command("train_critic", step, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

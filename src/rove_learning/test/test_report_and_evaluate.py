@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rove_learning.config import TrainConfig
 from rove_learning.evaluate import ChunkPlayer, wilson
 from rove_learning.report import ReportConfig, report
 from rove_learning.synthetic import ACTOR, CRITIC
-from rove_learning.train import TrainConfig, train
+from rove_learning.train import train
 
 
 def test_wilson_interval_by_hand():

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from rove_learning import checkpoint
-from rove_learning.config import RewardConfig
+from rove_learning.command_line import parse
+from rove_learning.config import RewardConfig, TrainConfig
+from rove_learning.run import RunMismatch
 from rove_learning.synthetic import ACTOR, CRITIC
-from rove_learning.train import RunMismatch, TrainConfig, parse, train
+from rove_learning.train import train
 
 SHORT = TrainConfig(
     dataset=(),
@@ -78,5 +80,5 @@ def test_another_configuration_in_the_same_folder_is_refused(mixed, tmp_path):
 
 def test_command_line_and_yaml(tmp_path):
     (tmp_path / "c.yaml").write_text("method: recap\ncritic: {tau: 0.9}\ndataset: [a]\nout: o\n")
-    read = parse(["--config", str(tmp_path / "c.yaml"), "--actor.steps", "7"])
+    read = parse(TrainConfig, ["--config", str(tmp_path / "c.yaml"), "--actor.steps", "7"])
     assert read.method == "recap" and read.critic.tau == 0.9 and read.actor.steps == 7 and read.dataset == ("a",)

@@ -1,0 +1,68 @@
+"""Command line and YAML -> one frozen dataclass; what is run is printed and stored as config.yaml beside its results."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from rove_learning.config import from_dict, to_dict
+
+SHIPPED = Path(__file__).parent / "configs"
+Config = TypeVar("Config")
+
+
+def read_yaml(path: str) -> dict:
+    """A YAML file of a config's fields, nested as the dataclasses are; a bare name is one that ships with ROVE ("paper").
+
+    Raises ValueError naming the file.
+    """
+    file = SHIPPED / f"{path}.yaml" if (SHIPPED / f"{path}.yaml").is_file() else Path(path)
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        shipped = ", ".join(sorted(f.stem for f in SHIPPED.glob("*.yaml")))
+        raise ValueError(f"cannot read the configuration {path}: {error}; shipped ones: {shipped}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected a mapping of the configuration's fields, got {type(values).__name__}")
+    return values
+
+
+def parse(cls: type[Config], arguments: list[str] | None = None, description: str | None = None, required: dict | None = None) -> Config:
+    """Command line -> cls; `--config FILE.yaml` (or a shipped name) first sets other defaults, flags win.
+
+    required: placeholder values of the fields without default, which a YAML file may leave to the flags. Raises ValueError for a bad file.
+    """
+    import tyro
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    default = {}
+    if "--config" in arguments:
+        at = arguments.index("--config")
+        file = arguments[at + 1] if at + 1 < len(arguments) else ""
+        default = {"default": from_dict(cls, {**(required or {}), **read_yaml(file)})}
+        del arguments[at : at + 2]
+    text = f"{description or cls.__doc__}\n\n--config FILE.yaml, or the shipped `--config paper`, sets other defaults."
+    return tyro.cli(cls, args=arguments, description=text, **default)
+
+
+def text(config) -> str:
+    """The configuration as YAML, fit for --config."""
+    return yaml.safe_dump(to_plain(to_dict(config)), sort_keys=False, default_flow_style=None, width=120)
+
+
+def to_plain(value):
+    """Tuples -> lists, paths -> text, for YAML and JSON."""
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def store(config, folder: Path) -> None:
+    """Write folder/config.yaml."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(text(config), encoding="utf-8")
