@@ -18,7 +18,8 @@ from rove_contract import joints, messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_teleop import calibration
 from rove_teleop.alignment import alignment
-from rove_teleop.retarget import OK, Retargeter
+from rove_teleop.intake import LIMITED, OK
+from rove_teleop.retarget import Retargeter
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
 
@@ -115,7 +116,7 @@ class TeleopNode(Node):
                 self.retargeter.reset(self.measured)
                 self._reset_due = False
             q = self.retargeter.retarget(sample.frame)
-            if OK not in self.retargeter.report.values() and "limited" not in self.retargeter.report.values():
+            if OK not in self.retargeter.report.values() and LIMITED not in self.retargeter.report.values():
                 self.unusable += 1  # frames arrive, but the operator is not in them: stale as well
                 return
             self.input_s = sample.taken_s
@@ -139,7 +140,7 @@ class TeleopNode(Node):
             self._publish(3, "no operator input", {}, age)
         else:
             values = alignment(self.table, target, measured)
-            held = sorted(name for name, state in parts.items() if state not in (OK, "limited"))
+            held = sorted(name for name, state in parts.items() if state not in (OK, LIMITED))
             worst = max(float(values[block]) for block in self.table.blocks_present())
             level = 1 if held or worst > self.warn_rad else 0
             text = f"held: {', '.join(held)}" if held else "aligned" if level == 0 else f"{values['worst_joint']} is {worst:.2f} rad off"

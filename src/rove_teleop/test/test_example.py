@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from rove_contract import joints
-from rove_teleop.retarget import LOST, OK, Retargeter
+from rove_teleop.intake import LOST, OK
+from rove_teleop.retarget import Retargeter
 from rove_teleop.sources.zmq_source import ZmqSource
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "operator_example.py"

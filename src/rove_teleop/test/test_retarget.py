@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from rove_contract import joints, robot
 from rove_teleop.frames import PARTS, OperatorFrame
-from rove_teleop.retarget import LIMITED, LOST, NOT_FINITE, OK, OUTLIER, WRONG, Retargeter
+from rove_teleop.intake import LIMITED, LOST, NOT_FINITE, OK, OUTLIER, WRONG
+from rove_teleop.retarget import Retargeter
 from rove_teleop.robot_geometry import RobotSkeleton
 
 TABLE = joints.load()
@@ -239,6 +240,34 @@ def test_a_tracker_that_jumps_for_a_frame_is_ignored_and_one_that_stays_is_belie
     arm = retargeter.arm_index["left"]
     np.testing.assert_allclose(outputs[0][arm], HOME[arm], atol=1e-6)
     assert np.abs(outputs[-1][arm] - HOME[arm]).max() > 0.2
+
+
+@pytest.mark.parametrize("part", ["left_wrist", "right_hand"])
+def test_a_wrist_that_flips_or_a_fingertip_that_jumps_for_a_frame_is_ignored(part):
+    retargeter = plain()
+    frame = SKELETON.frame(HOME)
+    before = retargeter.retarget(frame)
+    value = frame.parts[part].copy()
+    if part == "left_wrist":
+        w, x, y, z = value[3:]
+        value[3:] = -x, w, -z, y  # turned by pi about the hand's x
+    else:
+        value[8] += [0.3, 0.0, 0.0]
+    out = retargeter.retarget(with_parts(OperatorFrame(frame.parts, 1, 1 / 60), **{part: value}))
+    assert retargeter.report[part] == OUTLIER
+    np.testing.assert_allclose(out, before, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["chest", "head"])
+def test_an_operator_who_turns_past_pi_does_not_swing_the_robot_to_the_other_side(part):
+    retargeter = plain()
+    retargeter.reset(HOME)
+    yaw = TABLE.index["waist_yaw" if part == "chest" else "head_yaw"]
+    for k in range(80):
+        angle = 0.05 * k  # to 3.95 rad
+        pose = np.array([0.1, 0, 0.4, np.cos(angle / 2), 0, 0, np.sin(angle / 2)])
+        q = retargeter.retarget(OperatorFrame({part: pose}, k, k / 60))
+    assert q[yaw] == UPPER[yaw] and retargeter.report[part] == LIMITED
 
 
 def test_relative_mode_counts_motion_from_the_reset():
