@@ -20,10 +20,11 @@ from rove_recorder.stats import ImageStats, Stats, column_stats
 class EpisodeFrames:
     """One episode at the dataset's rate, T frames.
 
-    state, action: (T, J) rad, contract order; action is the joint command at that tick; both None for a human video, and only for one:
-    kind "human_video" marks an episode without robot, whose state and action are stored as NaN and have no statistics. images: (T, H, W, 3) uint8 RGB, or T JPEGs as
-    bytes (anything with a length that can be iterated), or None for a dataset without camera. stage, source, mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the
-    first RECOVERY / ADAPTATION frame, -1 if none. kind: "demonstration" | "rollout" | "human_video". excluded: kept, not trained on.
+    state, action: (T, J) rad, contract order; action is the joint command at that tick. Both None for a human video and only for one: kind
+    "human_video" marks an episode without robot, whose state and action are stored as NaN and have no statistics. images: (T, H, W, 3)
+    uint8 RGB, or T such pictures or JPEGs as bytes (anything with a length that can be iterated), or None for a dataset without camera.
+    stage, source, mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the first RECOVERY / ADAPTATION frame, -1 if none.
+    kind: "demonstration" | "rollout" | "human_video". excluded: kept, not trained on.
     started_ns: when it was recorded, ns since the epoch, 0 = unknown; shards are merged in this order.
     """
 

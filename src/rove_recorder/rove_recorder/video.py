@@ -70,7 +70,8 @@ class VideoFile:
             stream = source.streams.video[0]
             extradata = bytes(stream.codec_context.extradata or b"")
             if self._container is None:
-                self._container = av.open(str(self.path), "w", format="mp4")
+                # Without the bit rate, which the first segment would decide: the same packets give the same file, however they came here.
+                self._container = av.open(str(self.path), "w", format="mp4", options={"write_btrt": "0"})
                 self._stream = self._container.add_stream_from_template(stream)
                 self._extradata = extradata
             elif extradata != self._extradata:
