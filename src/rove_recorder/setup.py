@@ -12,7 +12,8 @@ setup(
         (f"share/{name}", ["package.xml"]),
     ],
     install_requires=[
-        "rove_contract", "numpy", "aiohttp", "mcap", "rosbags", "zstandard", "lz4", "pyarrow", "av", "pillow", "pyyaml", "tqdm", "tyro", "h5py", "fsspec",
+        "rove_contract", "numpy", "aiohttp", "mcap", "rosbags", "zstandard", "lz4", "pyarrow", "av", "pillow", "pyyaml", "tqdm", "tyro",
+        "h5py", "fsspec",
     ],  # fmt: skip
     extras_require={"test": ["pytest"]},
     zip_safe=False,
