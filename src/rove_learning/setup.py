@@ -28,6 +28,7 @@ setup(
         "collect = rove_learning.collect:main",
         "evaluate = rove_learning.evaluate:main",
         "report = rove_learning.report:main",
+        "human_videos = rove_learning.human_videos:main",
         "interventions = rove_learning.interventions:main",
     ]},
 )

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +15,7 @@ from tqdm import tqdm
 
 from rove_contract import joints, timing
 from rove_contract.modes import Mode, Outcome, Source, Stage
-
-STEPS_PER_TICK = round(timing.CONTROL_HZ / timing.POLICY_HZ)
+from rove_learning.simulation import episodes
 
 
 @dataclass(frozen=True)
@@ -35,61 +32,29 @@ class CollectConfig:
     start_stages: tuple[str, ...] = ("start",)  # cycled over the episodes (paper, sec. 3.1)
 
 
-def _demonstrate(config: CollectConfig, number: int) -> tuple[int, dict]:
-    """One episode as plain arrays, in a worker process (its environment is kept for the next one)."""
-    from rove_sim.env import WhiteboardEnv
+def worker(config: CollectConfig) -> Callable[[int], dict]:
+    """A function seed -> episode as plain arrays; the simulation is made once."""
+    from rove_learning.simulation import Simulation
     from rove_sim.expert import Expert
-    from rove_teleop.command_filter import CommandFilter
 
-    state = _demonstrate.__dict__
-    if state.get("size") != config.image_size:
-        table = joints.load()
-        state.update(size=config.image_size, env=WhiteboardEnv(image_size=config.image_size),
-                     filter=CommandFilter(table.limits, timing.CONTROL_PERIOD_S))  # fmt: skip
-    env, command_filter = state["env"], state["filter"]
-    seed = config.seed + number
-    stage = config.start_stages[number % len(config.start_stages)]
-    env.reset(seed, stage)
-    expert = Expert(env, np.random.default_rng([seed, 7]), config.imperfection)
-    command = np.array(env.data.ctrl)  # what the environment holds after its reset
-    command_filter.reset(command)
-    expert.reset(env.q)
-    previous = command
-    q, action, images = [], [], []
-    limit = round(config.max_seconds * timing.POLICY_HZ)
-    while len(q) < limit and not env.success:
-        q.append(env.q.copy())
-        action.append(np.array(command))
-        images.append(env.render())
-        target = expert.target(env.q, env.state())
-        for i in range(STEPS_PER_TICK):
-            command = command_filter.step(previous + (target - previous) * (i + 1) / STEPS_PER_TICK)
-            env.step(command)
-        previous = target
-    outcome = Outcome.SUCCESS if env.success else Outcome.FAILURE
-    return number, {"state": np.array(q), "action": np.array(action), "images": np.array(images), "outcome": int(outcome),
-                    "start_stage": stage, "episode_id": f"demonstration-{seed:06d}"}  # fmt: skip
+    sim = Simulation(config.image_size)
 
+    def demonstrate(seed: int) -> dict:
+        start_stage = config.start_stages[(seed - config.seed) % len(config.start_stages)]
+        sim.reset(seed, start_stage)
+        env = sim.env
+        expert = Expert(env, np.random.default_rng([seed, 7]), config.imperfection)
+        expert.reset(env.q)
+        columns: dict[str, list] = {key: [] for key in ("state", "action", "images")}
+        while sim.tick < round(config.max_seconds * timing.POLICY_HZ) and not env.success:
+            for key, value in zip(columns, sim.observe()):
+                columns[key].append(value)
+            sim.follow(expert.target(env.q, env.state()))
+        outcome = Outcome.SUCCESS if env.success else Outcome.FAILURE
+        return {**{key: np.array(values) for key, values in columns.items()}, "outcome": int(outcome), "start_stage": start_stage,
+                "episode_id": f"demonstration-{seed:06d}"}  # fmt: skip
 
-def _start_worker() -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("MUJOCO_GL", "egl")
-
-
-def _job(job) -> tuple[int, dict]:
-    return _demonstrate(*job)
-
-
-def episodes(config: CollectConfig) -> Iterator[dict]:
-    """The demonstrations in the order of their seeds."""
-    jobs = [(config, i) for i in range(config.episodes)]
-    if config.workers <= 1:
-        _start_worker()
-        yield from (_job(job)[1] for job in jobs)
-        return
-    with multiprocessing.get_context("spawn").Pool(config.workers, _start_worker) as pool:
-        for _, episode in pool.imap(_job, jobs):
-            yield episode
+    return demonstrate
 
 
 def collect(config: CollectConfig, progress: bool = True) -> dict:
@@ -100,7 +65,8 @@ def collect(config: CollectConfig, progress: bool = True) -> dict:
     table = joints.load()
     successes = frames = 0
     with DatasetWriter(config.out, round(timing.POLICY_HZ), (config.image_size, config.image_size), table.names) as writer:
-        bar = tqdm(episodes(config), total=config.episodes, desc="demonstrations", unit="episode", disable=not progress)
+        rows = episodes(worker, config, range(config.seed, config.seed + config.episodes), config.workers)
+        bar = tqdm(rows, total=config.episodes, desc="demonstrations", unit="episode", disable=not progress)
         for episode in bar:
             n = len(episode["state"])
             writer.add_episode(

@@ -2,28 +2,25 @@
 
     rove run rove_learning evaluate --checkpoint runs/base --episodes 30 --out runs/base/evaluation.json
 
-Timing is that of the running system: a chunk is predicted from the picture and state of a tick, its row i is the target i / 20 s later,
-16 rows are executed. Computing takes no robot time here (`latency_steps` delays the hand-over of a chunk as a slow computer would).
+Timing is that of the running system (see `simulation`); computing takes no robot time (`latency_steps` delays the hand-over of a chunk as
+a slow computer would).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from rove_contract import joints, timing
-
-STEPS_PER_TICK = round(timing.CONTROL_HZ / timing.POLICY_HZ)
+from rove_contract import timing
+from rove_learning.simulation import episodes
 
 
 @dataclass(frozen=True)
@@ -53,91 +50,33 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-class ChunkPlayer:
-    """Chunk rows at 20 Hz -> target and its velocity at any time in between, linear, as the command filter node plays them.
+def worker(config: EvaluateConfig) -> Callable[[int], dict]:
+    """A function seed -> row of the result; simulation and checkpoint are loaded once."""
+    from rove_learning import checkpoint
+    from rove_learning.simulation import Simulation
 
-    chunk: (H, J) rad; begin: s, time of row 0.
-    """
-
-    def __init__(self, chunk: np.ndarray, begin: float):
-        self.chunk, self.begin = chunk, begin
-        self.velocity = np.gradient(chunk, 1.0 / timing.POLICY_HZ, axis=0)
-
-    def __call__(self, now: float) -> tuple[np.ndarray, np.ndarray]:
-        at = min(max((now - self.begin) * timing.POLICY_HZ, 0.0), len(self.chunk) - 1.001)
-        i = int(at)
-        w = at - i
-        return (1 - w) * self.chunk[i] + w * self.chunk[i + 1], (1 - w) * self.velocity[i] + w * self.velocity[i + 1]
+    policy, sim = checkpoint.load(config.checkpoint), Simulation(config.image_size)
+    return lambda seed: run_episode(sim, policy, config, seed)
 
 
-def run_episode(env, policy, command_filter, config: EvaluateConfig, seed: int, on_tick=None) -> dict:
-    """One episode; returns its row of the result. on_tick(q, command, image or None, state) is called at 20 Hz before each step."""
-    env.reset(seed, config.start_stage)
-    rng = np.random.default_rng([seed, 3])
-    command = np.array(env.data.ctrl)
-    command_filter.reset(command)
-    player = pending = None
-    ticks = round(config.max_seconds * timing.POLICY_HZ)
+def run_episode(sim, policy, config: EvaluateConfig, seed: int) -> dict:
+    """One episode; returns its row of the result. A chunk comes into force `latency_steps` after its observation, later rows first."""
+    sim.reset(seed, config.start_stage)
+    env, rng = sim.env, np.random.default_rng([seed, 3])
+    pending = None
     best = 0.0
-    for tick in range(ticks):
-        now = env.time
-        if tick % config.execute == 0:
+    while sim.tick < round(config.max_seconds * timing.POLICY_HZ) and not env.success:
+        if sim.tick % config.execute == 0:
             chunk = policy.act(env.render(), env.q.copy(), env.task.instruction, guidance=config.guidance, rng=rng)
-            pending = (tick + config.latency_steps, ChunkPlayer(chunk, now))
-        if pending is not None and tick >= pending[0]:
-            player, pending = pending[1], None
-        if on_tick is not None:
-            on_tick(env.q.copy(), np.array(command), env.state())
-        for i in range(STEPS_PER_TICK):
-            if player is None:
-                command = command_filter.step(None)
-            else:
-                command = command_filter.step(*player(now + (i + 1) * timing.CONTROL_PERIOD_S))
-            env.step(command)
+            pending = (sim.tick + config.latency_steps, chunk[config.latency_steps :])
+        if pending is not None and sim.tick >= pending[0]:
+            sim.load(pending[1])
+            pending = None
+        sim.play()
         best = max(best, env.state()["progress"])
-        if env.success:
-            break
     state = env.state()
     return {"seed": seed, "success": bool(env.success), "seconds": round(env.time, 2), "progress": state["progress"], "best_progress": best,
             "grasped": best > 0.0, "marks_left": state["marks_left"]}  # fmt: skip
-
-
-_worker: dict = {}
-
-
-def _start(config: EvaluateConfig) -> None:
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    import torch
-
-    from rove_learning import checkpoint
-    from rove_sim.env import WhiteboardEnv
-    from rove_teleop.command_filter import CommandFilter
-
-    torch.set_num_threads(1)
-    _worker.update(config=config, env=WhiteboardEnv(image_size=config.image_size), policy=checkpoint.load(config.checkpoint),
-                   filter=CommandFilter(joints.load().limits, timing.CONTROL_PERIOD_S))  # fmt: skip
-
-
-def _run(seed: int) -> dict:
-    return run_episode(_worker["env"], _worker["policy"], _worker["filter"], _worker["config"], seed)
-
-
-def _rows(config: EvaluateConfig) -> Iterator[dict]:
-    seeds = range(config.seed, config.seed + config.episodes)
-    if config.workers <= 1:
-        _start(config)
-        yield from map(_run, seeds)
-        return
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers; one thread each
-    try:
-        with multiprocessing.get_context("spawn").Pool(config.workers, _start, (config,)) as pool:
-            yield from pool.imap(_run, seeds)
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
 
 
 def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
@@ -145,7 +84,8 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
     begin = time.monotonic()
     rows = []
     name = f"evaluating {Path(config.checkpoint).name}"
-    with tqdm(_rows(config), total=config.episodes, desc=name, unit="episode", disable=not progress) as bar:
+    rows_ = episodes(worker, config, range(config.seed, config.seed + config.episodes), config.workers)
+    with tqdm(rows_, total=config.episodes, desc=name, unit="episode", disable=not progress) as bar:
         for row in bar:
             rows.append(row)
             bar.set_postfix(success=sum(r["success"] for r in rows))

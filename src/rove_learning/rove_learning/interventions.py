@@ -8,9 +8,8 @@ The same stages, penalties and file layout as a session over ROS, at several tim
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from rove_contract import joints, timing
 from rove_contract.modes import Mode, Outcome, Source, Stage
-from rove_learning.evaluate import STEPS_PER_TICK, ChunkPlayer
+from rove_learning.simulation import episodes
 
 MODE = {Stage.ROLLOUT: Mode.ROLLOUT, Stage.ADAPTATION: Mode.ADAPTATION, Stage.RECOVERY: Mode.RECOVERY}
 
@@ -37,76 +36,58 @@ class InterventionConfig:
     takeover: float = 0.75  # share of the paused episodes that the operator finishes; the others end as autonomous failures
     max_seconds: float = 20.0
     image_size: int = 192
-    guidance: float | None = None
+    guidance: float | None = None  # beta; None: the checkpoint's
+    start_stages: tuple[str, ...] = ("start",)  # cycled over the episodes: diversity of progress (paper, sec. 3.1)
 
 
-def run_episode(env, policy, command_filter, config: InterventionConfig, seed: int) -> dict:
+def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
     """One episode as plain arrays (see rove_recorder.lerobot.EpisodeFrames); the pause takes no frames."""
     from rove_sim.expert import Expert
 
-    env.reset(seed)
-    rng = np.random.default_rng([seed, 11])
-    command = np.array(env.data.ctrl)
-    command_filter.reset(command)
+    start_stage = config.start_stages[seed % len(config.start_stages)]
+    sim.reset(seed, start_stage)
+    env, rng = sim.env, np.random.default_rng([seed, 11])
     takes_over = rng.random() < config.takeover
-    stage, best, best_at, t_r, takeover = Stage.ROLLOUT, 0.0, 0.0, -1, -1
-    player = expert = previous = None
+    stage, best, best_at, t_r, takeover = Stage.ROLLOUT, env.state()["progress"], 0.0, -1, -1
+    expert = None
     columns: dict[str, list] = {key: [] for key in ("state", "action", "images", "stage")}
     failed = False
     while not env.success and env.time < config.max_seconds:
-        tick, state = len(columns["stage"]), env.state()
+        state = env.state()
         if state["progress"] > best:
             best, best_at = state["progress"], env.time
             if stage is Stage.ADAPTATION:  # the operator has advanced the task: the adaptation ends (paper, sec. 3.1)
-                stage, t_r = Stage.RECOVERY, tick
+                stage, t_r = Stage.RECOVERY, sim.tick
         if stage is Stage.ROLLOUT and env.time - best_at > config.patience_s:
             if not takes_over or not state["recoverable"]:
                 failed = True
                 break
-            stage, takeover = Stage.ADAPTATION, tick
+            stage, takeover, best = Stage.ADAPTATION, sim.tick, state["progress"]
             expert = Expert(env, rng, config.imperfection)
             expert.reset(env.q)
-            previous, best = np.array(command), state["progress"]
-        for key, value in (("state", env.q.copy()), ("action", np.array(command)), ("images", env.render()), ("stage", int(stage))):
+        for key, value in zip(columns, (*sim.observe(), int(stage))):
             columns[key].append(value)
-        if stage is Stage.ROLLOUT and tick % timing.EXECUTE_STEPS == 0:
-            chunk = policy.act(columns["images"][-1], env.q.copy(), env.task.instruction, guidance=config.guidance, rng=rng)
-            player = ChunkPlayer(chunk, env.time)
-        goal = None if expert is None else expert.target(env.q, state)
-        now = env.time
-        for i in range(STEPS_PER_TICK):
-            if goal is None:
-                command = command_filter.step(*player(now + (i + 1) * timing.CONTROL_PERIOD_S))
-            else:
-                command = command_filter.step(previous + (goal - previous) * (i + 1) / STEPS_PER_TICK)
-            env.step(command)
-        previous = goal
+        if expert is not None:
+            sim.follow(expert.target(env.q, state))
+            continue
+        if sim.tick % timing.EXECUTE_STEPS == 0:
+            sim.load(policy.act(columns["images"][-1], env.q.copy(), env.task.instruction, guidance=config.guidance, rng=rng))
+        sim.play()
     outcome = Outcome.SUCCESS if env.success and not failed else Outcome.FAILURE
     arrays = {key: np.array(values) for key, values in columns.items()}
     source = np.where(arrays["stage"] == Stage.ROLLOUT, Source.POLICY, Source.OPERATOR)
     mode = np.array([MODE[Stage(s)] for s in arrays["stage"]])
     return {**arrays, "source": source, "mode": mode, "outcome": int(outcome), "t_r": t_r, "takeover": takeover,
-            "episode_id": f"rollout-{seed:06d}", "kind": "rollout", "operator": "scripted"}  # fmt: skip
+            "episode_id": f"rollout-{seed:06d}", "kind": "rollout", "operator": "scripted", "start_stage": start_stage}  # fmt: skip
 
 
-_worker: dict = {}
-
-
-def _start(config: InterventionConfig) -> None:
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    import torch
-
+def worker(config: InterventionConfig) -> Callable[[int], dict]:
+    """A function seed -> episode; simulation and checkpoint are loaded once."""
     from rove_learning import checkpoint
-    from rove_sim.env import WhiteboardEnv
-    from rove_teleop.command_filter import CommandFilter
+    from rove_learning.simulation import Simulation
 
-    torch.set_num_threads(1)
-    _worker.update(config=config, env=WhiteboardEnv(image_size=config.image_size), policy=checkpoint.load(config.checkpoint),
-                   filter=CommandFilter(joints.load().limits, timing.CONTROL_PERIOD_S))  # fmt: skip
-
-
-def _run(seed: int) -> dict:
-    return run_episode(_worker["env"], _worker["policy"], _worker["filter"], _worker["config"], seed)
+    policy, sim = checkpoint.load(config.checkpoint), Simulation(config.image_size)
+    return lambda seed: run_episode(sim, policy, config, seed)
 
 
 def collect(config: InterventionConfig, progress: bool = True) -> dict:
@@ -117,11 +98,9 @@ def collect(config: InterventionConfig, progress: bool = True) -> dict:
     size = (config.image_size, config.image_size)
     counts = {"episodes": 0, "autonomous_successes": 0, "interventions": 0, "failures": 0, "frames": 0, "intervention_frames": 0}
     seeds = range(config.seed, config.seed + config.episodes)
-    with (
-        multiprocessing.get_context("spawn").Pool(config.workers, _start, (config,)) as pool,
-        DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer,
-    ):
-        for episode in tqdm(pool.imap(_run, seeds), total=config.episodes, desc="deployment", unit="episode", disable=not progress):
+    with DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer:
+        rows = episodes(worker, config, seeds, config.workers)
+        for episode in tqdm(rows, total=config.episodes, desc="deployment", unit="episode", disable=not progress):
             writer.add_episode(EpisodeFrames(**episode, task=ERASE_WHITEBOARD.instruction))
             counts["episodes"] += 1
             counts["interventions"] += episode["takeover"] >= 0

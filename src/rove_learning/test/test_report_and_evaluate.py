@@ -1,13 +1,12 @@
-"""The report is one file with everything in it; the interval is Wilson's; the chunk player keeps the chunk's time."""
+"""The report is one file with everything in it; the interval is Wilson's."""
 
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from rove_learning.config import TrainConfig
-from rove_learning.evaluate import ChunkPlayer, wilson
+from rove_learning.evaluate import wilson
 from rove_learning.report import ReportConfig, report
 from rove_learning.synthetic import ACTOR, CRITIC
 from rove_learning.train import train
@@ -17,16 +16,6 @@ def test_wilson_interval_by_hand():
     low, high = wilson(5, 10)
     assert (low, high) == (pytest.approx(0.2366, abs=1e-3), pytest.approx(0.7634, abs=1e-3))
     assert wilson(0, 10)[0] == 0.0 and wilson(10, 10)[1] == 1.0 and wilson(0, 0) == (0.0, 1.0)
-
-
-def test_chunk_row_i_is_due_i_twentieths_after_the_observation():
-    chunk = np.arange(50.0)[:, None] * np.ones(50)
-    play = ChunkPlayer(chunk, begin=2.0)
-    for now, row in ((2.0, 0.0), (2.05, 1.0), (2.125, 2.5), (1.0, 0.0)):
-        target, velocity = play(now)
-        np.testing.assert_allclose(target, row, atol=1e-9)
-        np.testing.assert_allclose(velocity, 20.0)
-    assert play(99.0)[0][0] == pytest.approx(49.0, abs=1e-2)
 
 
 def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path):
