@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
@@ -11,6 +10,7 @@ from sensor_msgs.msg import JointState
 
 from rove_contract import joints, messages, ros, timing, topics
 from rove_contract.modes import Mode
+from rove_contract.priority import raise_priority
 from rove_teleop import command_source
 from rove_teleop.command_filter import CommandFilter
 from rove_teleop.command_source import CommandSource
@@ -30,7 +30,7 @@ NO_STATE = "waiting for the first robot state"
 class CommandFilterNode(Node):
     """Parameters: guard (bool), guard_margin (m), guard_slow (m), workspace_lower, workspace_upper (m, pelvis frame),
     discovery (s to look for another publisher of /joint_command before starting), joints (layout file; empty = the default),
-    nice (scheduling priority of this process where permitted; 0 = leave it)."""
+    realtime (SCHED_FIFO priority of this process, 0 = none), nice (its priority where real time is not permitted, 0 = leave it)."""
 
     def __init__(self):
         super().__init__("command_filter")
@@ -44,7 +44,7 @@ class CommandFilterNode(Node):
         guarded = get("guard", True).value
         discovery_s = get("discovery", 1.0).value
         self.table = joints.load(get("joints", "").value or None)
-        self.raise_priority(get("nice", -10).value)
+        realtime, nice = get("realtime", 20).value, get("nice", -10).value
         self.refuse_second_publisher(discovery_s)
 
         self.reader = messages.JointReader(self.table)
@@ -73,16 +73,12 @@ class CommandFilterNode(Node):
         # Steady clock: with the node's clock a step of the system clock backwards would stop the loop.
         ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)
         ros.timer(self, 0.5, self.look_for_foreign_publishers)
-        self.get_logger().info(f"{NO_STATE}; guard {'on, ' + str(len(self.guard.clearance.pairs)) + ' pairs' if self.guard else 'OFF'}")
-
-    def raise_priority(self, nice: int) -> None:
-        """Camera, recorder and learning on the same cores must not delay the 100 Hz loop; needs CAP_SYS_NICE (or an rtprio limit)."""
-        if nice == 0:
-            return
-        try:
-            os.setpriority(os.PRIO_PROCESS, 0, nice)
-        except PermissionError:
-            self.get_logger().info(f"may not raise its priority to nice {nice}; on a busy machine periods may come late")
+        # Camera, recorder and learning on the same cores must not delay the 100 Hz loop.
+        priority = raise_priority(realtime=realtime, nice=nice)
+        if not priority and (realtime or nice):
+            self.get_logger().warning("may not raise its priority (needs root, CAP_SYS_NICE or an rtprio limit); periods may come late")
+        guard = f"on, {len(self.guard.clearance.pairs)} pairs" if self.guard else "OFF"
+        self.get_logger().info(f"{NO_STATE}; priority: {priority or 'as others'}; guard {guard}")
 
     def publishers(self) -> list[str]:
         """Names of the nodes that publish /joint_command, this one included once its publisher exists."""

@@ -16,6 +16,7 @@ from sensor_msgs.msg import JointState
 
 from rove_contract import joints, messages, ros, timing, topics
 from rove_contract.modes import Mode
+from rove_contract.priority import raise_priority
 from rove_teleop import calibration
 from rove_teleop.alignment import alignment
 from rove_teleop.intake import LIMITED, OK
@@ -31,7 +32,8 @@ POLL_S = 0.05
 class TeleopNode(Node):
     """Parameters: endpoint (tcp://… or mvn://…), pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed
     beyond loopback), peer (IP address of the MVN computer),
-    input_timeout_s, mode (absolute | relative), smoothing, calibration (file of `calibrate`), alignment_warn_rad."""
+    input_timeout_s, mode (absolute | relative), smoothing, calibration (file of `calibrate`), alignment_warn_rad,
+    nice (scheduling priority where permitted; 0 = leave it)."""
 
     def __init__(self):
         super().__init__("teleop")
@@ -69,6 +71,7 @@ class TeleopNode(Node):
         self.diagnostics = ros.Diagnostics(self, self.report)
         self._thread = threading.Thread(target=self.receive, name="operator input", daemon=True)
         self._thread.start()
+        raise_priority(nice=get("nice", -10).value)  # on a busy computer the operator's frames wait for the camera's rendering otherwise
         self.get_logger().info(f"listening for operator frames at {self.source.endpoint} ({pattern}), {mode} retargeting")
 
     def on_state(self, msg) -> None:
