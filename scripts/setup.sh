@@ -60,6 +60,18 @@ echo "setup: installing pinned requirements into $venv (a few minutes the first 
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${files[@]}" 2> >(grep -v '^WARNING: Location' >&2)
 editable=()
 for package in src/* launch; do editable+=(-e "$package"); done
+# npm packages for the tests, into the virtual environment; without them those tests are skipped and say so.
+npm_packages() {
+  local packages
+  mapfile -t packages < <(sed -E 's/[[:space:]]*#.*//; /^$/d' requirements/npm.txt)
+  echo "setup: installing npm packages: ${packages[*]}"
+  if ! command -v npm >/dev/null && [ ! -x "$venv/bin/npm" ]; then
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements/node.txt 2> >(grep -v '^WARNING: Location' >&2) || return 1
+  fi
+  PATH=$PWD/$venv/bin:$PATH npm install --prefix "$venv" --no-save --no-package-lock --ignore-scripts --no-audit --no-fund \
+    --loglevel error "${packages[@]}" >/dev/null
+}
+npm_packages || echo "setup: cannot install the npm packages; the headset's browser test will be skipped" >&2
 echo "setup: installing the ROVE packages, editable"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "${editable[@]}" 2> >(grep -v '^WARNING: Location' >&2)
 echo "$want" >"$venv/.setup"

@@ -6,11 +6,12 @@ setup(
     name=name,
     version="0.1.0",
     packages=[name, f"{name}.sources"],
+    package_data={name: ["webxr_page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_contract", "mujoco", "numba", "pyzmq", "msgpack"],
+    install_requires=["rove_contract", "mujoco", "numba", "pyzmq", "msgpack", "aiohttp", "cryptography", "psutil"],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rove_contract.joints import JointTable
+from rove_contract.robot import SIDES
 
 
 def alignment(table: JointTable, target: np.ndarray, measured: np.ndarray) -> dict[str, str]:
@@ -18,3 +19,10 @@ def alignment(table: JointTable, target: np.ndarray, measured: np.ndarray) -> di
     values = {block: f"{error[blocks == block].max():.4f}" for block in table.blocks_present()}
     values["worst_joint"] = table.names[int(error.argmax())]
     return values
+
+
+def by_side(table: JointTable, target: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """target, measured (J,) rad -> side -> worst |target - measured| of its arm and hand, rad; inf where the measurement is NaN."""
+    error = np.abs(target - measured)
+    error = np.where(np.isfinite(error), error, np.inf)
+    return {side: float(max(error[i] for block in ("arm", "hand") for i in table.indices(block, side))) for side in SIDES}

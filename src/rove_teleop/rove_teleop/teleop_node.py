@@ -18,9 +18,10 @@ from rove_contract import joints, messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
 from rove_teleop import calibration
-from rove_teleop.alignment import alignment
+from rove_teleop.alignment import alignment, by_side
 from rove_teleop.intake import LIMITED, OK
 from rove_teleop.retarget import Retargeter
+from rove_teleop.sources import RobotView
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
 
@@ -30,9 +31,9 @@ POLL_S = 0.05
 
 
 class TeleopNode(Node):
-    """Parameters: endpoint (tcp://… or mvn://…), pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed
-    beyond loopback), peer (IP address of the MVN computer),
-    input_timeout_s, mode (absolute | relative), smoothing, calibration (file of `calibrate`), alignment_warn_rad,
+    """Parameters: endpoint (tcp://…, mvn://… or https://…), pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed
+    beyond loopback; for https the directory of certificate and token), peer (IP address of the MVN computer), input_timeout_s,
+    mode (absolute | relative), smoothing, calibration (file of `calibrate`), alignment_warn_rad,
     nice (scheduling priority where permitted; 0 = leave it)."""
 
     def __init__(self):
@@ -69,10 +70,12 @@ class TeleopNode(Node):
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.timer(self, 1.0 / ALIGNMENT_HZ, self.publish_alignment)
         self.diagnostics = ros.Diagnostics(self, self.report)
+        if self.source.shows_robot:
+            ros.subscription(self, topics.EGO_IMAGE, self.on_image)
         self._thread = threading.Thread(target=self.receive, name="operator input", daemon=True)
         self._thread.start()
         raise_priority(nice=get("nice", -10).value)  # on a busy computer the operator's frames wait for the camera's rendering otherwise
-        self.get_logger().info(f"listening for operator frames at {self.source.endpoint} ({pattern}), {mode} retargeting")
+        self.get_logger().info(f"listening for operator frames at {self.source.endpoint}, {mode} retargeting. {self.source.invitation}")
 
     def on_state(self, msg) -> None:
         try:
@@ -94,6 +97,9 @@ class TeleopNode(Node):
             if mode is not self.mode and (mode is Mode.PAUSED or (mode in DRIVEN and self.mode not in DRIVEN)):
                 self._reset_due = True  # start where the robot is
             self.mode = mode
+
+    def on_image(self, msg) -> None:
+        self.source.show_camera(bytes(msg.data), 1e-9 * messages.stamp_ns(msg.header.stamp))
 
     def receive(self) -> None:
         """The input thread: newest frame in, joint targets out."""
@@ -137,21 +143,27 @@ class TeleopNode(Node):
             missing = now - self.measured_s > timing.STATE_MISSING_S
             parts = dict(self.retargeter.report)
             target, measured = self.retargeter.solution.copy(), self.measured
+        held, errors = [], {}
         if missing or measured is None:
-            self._publish(3, "no joint states from the robot", {}, age)
+            measured = None
+            level, text = self._publish(3, "no joint states from the robot", {}, age)
         elif age > self.timeout_s:
-            self._publish(3, "no operator input", {}, age)
+            level, text = self._publish(3, "no operator input", {}, age)
         else:
             values = alignment(self.table, target, measured)
-            held = sorted(name for name, state in parts.items() if state not in (OK, LIMITED))
+            held = sorted(name for name, state in parts.items() if name in self.source.parts and state not in (OK, LIMITED))
             worst = max(float(values[block]) for block in self.table.blocks_present())
             level = 1 if held or worst > self.warn_rad else 0
             text = f"held: {', '.join(held)}" if held else "aligned" if level == 0 else f"{values['worst_joint']} is {worst:.2f} rad off"
             self._publish(level, text, values | {"held": ",".join(held)}, age)
+            errors = by_side(self.table, target, measured)
+        if self.source.shows_robot:
+            self.source.show_robot(RobotView(measured, self.mode.name, level, text, errors, self.warn_rad, tuple(held)))
 
-    def _publish(self, level: int, text: str, values: dict, age: float) -> None:
+    def _publish(self, level: int, text: str, values: dict, age: float) -> tuple[int, str]:
         values = values | {"age_s": f"{min(age, 1e6):.3f}"}
         self.alignment_pub.publish(ros.status("alignment", text, values, level))
+        return level, text
 
     def report(self) -> tuple[int, str, dict]:
         age = time.monotonic() - self.input_s

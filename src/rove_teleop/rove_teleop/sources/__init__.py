@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from rove_teleop.frames import OperatorFrame
+import numpy as np
+
+from rove_teleop.frames import PARTS, OperatorFrame
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,34 @@ class Sample:
         return self.received_s - self.delay_s
 
 
+@dataclass(frozen=True)
+class RobotView:
+    """What a display may show its operator of the robot.
+
+    measured: (J,) rad, None while unknown. mode: the supervisor's. level, text: of /teleop/alignment. errors_rad: side -> worst
+    |target - measured| of its arm and hand. warn_rad: from which on that is misaligned. held: parts that hold.
+    """
+
+    measured: np.ndarray | None
+    mode: str = ""
+    level: int = 0
+    text: str = ""
+    errors_rad: dict[str, float] = field(default_factory=dict)
+    warn_rad: float = 0.35
+    held: tuple[str, ...] = ()
+
+
 class Source(ABC):
-    """One operator input; used from a single thread."""
+    """One operator input; polled from a single thread, shown the robot from another.
+
+    parts: the body parts that this kind of device can track at all. shows_robot: it has a display, so call `show_robot` and `show_camera`.
+    endpoint: where it listens. invitation: a sentence on what the operator has to do.
+    """
+
+    parts: frozenset[str] = frozenset(PARTS)
+    shows_robot = False
+    endpoint: str
+    invitation = ""
 
     @abstractmethod
     def poll(self, timeout_s: float) -> Sample | None:
@@ -42,3 +70,9 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release the socket; idempotent."""
+
+    def show_robot(self, view: RobotView) -> None:  # noqa: B027 - most devices have no display
+        """Newest state of the robot, for the display."""
+
+    def show_camera(self, jpeg: bytes, stamp_s: float) -> None:  # noqa: B027
+        """Newest picture of the robot's camera (JPEG) and when it was taken (unix s), for the display."""
