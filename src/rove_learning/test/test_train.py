@@ -1,17 +1,20 @@
 """One iteration of Algorithm 1 on a tiny dataset: every method, kill and resume, start from k - 1, refusals."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from rove_learning import checkpoint
-from rove_learning.command_line import parse
-from rove_learning.config import RewardConfig, TrainConfig
-from rove_learning.run import RunMismatch
+from rove_learning import checkpoint, label, train_actor, train_critic
+from rove_learning.command_line import parse, read_yaml
+from rove_learning.config import RewardConfig, TrainConfig, from_dict
+from rove_learning.run import Run, RunMismatch
 from rove_learning.synthetic import ACTOR, CRITIC
 from rove_learning.train import train
+from rove_recorder.scores import read_scores
 
 SHORT = TrainConfig(
     dataset=(),
@@ -82,3 +85,70 @@ def test_command_line_and_yaml(tmp_path):
     (tmp_path / "c.yaml").write_text("method: recap\ncritic: {tau: 0.9}\ndataset: [a]\nout: o\n")
     read = parse(TrainConfig, ["--config", str(tmp_path / "c.yaml"), "--actor.steps", "7"])
     assert read.method == "recap" and read.critic.tau == 0.9 and read.actor.steps == 7 and read.dataset == ("a",)
+
+
+def test_the_three_steps_make_the_same_checkpoint_as_train(mixed, tmp_path):
+    train(config(mixed, tmp_path / "at_once"), progress=False)
+    steps = config(mixed, tmp_path / "steps")
+    with pytest.raises(ValueError, match="has no critic.json: run `rove run rove_learning train_critic`"):
+        label.step(Run(steps, progress=False))
+    with pytest.raises(ValueError, match="has no labels.npz: run `rove run rove_learning label`"):
+        train_actor.step(Run(steps, progress=False))
+    for module in (train_critic, label, train_actor):
+        module.step(Run(steps, progress=False))
+    assert checkpoint.load(tmp_path / "at_once").hash == checkpoint.load(tmp_path / "steps").hash
+    stored = from_dict(TrainConfig, read_yaml(str(tmp_path / "steps/config.yaml")))
+    assert stored == steps  # what was run stands beside its results and can be run again
+
+
+def test_label_leaves_scores_beside_the_dataset_human_videos_included(mixed, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(mixed, root, ignore=shutil.ignore_patterns(".cache", "scores"))
+    train(config(root, tmp_path / "policy"), progress=False)
+    scores = read_scores(root, "policy")
+    labels = np.load(tmp_path / "policy/labels.npz")
+    intervention = scores.of(3, 40)
+    chosen = labels["episode"] == 3
+    np.testing.assert_allclose(intervention["value"], labels["value"][chosen], atol=1e-6)
+    np.testing.assert_array_equal(intervention["positive"], labels["positive"][chosen])
+    video = scores.of(4, 20)
+    assert np.isfinite(video["value"]).all() and not video["positive"].any() and scores.of(5, 10) is None
+    assert scores.scale == 800.0 and scores.threshold == pytest.approx(float(labels["threshold"]))
+
+
+def test_filtered_bc_labels_with_the_critic_of_another_run_as_it_is(mixed, tmp_path):
+    train(config(mixed, tmp_path / "rove"), progress=False)
+    train(config(mixed, tmp_path / "filtered", method="filtered_bc", critic_checkpoint=str(tmp_path / "rove")), progress=False)
+    ours, theirs = (np.load(tmp_path / name / "labels.npz") for name in ("rove", "filtered"))
+    np.testing.assert_array_equal(ours["value"], theirs["value"])
+    assert not (tmp_path / "filtered/work/critic_ove.pt").exists()
+
+
+def test_iteration_zero_follows_a_base_policy_and_decides_the_learning_rate(mixed, tmp_path):
+    train(config(mixed, tmp_path / "base", method="sft"), progress=False)
+    settings = config(mixed, tmp_path / "k0", init=str(tmp_path / "base"))
+    run = Run(settings, progress=False)
+    assert run.iteration == 0 and run.first
+    train(settings, progress=False)
+    after = Run(config(mixed, tmp_path / "k1", init=str(tmp_path / "k0")), progress=False)
+    assert after.iteration == 1 and not after.first
+    assert checkpoint.load(tmp_path / "base").info["iteration"] is None
+
+
+def test_the_paper_s_numbers_ship_as_a_configuration():
+    paper = parse(TrainConfig, ["--config", "paper", "--dataset", "d", "--out", "o"], required={"dataset": (), "out": ""})
+    assert (paper.critic.steps, paper.critic.batch, paper.critic.lr, paper.critic.lr_next, paper.critic.tau) == (8000, 64, 1e-4, 1e-5, 0.7)
+    assert (paper.actor.steps, paper.actor.batch, paper.actor.lr, paper.actor.lr_next) == (8000, 16, 1e-4, 1e-5)
+    assert paper.reward.c_fail == -500 and paper.reward.gamma == 1 and paper.critic.horizon == 16 and paper.labels.percentile == 70
+    assert paper.critic.freeze_backbone and paper.actor.freeze_backbone
+
+
+def test_a_frozen_backbone_does_not_move(mixed, tmp_path):
+    train(config(mixed, tmp_path / "base", method="sft"), progress=False)
+    frozen = config(mixed, tmp_path / "frozen", init=str(tmp_path / "base"),
+                    actor=replace(SHORT.actor, freeze_backbone=True), critic=replace(SHORT.critic, freeze_backbone=True))  # fmt: skip
+    train(frozen, progress=False)
+    before, after = checkpoint.load(tmp_path / "base"), checkpoint.load(tmp_path / "frozen")
+    for a, b in ((before.actor, after.actor), (before.critic, after.critic)):
+        assert all(torch.equal(p, q) for p, q in zip(a.backbone.parameters(), b.backbone.parameters()))
+        assert not all(torch.equal(p, q) for p, q in zip(a.head.parameters(), b.head.parameters()))

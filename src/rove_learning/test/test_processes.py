@@ -1,0 +1,96 @@
+"""Real processes: two of them train what one does, and a killed one leaves what it takes to go on exactly."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rove_learning import checkpoint, command_line
+from rove_learning.config import TrainConfig
+from rove_learning.synthetic import ACTOR, CRITIC
+
+pytestmark = pytest.mark.slow
+
+
+def config(mixed, out, batch, **changes):
+    return replace(
+        TrainConfig((str(mixed),), str(out), threads=1, actor=replace(ACTOR, steps=6, batch=batch, weight_tail=0.5),
+                    critic=replace(CRITIC, mc_steps=4, steps=6, batch=batch)),
+        **changes,
+    )  # fmt: skip
+
+
+def environment():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def start(settings, folder, processes=1):
+    file = folder / f"{processes}.yaml"
+    file.write_text(command_line.text(settings))
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port"] if processes > 1 else []
+    env = environment()
+    argv = [sys.executable, *launcher, *([env["MASTER_PORT"]] if launcher else []), "-m", "rove_learning.train", "--config", str(file)]
+    return subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    try:
+        _, errors = process.communicate(timeout=110)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors[-2000:]
+
+
+def weights(out):
+    return load_file(out / "actor.safetensors") | {f"critic.{k}": v for k, v in load_file(out / "critic.safetensors").items()}
+
+
+def losses(out):
+    return {name: [row["loss"] for row in rows] for name, rows in json.loads((out / "history.json").read_text()).items()}
+
+
+def assert_same(a, b):
+    for name, curve in losses(a).items():
+        np.testing.assert_allclose(curve, losses(b)[name], rtol=1e-4, err_msg=name)
+    for name, value in weights(a).items():
+        np.testing.assert_allclose(value, weights(b)[name], atol=2e-4, err_msg=name)
+
+
+def test_two_processes_and_accumulation_train_what_one_process_with_the_same_global_batch_does(mixed, tmp_path):
+    """A global batch of 8: one process at once; one in two parts; two processes with 4 each."""
+    from rove_learning.train import train
+
+    train(config(mixed, tmp_path / "one", 8), progress=False)
+    parts = config(mixed, tmp_path / "parts", 4)
+    train(replace(parts, actor=replace(parts.actor, accumulate=2), critic=replace(parts.critic, accumulate=2)), progress=False)
+    finish(start(config(mixed, tmp_path / "two", 4), tmp_path, processes=2))
+    assert_same(tmp_path / "one", tmp_path / "parts")
+    assert_same(tmp_path / "one", tmp_path / "two")
+
+
+def test_after_sigkill_the_same_command_ends_with_the_same_checkpoint(mixed, tmp_path):
+    from rove_learning.train import train
+
+    train(config(mixed, tmp_path / "whole", 8), progress=False)
+    settings = config(mixed, tmp_path / "killed", 8)
+    process = start(settings, tmp_path)
+    end = time.monotonic() + 60
+    while not (tmp_path / "killed/work/critic_mc.pt").is_file() and process.poll() is None:  # then it is in OVE
+        assert time.monotonic() < end, "training did not get there"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    train(settings, progress=False)
+    assert checkpoint.load(tmp_path / "whole").hash == checkpoint.load(tmp_path / "killed").hash
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
