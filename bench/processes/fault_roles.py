@@ -1,0 +1,142 @@
+"""The processes that `bench/faults.py` hurts: `python fault_roles.py ROLE ARGUMENT`. Robot, policy, supervisor and the operator's input
+stream in a few lines each, and `module`: a real node. SIGUSR1 sets a process's system clock an hour back, SIGUSR2 an hour forward.
+"""
+
+from __future__ import annotations
+
+import runpy
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rove_contract import joints, messages, robot, ros, timing, topics
+from rove_contract.modes import Mode, Trigger
+
+TABLE = joints.load()
+HOME = robot.home(TABLE)
+CHUNK_STEPS, CHUNK_EVERY_S = 12, 0.25  # 0.6 s of motion, so that an exhausted chunk shows soon
+CLOCK_STEP_NS = 3_600_000_000_000
+
+
+def motion(t):
+    """(J,) rad: both arms swing, free of any contact; t in s."""
+    q = HOME.copy()
+    for name, amplitude in (("right_shoulder_pitch", -0.4), ("left_shoulder_pitch", -0.3), ("right_elbow", 0.3), ("head_yaw", 0.3)):
+        q[TABLE.index[name]] += amplitude * (1.0 - np.cos(2 * np.pi * 0.5 * t)) / 2
+    return q
+
+
+class FakeRobot(Node):
+    """Is where it is commanded to be; a restarted one is where the last command left it."""
+
+    def __init__(self):
+        super().__init__("robot")
+        self.q, self.begin = None, time.monotonic()
+        self.reader, self.msg = messages.JointReader(TABLE), JointState()
+        self.state = ros.publisher(self, topics.JOINT_STATES)
+        ros.subscription(self, topics.JOINT_COMMAND, self.on_command)
+        ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)
+
+    def on_command(self, msg):
+        self.q = self.reader.position(msg)
+
+    def tick(self):
+        if self.q is None and time.monotonic() - self.begin > 0.5:
+            self.q = HOME
+        if self.q is not None:
+            self.state.publish(messages.fill_joint_state(self.msg, TABLE, ros.now_ns(), self.q, np.zeros(len(TABLE))))
+
+
+class FakePolicy(Node):
+    """A chunk of the arm swing every CHUNK_EVERY_S, in ROLLOUT."""
+
+    def __init__(self):
+        super().__init__("policy")
+        self.mode = Mode.IDLE
+        self.chunks = ros.publisher(self, topics.ACTION_CHUNK)
+        ros.subscription(self, topics.MODE, self.on_mode)
+        ros.timer(self, CHUNK_EVERY_S, self.tick)
+
+    def on_mode(self, msg):
+        before, self.mode = self.mode, ros.mode_of(msg)
+        if self.mode is not before:
+            self.tick()
+
+    def tick(self):
+        if self.mode is Mode.ROLLOUT:
+            steps = np.array([motion(time.monotonic() + i / timing.POLICY_HZ) for i in range(CHUNK_STEPS)])
+            msg = JointTrajectory()
+            self.chunks.publish(messages.fill_chunk(msg, JointTrajectoryPoint, TABLE, ros.now_ns(), steps, 1.0 / timing.POLICY_HZ))
+
+
+class FakeSupervisor(Node):
+    """Publishes the mode whose number it last read from standard input, as a heartbeat."""
+
+    def __init__(self, mode):
+        super().__init__("supervisor")
+        self.mode, self.changed_ns = Mode(mode), ros.now_ns()
+        self.modes = ros.publisher(self, topics.MODE)
+        ros.timer(self, timing.SUPERVISOR_HEARTBEAT_S, self.tick)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in sys.stdin:
+            self.mode, self.changed_ns = Mode(int(line)), ros.now_ns()
+
+    def tick(self):
+        self.modes.publish(ros.mode_event(Mode.IDLE, Trigger.PAUSE, self.mode, self.changed_ns))
+
+
+def send_input(endpoint):
+    """The motion-capture suit: 60 operator frames a second over ZMQ."""
+    import zmq
+
+    from rove_teleop.frames import OperatorFrame, encode
+    from rove_teleop.robot_geometry import RobotSkeleton
+
+    skeleton = RobotSkeleton(TABLE)
+    with zmq.Context() as context, context.socket(zmq.PUB) as sender:
+        sender.setsockopt(zmq.LINGER, 0)
+        sender.connect(endpoint)
+        seq = 0
+        while True:
+            seq += 1
+            frame = skeleton.frame(motion(time.monotonic()), seq, time.time())
+            sender.send(encode(OperatorFrame(frame.parts, seq, frame.t, "bench")))
+            time.sleep(1 / 60)
+
+
+def steppable_clock():
+    """SIGUSR1 sets this process's system clock an hour back, SIGUSR2 an hour forward."""
+    true_ns, offset = time.time_ns, [0]
+
+    def step(number, _frame):
+        offset[0] += CLOCK_STEP_NS if number == signal.SIGUSR2 else -CLOCK_STEP_NS
+
+    time.time_ns = lambda: true_ns() + offset[0]
+    time.time = lambda: (true_ns() + offset[0]) * 1e-9
+    signal.signal(signal.SIGUSR1, step)
+    signal.signal(signal.SIGUSR2, step)
+
+
+def run_role(role, argument):
+    steppable_clock()
+    if role == "module":
+        module, *rest = argument.split(" ")
+        sys.argv = [module, *rest]
+        runpy.run_module(module, run_name="__main__")
+        return
+    if role == "input":
+        return send_input(argument)
+    make = {"robot": FakeRobot, "policy": FakePolicy, "supervisor": lambda: FakeSupervisor(int(argument))}[role]
+    sys.exit(ros.spin(make))
+
+
+if __name__ == "__main__":
+    run_role(*sys.argv[1:])
