@@ -62,7 +62,7 @@ export class Joints {
       return;
     }
     const count = model.joints.length;
-    const columns = count <= 8 ? Math.min(count, 4) : count <= 15 ? 5 : 10;
+    const columns = count <= 6 ? Math.min(count, 3) : count <= 8 ? 4 : count <= 15 ? 5 : 10;
     const rows = Math.ceil(count / columns);
     const w = (width - 2 * PAD - (columns - 1) * GAP_X) / columns;
     const h = (height - 8 - (rows - 1) * GAP_Y) / rows - TITLE;
@@ -105,21 +105,27 @@ export class Joints {
     c.fillStyle = color("ink");
     c.font = `${w < 120 ? 10 : 11.5}px system-ui, sans-serif`;
     c.textAlign = "left";
-    c.fillText(short(c, model.names[joint], w < 120 ? w : w - 88), x, y - TITLE / 2);
+    c.fillText(short(c, model.names[joint], w < 120 ? w : w - 84, model.oneSide), x, y - TITLE / 2);
     if (w < 120 || h < 26) return;
     c.fillStyle = "#8a99a8";
     c.font = "9.5px system-ui, sans-serif";
-    c.fillText(number(middle + span / 2), x + 3, y + 6);
-    c.fillText(number(middle - span / 2), x + 3, y + h - 5);
+    c.strokeStyle = "#101820";
+    c.lineWidth = 3;
+    for (const [value, at] of [[middle + span / 2, y + 6], [middle - span / 2, y + h - 5]]) {
+      c.strokeText(number(value), x + 3, at);
+      c.fillText(number(value), x + 3, at);
+    }
   }
 }
 
-const number = (value) => (Number.isFinite(value) ? value.toFixed(2).replace("-", "−") : "–");
+const number = (value) => (Number.isFinite(value) ? (Math.round(value * 100) / 100 + 0).toFixed(2).replace("-", "−") : "–");
+const SHORTER = [[/^left /, "L "], [/^right /, "R "], ["proximal", "prox."], ["distal", "dist."], ["abduction", "abd."], ["shoulder", "should."]];
 
-function short(c, name, room) {
+function short(c, name, room, oneSide) {
   let text = name.replaceAll("_", " ");
+  if (oneSide) text = text.replace(/^(left|right) /, ""); // the tab says it
   if (c.measureText(text).width <= room) return text;
-  text = text.replace(/^left /, "L ").replace(/^right /, "R ");
+  for (const [long, brief] of SHORTER) text = text.replace(long, brief);
   while (text.length > 3 && c.measureText(text + "…").width > room) text = text.slice(0, -1);
   return c.measureText(text).width > room ? text + "…" : text;
 }

@@ -48,14 +48,10 @@ function say(text, kind = "") {
 
 async function load() {
   data = await (await ask("api/dataset")).json();
-  const hours = data.episodes.reduce((sum, e) => sum + e.seconds, 0) / 3600;
-  const size = hours >= 1 ? `${hours.toFixed(1)} h` : `${(hours * 60).toFixed(1)} min`;
-  const successes = data.episodes.filter((e) => e.outcome === "success").length;
   $("dataset").textContent = data.name;
   document.title = `${data.name} – ROVE review`;
   $("by").textContent = data.by;
-  $("dataset-detail").textContent = `${data.episodes.length} episodes, ${size} at ${data.fps} fps, ${successes} successes, `
-    + `${data.episodes.filter((e) => e.trained).length} trained on, ${data.episodes.filter((e) => e.corrected.length).length} corrected`;
+  detail();
   $("critic").hidden = !data.scores.length;
   const chosen = $("scores").value;
   $("scores").replaceChildren(...data.scores.map((name) => new Option(name, name)));
@@ -64,6 +60,14 @@ async function load() {
   fill($("f-outcome"), "All outcomes", data.episodes.map((e) => e.outcome));
   fill($("f-stage"), "All stages", data.episodes.flatMap((e) => stages(e)));
   fill($("f-kind"), "All kinds", data.episodes.map((e) => e.kind).filter(Boolean));
+}
+
+function detail() {
+  const hours = data.episodes.reduce((sum, e) => sum + e.seconds, 0) / 3600;
+  const size = hours >= 1 ? `${hours.toFixed(1)} h` : `${(hours * 60).toFixed(1)} min`;
+  const successes = data.episodes.filter((e) => e.outcome === "success").length;
+  $("dataset-detail").textContent = `${data.episodes.length} episodes, ${size} at ${data.fps} fps, ${successes} successes, `
+    + `${data.episodes.filter((e) => e.trained).length} trained on, ${data.episodes.filter((e) => e.corrected.length).length} corrected`;
 }
 
 function filters() {
@@ -148,7 +152,8 @@ function show() {
   $("training").className = e.trained ? "good" : "bad";
   $("exclude").firstChild.textContent = e.excluded ? "Include " : "Exclude ";
   for (const field of ["outcome", "t_r", "excluded"]) {
-    $(`was-${field}`).textContent = e.corrected.includes(field) ? `corrected, was ${shownValue(field, e.exported[field])}` : "";
+    $(`was-${field}`).hidden = !e.corrected.includes(field);
+    $(`was-${field}`).title = `Corrected; exported as: ${shownValue(field, e.exported[field])}`;
   }
   $("flags").replaceChildren(...(e.flags.length ? e.flags : ["nothing suspicious"]).map((text) => item(text, e.flags.length ? "" : "none")));
   $("undo").disabled = !e.undoable;
@@ -176,7 +181,7 @@ function past(line) {
   const value = (v) => (line.field === "t_r" ? (v < 0 ? "none" : v) : shownValue(line.field, v));
   what.textContent = `${line.undo ? "undo: " : ""}${name} ${value(line.old)} → ${value(line.new)}`;
   const at = new Date(line.at);
-  who.textContent = `  ${line.by}, ${at.toLocaleDateString("en-CA")} ${at.toTimeString().slice(0, 5)}`;
+  who.textContent = `  ${line.by}, ${at.toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })}`;
   li.append(what, who);
   li.title = li.textContent;
   return li;
@@ -191,8 +196,8 @@ function legend() {
   };
   $("legend").replaceChildren(
     ...(episode.scores
-      ? [part(color("ROLLOUT"), "value V(s)"), part(color("good"), "positive"), part("#66727f", "negative advantage A"),
-         episode.scores.threshold === null ? "" : `threshold η = ${episode.scores.threshold.toFixed(1)} steps`]
+      ? [part(color("ROLLOUT"), "V(s)"), part(color("good"), "A positive"), part("#66727f", "negative"),
+         episode.scores.threshold === null ? "" : `η = ${episode.scores.threshold.toFixed(1)} steps`]
       : []),
   );
 }
@@ -216,7 +221,7 @@ function chooseGroup(number) {
   const robot = arrays.state.some((v) => !Number.isNaN(v));
   joints.set({
     names: data.joints, joints: group === all ? data.joints.map((_, i) => i) : data.groups[group].joints, ...arrays, length: episode.length,
-    count: data.joints.length, stages: episode.stages, note: robot ? "" : "A person's video: there is no robot in it.",
+    count: data.joints.length, stages: episode.stages, oneSide: group !== all, note: robot ? "" : "A person's video: there is no robot in it.",
   });
 }
 
@@ -224,9 +229,9 @@ function draw(frame) {
   if (!episode) return;
   timeline.draw(frame);
   joints.draw(frame);
-  const clock = document.createElement("b");
-  clock.textContent = (frame / data.fps).toFixed(2);
-  $("clock").replaceChildren(clock, ` / ${time(episode.length - 1)} · frame `, Object.assign(document.createElement("b"), { textContent: frame }), ` / ${episode.length - 1}`);
+  $("clock").replaceChildren(Object.assign(document.createElement("b"), { textContent: frame }), ` / ${episode.length - 1} · `,
+    Object.assign(document.createElement("b"), { textContent: time(frame) }));
+  $("clock").title = `Frame ${frame} of 0 to ${episode.length - 1}, ${time(frame)} of ${time(episode.length - 1)}`;
   $("play").textContent = player.playing ? "Pause" : "Play";
   $("speed").textContent = `${player.speed}×`;
   const stage = episode.stages.find(([, begin, end]) => begin <= frame && frame < end)?.[0] ?? "NONE";
@@ -235,8 +240,9 @@ function draw(frame) {
   const scores = episode.scores, value = scores?.value[frame], advantage = scores?.advantage[frame];
   const parts = [];
   if (value != null) parts.push("V(s) ", Object.assign(document.createElement("b"), { textContent: value.toFixed(3) }),
-    scores.scale === null ? "" : ` (${Math.round(value * scores.scale)} steps)`);
-  if (advantage != null) parts.push("  A ", Object.assign(document.createElement("b"), { textContent: advantage.toFixed(1) }), " steps, ", scores.positive[frame] ? "positive" : "negative");
+    scores.scale === null ? "" : ` = ${Math.round(value * scores.scale)} steps`);
+  if (advantage != null) parts.push(" · A ", Object.assign(document.createElement("b"), { textContent: advantage.toFixed(1) }),
+    scores.positive[frame] ? " positive" : " negative");
   $("value-now").replaceChildren(...parts);
 }
 
@@ -250,6 +256,7 @@ async function store(path, body, done) {
     const before = { ...episode };
     const known = data.episodes.findIndex((e) => e.index === brief.index);
     data.episodes[known] = brief;
+    detail();
     if (episode.index === brief.index) episode = { ...episode, ...brief };
     say(done(before, brief), "good");
     const item = [...$("episodes").children].find((li) => Number(li.dataset.index) === brief.index);
@@ -312,7 +319,7 @@ const KEYS = {
   "/": ["search", "/", "search"], "?": ["help", "?", "this list"],
 };
 const QUICK = [["Space", "play"], ["← →", "frame"], ["⇧← ⇧→", "second"], [", .", "speed"], ["↑ ↓", "episode"], ["A", "takeover"], ["R", "go to t_r"],
-  ["T", "set t_r"], ["S", "success"], ["F", "failure"], ["X", "exclude"], ["Z", "undo"], ["1 – 7", "joints"], ["/", "search"]];
+  ["T", "set t_r"], ["S", "success"], ["F", "failure"], ["X", "exclude"], ["Z", "undo"], ["1 – 9", "joints"], ["/", "search"]];
 
 function seek(frame) {
   player.seek(Math.min(frame, episode.length - 1));
@@ -387,10 +394,10 @@ const keyed = (pairs, tag) => pairs.map(([key, words]) => {
   return part;
 });
 $("quick-keys").replaceChildren(...keyed(QUICK, "span"));
-for (const [, key, words] of [...Object.values(KEYS), ["", "1 – 7", "joints of one block, or all"]]) {
-  const dt = document.createElement("dt");
-  dt.append(Object.assign(document.createElement("kbd"), { textContent: key }));
-  $("all-keys").append(dt, Object.assign(document.createElement("dd"), { textContent: words }));
+for (const [, key, words] of [...Object.values(KEYS), ["", "1 – 9", "joints of one block, or all"]]) {
+  const line = document.createElement("p");
+  line.append(Object.assign(document.createElement("kbd"), { textContent: key }), words);
+  $("all-keys").append(line);
 }
 
 window.review = { // for tests and the curious

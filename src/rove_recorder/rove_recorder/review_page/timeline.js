@@ -1,9 +1,13 @@
 // Stages, takeover and t_r, value V(s) and advantage of one episode; the pointer scrubs.
 import { color, copy, fit, line, still } from "./plot.js";
 
-const LEFT = 52, RIGHT = 14; // px: axis numbers; room for the last label
+const LEFT = 84, RIGHT = 14; // px: axis numbers; room for the last label
 const MARKS = 17; // px above the stages for takeover and t_r
 const STAGES = 24, AXIS = 17, GAP = 9;
+const SMALLEST = 0.02; // of V in [-1, 0]: a flat value shows as a flat line
+const LINEAR = 5; // steps of advantage
+
+const signed = (value, digits) => `${value > 0 ? "+" : ""}${value.toFixed(digits)}`.replace("-", "−");
 
 export class Timeline {
   constructor(canvas, onSeek) {
@@ -122,8 +126,8 @@ export class Timeline {
     c.fillStyle = color("dim");
     c.font = "10.5px system-ui, sans-serif";
     c.textAlign = "right";
-    c.fillText(high, LEFT - 6, top + 6);
-    c.fillText(low, LEFT - 6, top + height - 5);
+    c.fillText(high, LEFT - 7, top + 6);
+    c.fillText(low, LEFT - 7, top + height - 5);
     c.font = "600 11px system-ui, sans-serif";
     c.textAlign = "left";
     c.fillText(title, 8, top + height / 2);
@@ -131,24 +135,25 @@ export class Timeline {
 
   value(c, width, top, height, x) {
     const { scores, length } = this.model;
-    this.axis(c, width, top, height, "V(s)", "−1", "0");
+    const known = scores.value.filter((v) => v !== null);
+    const high = Math.max(...known), low = Math.min(...known, high - SMALLEST);
+    this.axis(c, width, top, height, "V(s)", signed(low, 2), signed(high, 2));
     c.strokeStyle = color("ROLLOUT");
     c.lineWidth = 2;
     c.lineJoin = "round";
-    const y = (v) => top + 2 - Math.max(-1, Math.min(0, v)) * (height - 4);
+    const y = (v) => top + 3 + ((high - v) / (high - low)) * (height - 6);
     line(c, length, (i) => x(i + 0.5), y, (i) => scores.value[i]);
   }
 
   advantage(c, width, top, height, x) {
     const { scores, length } = this.model;
-    const known = scores.advantage.filter((a) => a !== null).sort((a, b) => a - b);
-    // The penalty at t_r dwarfs everything else, so the scale is that of the middle 96 %; bars beyond it are cut at the edge.
-    const at = (q) => known[Math.round(q * (known.length - 1))] ?? 0;
+    const known = scores.advantage.filter((a) => a !== null);
     const eta = scores.threshold;
-    const low = Math.min(at(0.02), 0, eta ?? 0), high = Math.max(at(0.98), 0, eta ?? 0);
-    const span = Math.max(high - low, 1e-6);
-    this.axis(c, width, top, height, "A", Math.round(low), `+${Math.round(high)}`);
-    const y = (a) => top + 1 + (1 - (Math.max(low, Math.min(high, a)) - low) / span) * (height - 2);
+    const low = Math.min(...known, -1), high = Math.max(...known, eta ?? 0, 1);
+    this.axis(c, width, top, height, "A, log", signed(low, 0), signed(high, 0));
+    // The penalty at t_r is hundreds of steps, everything else is a few: linear below LINEAR steps, logarithmic beyond.
+    const bend = (a) => Math.asinh(a / LINEAR);
+    const y = (a) => top + 2 + ((bend(high) - bend(a)) / (bend(high) - bend(low))) * (height - 4);
     const wide = Math.max(1, x(1) - x(0) - (x(1) - x(0) > 3 ? 1 : 0));
     const good = color("good"), rest = "#66727f";
     for (let i = 0; i < length; i++) {
