@@ -119,9 +119,10 @@ class Trunk:
         self.neck, self.eyes, self._slack = neck, eyes, slack
         self.heading: float | None = None
 
-    def _level(self) -> np.ndarray:
-        """(3, 3): reference space -> pelvis frame, rotation."""
-        c, s = math.cos(self.heading or 0.0), math.sin(self.heading or 0.0)
+    @staticmethod
+    def level(heading: float) -> np.ndarray:
+        """heading: rad -> (3, 3) rotation, reference space -> pelvis frame."""
+        c, s = math.cos(heading), math.sin(heading)
         return TO_ROBOT @ np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
 
     def _turn(self, head: np.ndarray, recentred: bool) -> None:
@@ -139,7 +140,7 @@ class Trunk:
             return OperatorFrame({}, message.seq, message.t, source)
         head = matrix(message.head[3:])
         self._turn(head, message.recentred)
-        level = self._level()
+        level = self.level(self.heading)
         in_robot_axes = head @ TO_ROBOT.T
         pivot = message.head[:3] - in_robot_axes @ self.eyes
 
@@ -154,11 +155,11 @@ class Trunk:
 
     def to_headset(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) pelvis frame, m -> reference-space axes, m from the neck's pivot: the page adds where the pivot is now."""
-        return (points - self.neck) @ self._level()
+        return (points - self.neck) @ self.level(self.heading or 0.0)
 
     def turn_to_headset(self, rotation: np.ndarray) -> np.ndarray:
         """(3, 3) of a camera (x right, y up, z back), pelvis frame -> its qx, qy, qz, qw in the reference space."""
-        return np.roll(quaternion(self._level().T @ rotation), -1)
+        return np.roll(quaternion(self.level(self.heading or 0.0).T @ rotation), -1)
 
 
 class Scene:

@@ -172,8 +172,8 @@ export class Scene {
     }
     const high = 2 * DISTANCE * Math.tan(fovy / 2), wide = this.pictureSize ? (high * this.pictureSize[0]) / this.pictureSize[1] : high;
     this.pictureModel = this.board(place, orientation, [0, 0, -DISTANCE], wide, high);
-    // The text hangs just above the lower edge of the view and closer, so that both eyes read it with ease.
-    this.wordsModel = this.board(eyes.position, eyes.orientation, [0, -0.36, -0.9], 0.72, 0.09);
+    // The text goes with the head, above the place where hands work.
+    this.wordsModel = this.board(eyes.position, eyes.orientation, [0, 0.36, -0.9], 0.72, 0.09);
   }
 
   // Model matrix (column-major) of a board, its centre `offset` from `place` in the axes of `orientation`.
