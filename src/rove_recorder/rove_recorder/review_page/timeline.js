@@ -43,9 +43,9 @@ export class Timeline {
     const c = copy(this.canvas, this.layer);
     const x = this.x(frame + 0.5, width);
     c.fillStyle = "#06090c";
-    c.fillRect(x - 2.5, 2, 5, height - AXIS - 2);
+    c.fillRect(x - 2.5, MARKS, 5, height - AXIS - MARKS);
     c.fillStyle = "#fff";
-    c.fillRect(x - 1, 2, 2, height - AXIS - 2);
+    c.fillRect(x - 1, MARKS, 2, height - AXIS - MARKS);
     c.beginPath();
     c.moveTo(x - 6, height - AXIS + 7);
     c.lineTo(x + 6, height - AXIS + 7);
@@ -95,7 +95,7 @@ export class Timeline {
 
   marks(c, x, bottom) {
     const { model } = this;
-    const mark = (frame, text, hue, dashed, above) => {
+    const mark = (frame, text, hue, dashed, side) => {
       if (frame < 0) return;
       const at = x(frame);
       c.strokeStyle = c.fillStyle = hue;
@@ -107,12 +107,10 @@ export class Timeline {
       c.stroke();
       c.setLineDash([]);
       c.font = "600 11px system-ui, sans-serif";
-      if (!above) return;
-      const room = c.measureText(text).width + 6;
-      c.textAlign = above;
-      c.fillText(text, above === "left" ? at + 5 : at - 5, MARKS / 2);
+      if (!side) return;
+      c.textAlign = side;
+      c.fillText(text, side === "left" ? at + 5 : at - 5, MARKS / 2);
       c.textAlign = "left";
-      return room;
     };
     const both = model.takeover >= 0 && model.t_r >= 0;
     mark(model.takeover, "takeover", "#ffffffb0", false, both || x(model.takeover) > 120 ? "right" : "left");
