@@ -32,15 +32,17 @@ class DatasetWriter:
     """Creates `root`, or appends to it when it holds a dataset of the same rate, joints and picture size.
 
     image_size: (H, W), or None for no camera. names: (J,) joints. camera: "video" (H.264) | "image" (JPEG in the data files).
+    grow: append to the last data, video and episode files; False: leave existing ones as they are and begin new ones (see remote.py).
     Raises DatasetError when the existing dataset differs, staging.Busy when another process writes to it.
     Leaving a `with` block normally commits; an exception drops everything since the last commit.
     """
 
-    def __init__(self, root, fps: int = round(POLICY_HZ), image_size=None, names: Sequence[str] = (), camera: str = "video"):
+    def __init__(self, root, fps: int = round(POLICY_HZ), image_size=None, names: Sequence[str] = (), camera: str = "video", grow=True):
         self.root = Path(root)
         self.fps = fps
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
         self.camera = camera
+        self.grow = grow
         self.features = layout.features(tuple(names), fps, self.image_size, camera)
         self.joints = len(names)
         if not self.joints:
@@ -94,6 +96,11 @@ class DatasetWriter:
         self._data_slot = Slot(last["data/chunk_index"], last["data/file_index"])
         if self._has_video:
             self._video_slot = Slot(last[f"videos/{CAMERA}/chunk_index"], last[f"videos/{CAMERA}/file_index"])
+        if not self.grow:
+            self._rows = []
+            self._data_slot, self._video_slot, self._meta_slot = (
+                slot.next() for slot in (self._data_slot, self._video_slot, self._meta_slot)
+            )
 
     @property
     def _has_video(self) -> bool:
@@ -239,7 +246,7 @@ class DatasetWriter:
             self._video.close()
         self._write_rows()
         layout.write_tasks(self._staging.path(layout.TASKS), self.tasks)
-        layout.write_json(self._staging.path(layout.STATS), self._stats)
+        layout.write_json(self._staging.path(layout.STATS), {name: self._stats[name] for name in self.features if name in self._stats})
         info = layout.info_dict(self.features, self.fps, self.episodes, self.frames, len(self.tasks))
         layout.write_json(self._staging.path(layout.INFO), info)
         self._staging.commit([*self._files, *self._tables, layout.TASKS, layout.STATS, layout.INFO])

@@ -95,6 +95,32 @@ class VideoFile:
             self._container = None
 
 
+def cut(source: Path, start: int, count: int, target: Path) -> None:
+    """Copy `count` frames from frame number `start` on into a new file, packet by packet. `start` must be a segment's first frame.
+
+    Raises VideoError when the file has no such frames or the first one is no keyframe.
+    """
+    copied = 0
+    with av.open(str(source)) as container, av.open(str(target), "w", format="mp4") as out:
+        stream = container.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        step = round(1 / (stream.average_rate * stream.time_base))
+        container.seek(start * step, stream=stream, backward=True)
+        for packet in container.demux(stream):
+            if packet.dts is None or packet.pts < start * step:
+                continue
+            if copied == count:
+                break
+            if copied == 0 and not (packet.is_keyframe and packet.pts == start * step):
+                raise VideoError(f"{source}: no segment begins at frame {start}")
+            packet.pts = packet.dts = copied * step
+            packet.stream = copy
+            copied += 1
+            out.mux(packet)
+    if copied != count:
+        raise VideoError(f"{source} has {copied} frames from frame {start} on, expected {count}")
+
+
 def read_frames(path: Path, start: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
     """Decode `count` frames from frame number `start` on, each (H, W, 3) uint8 RGB."""
     with av.open(str(path)) as container:
