@@ -14,6 +14,7 @@ import numpy as np
 from rove_contract import joints, robot
 from rove_teleop import robot_geometry
 from rove_teleop import rotations as rot
+from rove_teleop.arm import Arm
 from rove_teleop.arm_ik import ArmIK
 from rove_teleop.calibration import Calibration
 from rove_teleop.frames import OperatorFrame
@@ -22,6 +23,7 @@ from rove_teleop.intake import LIMITED, LONG_LOSS_S, Intake
 
 TOLERANCE = 1e-9  # rad; rounding is no limit
 FINGER_RATE = 0.05  # per frame, of the running finger lengths: 20 frames of memory average the keypoints' noise
+FREE_STEP = np.full(7, 0.25)  # rad per frame of an arm whose velocity is not limited: beyond it is a flip
 SIDES = robot_geometry.SIDES
 
 
@@ -63,9 +65,10 @@ class Retargeter:
             "head": [(limits.lower[i], limits.upper[i]) for i in self.neck_index],
         }
         self.arms = {
-            side: ArmIK(geometry.shoulder[side], geometry.upper_arm, geometry.forearm, limits.lower[at], limits.upper[at])
+            side: ArmIK(Arm(geometry.shoulder[side], geometry.upper_arm, geometry.forearm, limits.lower[at], limits.upper[at]))
             for side, at in self.arm_index.items()
         }
+        self._arm_velocity = {side: limits.velocity[at] for side, at in self.arm_index.items()}
         self.hands = HandIK(geometry, limits.lower[self.hand_index], limits.upper[self.hand_index])
         self._robot_fingers = self.hands.robot_lengths()
         self.intake = Intake(smoothing)
@@ -87,6 +90,7 @@ class Retargeter:
         self.finger_scale = np.ones((2, 5))
         self._fingers = np.full((2, 5), np.nan)  # m, running lengths of the operator's digits
         self._anchors: dict[str, tuple] = {}
+        self._fresh = {f"{side}_wrist" for side in SIDES}  # need not go on from the solution before
         self._chest: tuple | None = None
         self._seeded = True
 
@@ -98,12 +102,13 @@ class Retargeter:
         for name, lost_s in intake.lost_s.items():
             if lost_s > LONG_LOSS_S:
                 self._anchors.pop(name, None)
+                self._fresh.add(name)
         self.targets.clear()
         q = self.solution
         self._body(q, intake.poses)
         for side in SIDES:
             if f"{side}_wrist" in intake.poses:
-                self._arm(q, side, intake.poses[f"{side}_wrist"], intake.points.get(f"{side}_elbow"))
+                self._arm(q, side, dt, intake.poses[f"{side}_wrist"], intake.points.get(f"{side}_elbow"))
         self._hand(q, intake.keypoints, [intake.lost_s[f"{side}_hand"] == 0.0 for side in SIDES])
         limits = self.table.limits
         np.minimum(np.maximum(q, limits.lower, out=q), limits.upper, out=q)
@@ -186,13 +191,13 @@ class Retargeter:
         scaled = tuple(t + k * (e - s) for t, e, s in zip(target, elbow, shoulder))
         return tuple(t + m * (w - e) for t, w, e in zip(scaled, wrist, elbow)), scaled
 
-    def _arm(self, q, side: str, pose, elbow) -> None:
+    def _arm(self, q, side: str, dt: float, pose, elbow) -> None:
         ik, index, name = self.arms[side], self.arm_index[side], f"{side}_wrist"
         seed = q[index].tolist()
         rotation, wrist = pose
         wrist, elbow = self._scaled(side, wrist, elbow)
         if self.mode == "relative":
-            robot_elbow, robot_wrist, robot_rotation, _ = ik.forward(seed)
+            robot_elbow, robot_wrist, robot_rotation, _ = ik.arm.forward(seed)
             robot_rotation = rot.mul(self._torso, robot_rotation)
             rotation, wrist = self._anchored(name, rotation, wrist, robot_rotation, self._from_torso(robot_wrist))
             if elbow is not None:
@@ -201,10 +206,12 @@ class Retargeter:
         if elbow is not None:
             self.targets[f"{side}_elbow"] = (None, elbow)
         hint = None if elbow is None else self._to_torso(elbow)
-        solved, exact = ik.solve(self._to_torso(wrist), rot.mul(rot.transpose(self._torso), rotation), hint, seed)
+        steps = None if name in self._fresh else self._arm_velocity[side] * dt if self.velocity_limited else FREE_STEP
+        solved, exact = ik.solve(self._to_torso(wrist), rot.mul(rot.transpose(self._torso), rotation), hint, seed, steps)
         if not exact:
             self.report[name] = LIMITED
         q[index] = solved
+        self._fresh.discard(name)
 
     # -- hands -------------------------------------------------------------------------------------------------------------------
 

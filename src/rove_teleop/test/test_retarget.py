@@ -136,6 +136,49 @@ def test_smooth_motion_across_the_workspace_has_no_elbow_flip():
         before = out
 
 
+def turned(a, b, t):
+    """Spherical interpolation of two quaternions."""
+    b = b if a @ b > 0 else -b
+    angle = np.arccos(min(1.0, float(a @ b)))
+    return a if angle < 1e-6 else (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["no elbow", "the elbow hangs", "the elbow is the robot's"]))
+def test_straight_lines_of_the_wrist_between_any_two_postures_never_flip_the_elbow(seed, kind):
+    """Whatever the limits do to the arm on the way, and whether the operator's elbow is tracked, the solution itself stays slower than the
+    velocity limits, and near home, within half of all ranges, the wrist follows to 25 mm."""
+    rng = np.random.default_rng(seed)
+    retargeter = Retargeter(TABLE, smoothing=False)
+    arm, velocity = retargeter.arm_index["left"], TABLE.limits.velocity
+    share = rng.choice([0.5, 0.95])
+    half = share * (UPPER - LOWER)[arm] / 2
+    centre = np.clip(HOME[arm], LOWER[arm] + half, UPPER[arm] - half)
+    ends = np.tile(HOME, (2, 1))
+    ends[:, arm] = centre + half * rng.uniform(-1, 1, size=(2, 7))
+    a, b = SKELETON.parts(ends[0]), SKELETON.parts(ends[1])
+    distance = np.linalg.norm(a["left_wrist"][:3] - b["left_wrist"][:3])
+    n = int(max(120 * distance, 30 * np.abs(ends[1] - ends[0]).max(), 10))  # 0.5 m/s, 2 rad/s
+    retargeter.reset(ends[0])
+    before, elbow = ends[0], a["left_elbow"]
+    for k in range(n + 1):
+        t = k / n
+        pose = np.append((1 - t) * a["left_wrist"][:3] + t * b["left_wrist"][:3], turned(a["left_wrist"][3:], b["left_wrist"][3:], t))
+        parts = {"left_wrist": pose}
+        if kind == "the elbow hangs":
+            parts["left_elbow"] = (np.array([0.0, 0.23, 0.48]) + pose[:3]) / 2 - [0.05, -0.05, 0.15]
+        elif kind == "the elbow is the robot's":
+            parts["left_elbow"] = SKELETON.parts(ends[0] + t * (ends[1] - ends[0]))["left_elbow"]
+        retargeter.retarget(OperatorFrame(parts, k, k / 60))
+        solution, got = retargeter.solution.copy(), SKELETON.parts(retargeter.solution)
+        if k:
+            assert (np.abs(solution - before)[arm] <= velocity[arm] / 60 + 1e-9).all()
+            assert np.linalg.norm(got["left_elbow"] - elbow) < 2.5 / 60
+        if share == 0.5:
+            assert np.linalg.norm(got["left_wrist"][:3] - pose[:3]) < 0.025
+        before, elbow = solution, got["left_elbow"]
+
+
 def test_raising_a_straight_arm_sideways_through_the_shoulder_singularity_is_smooth():
     retargeter = Retargeter(TABLE, smoothing=False)
     q, i = np.clip(np.zeros(50), LOWER, UPPER), TABLE.index["left_shoulder_roll"]
@@ -194,11 +237,26 @@ def test_a_wrist_rotation_beyond_the_limits_costs_little_position():
     retargeter.reset(HOME)
     frame = SKELETON.frame(HOME)
     wrist = frame.parts["left_wrist"].copy()
-    wrist[3:] = [np.cos(0.9), np.sin(0.9), 0, 0]  # rolled by 1.8 rad, the joint allows 0.8
+    wrist[3:] = [np.cos(1.4), np.sin(1.4), 0, 0]  # rolled by 2.8 rad, which no swivel of the elbow gives
     for _ in range(10):
         q = retargeter.retarget(with_parts(frame, left_wrist=wrist))
-    assert np.linalg.norm(SKELETON.parts(q)["left_wrist"][:3] - wrist[:3]) < 0.05
+    assert np.linalg.norm(SKELETON.parts(q)["left_wrist"][:3] - wrist[:3]) < 0.1
     assert retargeter.report["left_wrist"] == LIMITED
+
+
+def test_the_wrist_counts_more_than_the_elbow():
+    """An elbow where a joint limit forbids it: the swivel gives way and the wrist's pose is met all the same."""
+    retargeter = plain()
+    retargeter.reset(HOME)
+    frame = SKELETON.frame(HOME)
+    elbow = frame.parts["left_elbow"] + [0.1, 0.2, 0.3]
+    for _ in range(10):
+        q = retargeter.retarget(with_parts(frame, left_elbow=elbow))
+    got = SKELETON.parts(q)
+    assert np.linalg.norm(got["left_wrist"][:3] - frame.parts["left_wrist"][:3]) < 5e-4
+    assert rotation_error(got["left_wrist"][3:], frame.parts["left_wrist"][3:]) < 5e-3
+    assert np.linalg.norm(got["left_elbow"] - elbow) < np.linalg.norm(frame.parts["left_elbow"] - elbow)
+    assert retargeter.report["left_wrist"] == OK
 
 
 @pytest.mark.parametrize("part", ["left_hand", "right_wrist", "head", "chest"])
