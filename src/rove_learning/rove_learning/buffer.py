@@ -7,6 +7,7 @@ import numpy as np
 from rove_learning.config import RewardConfig
 from rove_learning.dataset import Dataset, DatasetError, Episode
 from rove_learning.picture_cache import pictures
+from rove_learning.picture_stream import PictureStream
 from rove_learning.rewards import Normaliser, penalty_frame, pretraining_c_fail, rewards
 from rove_learning.targets import monte_carlo_returns, segment_rewards
 
@@ -14,12 +15,13 @@ from rove_learning.targets import monte_carlo_returns, segment_rewards
 class Buffer:
     """Frames of all trainable episodes of `datasets`, one after the other; N frames, J joints.
 
-    human_videos: True for D^critic, False for D^actor. state, action: (N, J) float32 rad. stage, outcome: (N,). task: (N,) index into
-    `tasks`. episode: (N,) index into `episodes`; first, last: (N,) first and last frame (inclusive) of the frame's episode.
+    human_videos: True for D^critic, False for D^actor. cache: decode all pictures once to the disk; False: each time they are asked for.
+    state, action: (N, J) float32 rad, NaN in human videos. stage, outcome: (N,). task: (N,) index into `tasks`. episode: (N,) index into
+    `episodes`; first, last: (N,) first and last frame (inclusive) of the frame's episode.
     """
 
     def __init__(self, datasets: list[Dataset], size: int, human_videos: bool = False, progress: bool = True,
-                 resample: str = "box"):  # fmt: skip
+                 resample: str = "box", cache: bool = True):  # fmt: skip
         if not datasets:
             raise DatasetError("no dataset given")
         for dataset in datasets[1:]:
@@ -37,7 +39,7 @@ class Buffer:
             chosen = [e for e in dataset.episodes if e.trainable and (human_videos or e.has_robot)]
             if not chosen:
                 continue
-            self._maps.append(pictures(dataset, size, progress, resample))
+            self._maps.append(pictures(dataset, size, progress, resample) if cache else PictureStream(dataset, size, resample))
             for e in chosen:
                 rows = np.arange(e.start, e.end)
                 if e.task not in self.tasks:

@@ -133,6 +133,7 @@ class TrainConfig:
     seed: int = 0
     threads: int = 2  # CPU threads of torch
     device: str = "cpu"
+    picture_cache: bool = True  # decode all pictures once to DATASET/.cache; off: when asked for, where the disk is too small for that
     critic_from: Literal["auto", "init", "scratch"] = "auto"  # auto: the critic of --init where it has one
     reward: RewardConfig = field(default_factory=RewardConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)

@@ -112,7 +112,8 @@ class Run:
 
     def _buffer(self, settings: BackboneConfig, human_videos: bool) -> Buffer:
         with self.main_first():
-            return Buffer(self.datasets, settings.image_size, human_videos, self.progress and self.main, settings.resample)
+            progress, cache = self.progress and self.main, self.config.picture_cache
+            return Buffer(self.datasets, settings.image_size, human_videos, progress, settings.resample, cache)
 
     @contextlib.contextmanager
     def main_first(self):
