@@ -26,6 +26,8 @@ setup(
         "label = rove_learning.label:main",
         "train_actor = rove_learning.train_actor:main",
         "collect = rove_learning.collect:main",
+        "iterate = rove_learning.iterate:main",
+        "compare_critics = rove_learning.compare_critics:main",
         "evaluate = rove_learning.evaluate:main",
         "report = rove_learning.report:main",
         "human_videos = rove_learning.human_videos:main",

@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Pre-norm self-attention and MLP. x: (B, N, D), mask: (B, N) bool -> (B, N, D)."""
+    """Pre-norm self-attention and MLP. x: (B, N, D), mask: (B, N) bool -> (B, N, D), or only its first `rows` rows (B, rows, D)."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: int = 2):
         super().__init__()
@@ -46,6 +46,7 @@ class TransformerLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
 
-    def forward(self, x, mask=None):
-        x = x + self.attention(self.norm1(x), mask=mask)
+    def forward(self, x, mask=None, rows: int | None = None):
+        normed = self.norm1(x)
+        x = x[:, :rows] + self.attention(normed[:, :rows], normed, mask=mask)
         return x + self.mlp(self.norm2(x))

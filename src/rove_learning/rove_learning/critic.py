@@ -29,8 +29,10 @@ class ValueHead(nn.Module):
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         x = torch.cat([self.query.expand(len(tokens), -1, -1), self.project(tokens)], dim=1)
         mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x, mask)
+        if len(self.layers):  # nobody reads the last layer's other rows
+            x = self.layers[-1](x, mask, rows=1)
         return self.out(self.norm(x[:, 0])).squeeze(-1)
 
 

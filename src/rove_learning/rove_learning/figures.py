@@ -1,4 +1,4 @@
-"""The figures of the report, each a function from arrays to a matplotlib figure (Fig. 5 and 6 of the paper are `value_curve`)."""
+"""The figures of the report, each a function from arrays to a matplotlib figure (`compare_critics` is Fig. 5 and 6 of the paper)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ def value_curve(value: np.ndarray, advantage: np.ndarray, stage: np.ndarray, thr
     time = np.arange(len(value)) / fps
     figure = Figure(figsize=(8, 4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    edges = np.flatnonzero(np.diff(stage)) + 1
-    for a, b in zip([0, *edges], [*edges, len(stage)]):
-        kind = Stage(int(stage[a]))
-        for axes in (top, bottom):
-            axes.axvspan(time[a], time[b - 1] + 1 / fps, color=COLOURS[kind], alpha=0.5, lw=0, label=kind.name.lower())
+    for axes in (top, bottom):
+        shade(axes, stage, fps)
     top.plot(time, value, color="black", lw=1.5)
     top.set_ylabel("V(s)")
     top.set_title(title, fontsize=10)
@@ -35,6 +32,57 @@ def value_curve(value: np.ndarray, advantage: np.ndarray, stage: np.ndarray, thr
     bottom.plot(time, advantage, color="#3f007d", lw=1.0)
     bottom.axhline(threshold, color="#cb181d", lw=1.0, ls="--")
     bottom.set(xlabel="time / s", ylabel="advantage / steps")
+    return figure
+
+
+LINES = ("#08519c", "#d94801", "#238b45", "#6a51a3")
+
+
+def shade(axes, stage: np.ndarray, fps: float) -> None:
+    """Background = stage (T,)."""
+    edges = np.flatnonzero(np.diff(stage)) + 1
+    for a, b in zip([0, *edges], [*edges, len(stage)]):
+        kind = Stage(int(stage[a]))
+        axes.axvspan(a / fps, b / fps, color=COLOURS[kind], alpha=0.45, lw=0, label=kind.name.lower())
+
+
+def compare_critics(
+    pictures: np.ndarray, curves: dict[str, tuple[np.ndarray, np.ndarray]], stage: np.ndarray, fps: float, title: str, t_r: int = -1,
+    truth: np.ndarray | None = None,
+) -> Figure:  # fmt: skip
+    """Critics on one held-out episode (Fig. 5: with and without human videos; Fig. 6: OVE against MC).
+
+    pictures: (K, S, S, 3) uint8, evenly spaced over the episode. curves: name -> V(s) (T,) in [-1, 0] and advantage (T,) in steps.
+    t_r: frame of the end of adaptation, -1 = none. truth: (T,) the Monte-Carlo return of this very episode in [-1, 0].
+    """
+    length = len(stage)
+    time = np.arange(length) / fps
+    figure = Figure(figsize=(10, 6.2), layout="constrained")
+    strip, top, bottom = figure.subplots(3, 1, height_ratios=[1.15, 2, 1.5])
+    strip.imshow(np.concatenate(list(pictures), axis=1), aspect="auto", extent=(0, length / fps, 0, 1))
+    strip.set(yticks=[], xlim=(0, length / fps), title=title)
+    strip.tick_params(labelbottom=False)
+    for axes in (top, bottom):
+        shade(axes, stage, fps)
+        axes.set_xlim(0, length / fps)
+        if t_r >= 0:
+            axes.axvline(t_r / fps, color="black", lw=0.8, ls=":")
+    if truth is not None:
+        top.plot(time, truth, color="black", lw=0.9, ls=(0, (4, 2)), label="this episode's return")
+    for colour, (name, (value, advantage)) in zip(LINES, curves.items()):
+        top.plot(time, value, color=colour, lw=1.7, label=name)
+        bottom.plot(time, advantage, color=colour, lw=1.2)
+        bottom.fill_between(time, np.minimum(advantage, 0.0), 0.0, color=colour, alpha=0.15, lw=0)
+    bottom.axhline(0.0, color="black", lw=0.6)
+    # Windows that hold C_fail are hundreds of steps deep; the rest of the curve is what one wants to read.
+    inner = np.concatenate([advantage for _, advantage in curves.values()])
+    spread = max(5.0, float(np.percentile(np.abs(inner), 80)) * 2.0)
+    bottom.set(xlabel="time / s", ylabel="advantage / steps", ylim=(-spread, spread))
+    top.set(ylabel="V(s)")
+    top.tick_params(labelbottom=False)
+    handles, names = top.get_legend_handles_labels()
+    unique = dict(zip(names, handles))
+    top.legend(unique.values(), unique.keys(), fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
 
 

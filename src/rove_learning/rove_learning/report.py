@@ -32,6 +32,7 @@ class ReportConfig:
     out: str = ""  # HTML file; empty: RUN/report.html
     evaluation: tuple[str, ...] = ()  # NAME=FILE.json written by `evaluate`
     episodes: int = 3  # value curves shown
+    critics: str = ""  # folder that `compare_critics` wrote: its figures and numbers come into the page
 
 
 def _png(figure) -> str:
@@ -134,6 +135,18 @@ def evaluation_section(results: dict[str, dict]) -> tuple[str, str]:
     return "Success in the simulator, same seeds", _png(bars) + _table(rows)
 
 
+def critics_section(folder: Path) -> tuple[str, str, dict]:
+    """(title, HTML, numbers) of what `compare_critics` wrote."""
+    numbers = json.loads((folder / "critics.json").read_text(encoding="utf-8"))
+    rows = [{"critic": name, **{key: value for key, value in row.items() if key not in ("negative_advantage", "span")},
+             "V from": row["span"][0], "to": row["span"][1],
+             **{f"A < 0 in {stage}": share for stage, share in row["negative_advantage"].items()}}
+            for name, row in numbers.items() if name != "figures"]  # fmt: skip
+    pictures = "".join(f'<img alt="" src="data:image/png;base64,{base64.b64encode((folder / Path(file).name).read_bytes()).decode()}">'
+                       for file in numbers["figures"])  # fmt: skip
+    return "Critics on held-out episodes", _table(rows) + pictures, numbers
+
+
 def page(title: str, parts: list[tuple[str, str]]) -> str:
     """A self-contained HTML page: no scripts, no links, pictures inline."""
     body = "".join(f"<h2>{html.escape(name)}</h2>{content}" for name, content in parts)
@@ -154,6 +167,9 @@ def report(config: ReportConfig) -> Path:
     if results:
         parts.insert(0, evaluation_section(results))
         numbers["evaluations"] = {name: {k: v for k, v in r.items() if k != "rows"} for name, r in results.items()}
+    if config.critics:
+        title, content, numbers["critics"] = critics_section(Path(config.critics))
+        parts.append((title, content))
     out = Path(config.out) if config.out else run / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page(f"ROVE: {run.name}", parts), encoding="utf-8")

@@ -6,9 +6,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from tqdm import tqdm
 
-from rove_learning.backbone import Context, Pictures
+from rove_learning.backbone import Backbone, Context, Pictures
 from rove_learning.buffer import Buffer
+from rove_learning.config import NEGATIVE, POSITIVE
+from rove_learning.regularise import augment_images
 
 
 class Source(Protocol):
@@ -27,10 +31,31 @@ class PictureSource:
         self.buffer, self.device = buffer, device
 
     def __call__(self, index: np.ndarray, conditions: np.ndarray | None = None, gain=None, shift=None) -> Pictures:
-        from rove_learning.config import NEGATIVE, POSITIVE
-        from rove_learning.regularise import augment_images
-
         images = augment_images(self.buffer.images(index), gain, shift)
         words = () if conditions is None else ([POSITIVE if positive else NEGATIVE for positive in conditions],)
         # A memory map is read-only, which torch does not accept.
         return Pictures(torch.from_numpy(np.array(images, copy=True)).to(self.device), self.buffer.texts(index), words)
+
+
+class MemorySource:
+    """Tokens of a frozen backbone, computed once and kept in memory (half precision): for critics of a small backbone.
+
+    Without augmentation and text conditions. 84 tokens of 128 numbers are 21 kB a frame.
+    """
+
+    def __init__(self, buffer: Buffer, backbone: Backbone, device: str = "cpu", batch: int = 128, progress: bool = True):
+        pictures = PictureSource(buffer, device)
+        tokens, masks = [], []
+        with torch.no_grad():
+            for begin in tqdm(range(0, len(buffer), batch), desc="features", unit="batch", disable=not progress):
+                context = backbone(*pictures(np.arange(begin, min(begin + batch, len(buffer)))))
+                tokens.append(context.tokens.half())
+                masks.append(context.mask)
+        # Instructions of different length give batches of different length.
+        longest = max(part.shape[1] for part in tokens)
+        self.tokens = torch.cat([F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in tokens])
+        self.mask = torch.cat([F.pad(part, (0, longest - part.shape[1])) for part in masks])
+
+    def __call__(self, index: np.ndarray, conditions: np.ndarray | None = None, gain=None, shift=None) -> Context:
+        rows = torch.from_numpy(np.asarray(index)).to(self.tokens.device)
+        return Context(self.tokens[rows].float(), self.mask[rows])

@@ -7,6 +7,7 @@ Writes critic.safetensors into --out; `label` and `train_actor` go on from there
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from rove_learning.phases import Share
 from rove_learning.regularise import draw_augmentation
 from rove_learning.rewards import Normaliser
 from rove_learning.run import Run, command
-from rove_learning.sources import PictureSource, Source
+from rove_learning.sources import MemorySource, PictureSource, Source
 from rove_learning.targets import expectile_loss, ove_target
 
 
@@ -46,11 +47,21 @@ class CriticTraining:
                  source: Source | None = None):  # fmt: skip
         self.buffer, self.config, self.reward = buffer, config, reward
         self.regularise = regularise or RegulariseConfig()
-        self.device, self.source = device, source or PictureSource(buffer, device)
+        self.device, self.given, self.progress = device, source, progress
         self.normaliser = Normaliser.of(reward.c_fail, reward.max_steps)
         self.run = lambda phase: phases.run(phase, work, seed, device, progress=progress, stop=stop)
         torch.manual_seed(seed)
         self.critic = Critic(config).to(device)
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """Observations; a frozen backbone runs once per frame. First asked for when the critic's starting weights are in place."""
+        if self.given is not None:
+            return self.given
+        backbone = self.critic.backbone
+        if any(p.requires_grad for p in backbone.parameters()):
+            return PictureSource(self.buffer, self.device)
+        return MemorySource(self.buffer, backbone, self.device, progress=self.progress and phases.main_process())
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
@@ -66,9 +77,11 @@ class CriticTraining:
     def regress(self, name: str, frames: np.ndarray, returns: np.ndarray, steps: int, lr: float) -> list[dict]:
         """MC regression (eq. 3) of the normalised returns (N,) on the given frames."""
 
+        source = self.source
+
         def loss(critic, share):
             index, gain, shift = self.draw(share, frames)
-            return mc_loss(critic, self.source(index, gain=gain, shift=shift), self.tensor(returns[index])), {}
+            return mc_loss(critic, source(index, gain=gain, shift=shift), self.tensor(returns[index])), {}
 
         config = self.config
         return self.run(phases.Phase(name, steps, lr, config.weight_decay, {"online": self.critic}, loss, accumulate=config.accumulate))
@@ -95,7 +108,7 @@ class CriticTraining:
 
     def optimistic(self, lr: float) -> list[dict]:
         """Fine-tuning by OVE. Afterwards `critic` is the EMA critic: the less noisy of the two; its values make the labels."""
-        config, online = self.config, self.critic
+        config, online, source = self.config, self.critic, self.source
         sums, following, discount = self.buffer.segments(
             self.buffer.rewards(self.reward), config.horizon, self.reward.gamma, self.normaliser
         )
@@ -104,7 +117,7 @@ class CriticTraining:
 
         def loss(critic, share):
             index, gain, shift = self.draw(share, frames)
-            observation, ahead = self.source(index, gain=gain, shift=shift), self.source(following[index])
+            observation, ahead = source(index, gain=gain, shift=shift), source(following[index])
             rewards, discounts = self.tensor(sums[index]), self.tensor(discount[index])
             return ove_loss(critic, target_critic, observation, ahead, rewards, discounts, config.tau), {}
 

@@ -13,11 +13,13 @@ from rove_learning import checkpoint
 from rove_learning.actor import Actor, sample
 from rove_learning.advantage import Labels
 from rove_learning.backbone import Pictures, build
+from rove_learning.blocks import TransformerLayer
 from rove_learning.buffer import Buffer
 from rove_learning.compact import CompactBackbone
 from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig, RewardConfig, from_dict, to_dict
 from rove_learning.critic import Critic, ema_update
 from rove_learning.dataset import Dataset
+from rove_learning.sources import MemorySource, PictureSource
 from rove_learning.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, write_dataset
 from rove_learning.train_actor import joint_weights, train_actor
 from rove_learning.train_critic import train_critic, values
@@ -186,3 +188,25 @@ def test_config_survives_json():
     assert from_dict(CriticConfig, json.loads(json.dumps(to_dict(config)))) == config
     with pytest.raises(ValueError, match="CriticConfig has no speed"):
         from_dict(CriticConfig, {"speed": 1})
+
+
+def test_the_last_layer_of_the_value_head_computes_only_the_row_that_is_read():
+    torch.manual_seed(0)
+    layer, x = TransformerLayer(32, 2), torch.randn(3, 7, 32)
+    mask = torch.ones(3, 7, dtype=torch.bool)
+    mask[1, 5:] = False
+    assert torch.allclose(layer(x, mask)[:, :1], layer(x, mask, rows=1), atol=1e-6)
+
+
+def test_features_in_memory_are_the_backbone_s(tiny):
+    critic = Critic(replace(CRITIC, freeze_backbone=True)).eval()
+    torch.nn.init.normal_(critic.head.out.weight)
+    index = np.array([3, 17, 5])
+    cached, live = MemorySource(tiny, critic.backbone, progress=False)(index), PictureSource(tiny)(index)
+    assert torch.allclose(critic(cached), critic(live), atol=5e-3)  # half precision
+
+
+def test_a_frozen_critic_still_overfits_its_head(tiny, tmp_path):
+    reward = RewardConfig(c_fail=-20.0, max_steps=20)
+    critic, _ = train_critic(tiny, replace(CRITIC, freeze_backbone=True, mc_steps=150, steps=0), reward, tmp_path, progress=False)
+    assert np.abs(values(critic, tiny) - (np.arange(20) - 19) / 40.0).mean() < 0.06

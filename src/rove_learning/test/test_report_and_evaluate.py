@@ -2,12 +2,17 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rove_learning import train_critic
+from rove_learning.compare_critics import CompareConfig, compare, ranking
 from rove_learning.config import TrainConfig
 from rove_learning.evaluate import wilson
-from rove_learning.report import ReportConfig, report
+from rove_learning.report import ReportConfig, critics_section, report
+from rove_learning.run import Run
 from rove_learning.synthetic import ACTOR, CRITIC
 from rove_learning.train import train
 
@@ -36,3 +41,22 @@ def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path)
 def test_report_of_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a folder that `train` finished"):
         report(ReportConfig(str(tmp_path)))
+
+
+def test_critics_side_by_side_on_held_out_episodes(mixed, tmp_path):
+    base = TrainConfig((str(mixed),), "", threads=1, critic=replace(CRITIC, mc_steps=2, steps=2, batch=4))
+    for name, target in (("ove", "ove"), ("mc", "mc")):
+        train_critic.step(Run(replace(base, out=str(tmp_path / name), critic=replace(base.critic, target=target)), progress=False))
+    critics = tuple(f"{name}={tmp_path / name}" for name in ("ove", "mc"))
+    result = compare(CompareConfig((str(mixed),), critics, str(tmp_path / "figures"), episodes=2), progress=False)
+    assert len(result["figures"]) == 2 and all(Path(file).stat().st_size > 10_000 for file in result["figures"])
+    assert set(result["ove"]["negative_advantage"]) == {"rollout", "adaptation", "recovery", "demonstration", "human_video"}
+    assert result["ove"]["success"] is not None and result["mc"]["failure"] is not None
+    title, content, _ = critics_section(tmp_path / "figures")
+    assert content.count("data:image/png") == 2 and "A &lt; 0 in recovery" in content
+
+
+def test_rank_correlation_by_hand():
+    assert ranking(np.array([-3.0, -2.0, -1.0]), np.arange(3)) == pytest.approx(1.0)
+    assert ranking(np.array([-1.0, -2.0, -3.0]), np.arange(3)) == pytest.approx(-1.0)
+    assert ranking(np.array([-3.0, -1.0, -2.0]), np.arange(3)) == pytest.approx(0.5)

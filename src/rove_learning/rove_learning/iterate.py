@@ -1,0 +1,155 @@
+"""`iterate`: Algorithm 1 as a loop over iterations: critic -> labels -> actor -> deploy -> grow the buffers. Stopped or killed, the same
+command goes on where it was.
+
+    rove run rove_learning iterate --train.dataset runs/demonstrations runs/videos --out runs/loop --iterations 3
+    rove run rove_learning iterate --train.dataset runs/demonstrations --out runs/loop --deploy robot
+
+OUT/base: base policy and pretrained critic from the demonstrations (unless --train.init is given).
+OUT/k0, k1 ...: critic, labels and actor of iteration k, started from iteration k - 1.
+OUT/data_1, data_2 ...: what deployments brought; D_k is the datasets given and those so far.
+
+In the simulator the loop deploys by itself, with scripted supervision. With --deploy robot it stops before each deployment and says what
+to do. Human videos of a later iteration go into OUT/videos_k beside data_k; they count in D^critic only (Algorithm 1, lines 9 and 10).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from rove_contract.modes import Stage
+from rove_learning import command_line
+from rove_learning.config import TrainConfig
+from rove_learning.dataset import Dataset
+from rove_learning.evaluate import EvaluateConfig, evaluate
+from rove_learning.interventions import InterventionConfig, collect
+from rove_learning.run import write
+from rove_learning.train import train
+
+
+@dataclass(frozen=True)
+class DeployConfig:
+    """A deployment in the simulator; see `interventions`."""
+
+    episodes: int = 24
+    workers: int = 2
+    seed: int = 5000  # of the first episode; iteration k adds 1000 (k + 1)
+    imperfection: float = 1.0
+    start_stages: tuple[str, ...] = ("start",)
+
+
+@dataclass(frozen=True)
+class IterateConfig:
+    """K iterations of Algorithm 1. `train` holds the settings of every iteration; its `out` is set by the loop."""
+
+    out: str
+    iterations: int = 3  # K (paper, Fig. 4: 3)
+    deploy: Literal["simulator", "robot"] = "simulator"
+    deploy_first: bool = False  # deploy the base policy before iteration 0; as printed, D_0 is what --train.dataset holds
+    evaluation_episodes: int = 0  # per policy, in the simulator, the same seeds for all
+    evaluation_seed: int = 900_000
+    train: TrainConfig = field(default_factory=lambda: TrainConfig((), ""))
+    deployment: DeployConfig = field(default_factory=DeployConfig)
+
+
+class WaitingForRobot(Exception):
+    """The loop needs a deployment that people carry out; the message says which."""
+
+
+def experience(config: IterateConfig, k: int, checkpoint: Path, progress: bool = True) -> Path:
+    """Algorithm 1, line 8: the dataset of deploying `checkpoint`, made unless it is there. Raises WaitingForRobot."""
+    folder = Path(config.out) / f"data_{k}"
+    if (folder / "meta" / "info.json").is_file():
+        return folder
+    if config.deploy == "robot":
+        raise WaitingForRobot(
+            f"deploy {checkpoint} and bring the data to {folder}, then run the same command again:\n"
+            f"  rove launch session.launch.yaml checkpoint:={checkpoint} record:=true bags:={Path(config.out) / f'bags_{k}'}\n"
+            f"  rove run rove_recorder export {Path(config.out) / f'bags_{k}'}/* --out {folder}"
+        )
+    d = config.deployment
+    collect(InterventionConfig(str(checkpoint), str(folder), d.episodes, d.workers, d.seed + 1000 * k, d.imperfection,
+                               start_stages=d.start_stages), progress)  # fmt: skip
+    return folder
+
+
+def intervention_fraction(dataset: Dataset) -> float:
+    """Share of episode time under human control over the episodes with an intervention (paper, Table 2)."""
+    human = total = 0
+    for episode in dataset.episodes:
+        stage = dataset.stage[episode.start : episode.end]
+        if episode.takeover >= 0:
+            human += int(np.isin(stage, (Stage.ADAPTATION, Stage.RECOVERY)).sum())
+            total += len(stage)
+    return human / total if total else 0.0
+
+
+def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) -> list[dict]:
+    """Run the loop. Returns one row per policy, also in OUT/iterations.json. Raises WaitingForRobot, ValueError."""
+    if not config.train.dataset:
+        raise ValueError("--train.dataset is missing: the loop starts from demonstrations, e.g. of `rove run rove_learning collect`")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("the loop runs as one process; train each iteration on several with `torchrun ... -m rove_learning.train`")
+    out = Path(config.out)
+    command_line.store(config, out)
+    rows: list[dict] = []
+
+    def add(policy: Path, k: int | None, **numbers) -> None:
+        row = {"policy": str(policy), "iteration": k, **numbers}
+        if config.evaluation_episodes:
+            file = policy / "evaluation.json"
+            if not file.is_file():
+                evaluate(EvaluateConfig(str(policy), config.evaluation_episodes, config.evaluation_seed, config.deployment.workers,
+                                        out=str(file)), progress)  # fmt: skip
+            result = json.loads(file.read_text(encoding="utf-8"))
+            row |= {"success_rate": result["success_rate"], "wilson95": result["wilson95"]}
+        rows.append(row)
+        write(out / "iterations.json", json.dumps(rows, indent=1) + "\n")
+
+    policy = Path(config.train.init) if config.train.init else out / "base"
+    if not config.train.init:
+        if not (policy / "config.json").is_file():
+            train(replace(config.train, out=str(policy), method="sft"), progress, stop)
+        add(policy, None, datasets=len(config.train.dataset))
+    data = list(config.train.dataset)
+    for k in range(config.iterations):
+        if k > 0 or config.deploy_first:
+            folder = experience(config, k if not config.deploy_first else k + 1, policy, progress)
+            data.append(str(folder))
+            videos = folder.with_name(folder.name.replace("data", "videos"))
+            if (videos / "meta" / "info.json").is_file():
+                data.append(str(videos))
+        after = out / f"k{k}"
+        if not (after / "config.json").is_file():
+            train(replace(config.train, dataset=tuple(data), init=str(policy), out=str(after)), progress, stop)
+        policy = after
+        newest = Dataset(data[-1])
+        add(policy, k, datasets=len(data), new_episodes=len(newest.episodes), intervention_fraction=intervention_fraction(newest))
+    return rows
+
+
+def main() -> int:
+    try:
+        config = command_line.parse(IterateConfig, description=__doc__, required={"out": ""})
+        print(command_line.text(config), flush=True)
+        print(json.dumps(iterate(config)))
+    except WaitingForRobot as waiting:
+        print(waiting)
+        return 0
+    except (ValueError, FloatingPointError) as error:
+        print(f"iterate: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

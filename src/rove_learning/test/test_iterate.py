@@ -1,0 +1,78 @@
+"""Algorithm 1 as a loop: each iteration starts from the one before on growing buffers, deploys, and resumes where it was."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from rove_contract.modes import Outcome
+from rove_learning import checkpoint
+from rove_learning import iterate as loop
+from rove_learning.config import TrainConfig
+from rove_learning.iterate import IterateConfig, WaitingForRobot, iterate
+from rove_learning.synthetic import ACTOR, CRITIC, episode_frames, intervention, write_dataset
+
+
+@pytest.fixture
+def deployed(monkeypatch):
+    """Deployments that cost nothing: made-up episodes instead of the simulator; the folders that were asked for."""
+    asked = []
+
+    def collect(config, progress=True):
+        asked.append((config.checkpoint.rsplit("/", 1)[1], config.out.rsplit("/", 1)[1]))
+        write_dataset(config.out, [intervention(config.seed), episode_frames(config.seed + 1, 30, Outcome.FAILURE, "rollout")])
+
+    monkeypatch.setattr(loop, "collect", collect)
+    return asked
+
+
+def config(mixed, out, **changes):
+    short = TrainConfig((str(mixed),), "", threads=1, actor=replace(ACTOR, steps=3, steps_next=3, batch=4),
+                        critic=replace(CRITIC, mc_steps=3, steps=3, batch=4))  # fmt: skip
+    return replace(IterateConfig(str(out), iterations=2, train=short), **changes)
+
+
+class After:
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self):
+        self.left -= 1
+        return self.left == 0
+
+
+def test_iterations_start_from_the_one_before_and_the_buffers_grow(mixed, tmp_path, deployed):
+    rows = iterate(config(mixed, tmp_path / "loop"), progress=False)
+    assert deployed == [("k0", "data_1")]  # as printed: pi_1 is deployed behind iteration 0
+    assert [row["iteration"] for row in rows] == [None, 0, 1] and [row["datasets"] for row in rows] == [1, 1, 2]
+    assert rows[2]["intervention_fraction"] == pytest.approx(20 / 40)  # 6 adaptation and 14 recovery frames of 40
+    second = checkpoint.load(tmp_path / "loop/k1").info
+    assert second["iteration"] == 1 and second["train"]["init"].endswith("k0") and len(second["train"]["dataset"]) == 2
+
+
+def test_killed_in_the_second_iteration_and_resumed_ends_the_same(mixed, tmp_path, deployed):
+    iterate(config(mixed, tmp_path / "whole"), progress=False)
+    with pytest.raises(KeyboardInterrupt):  # base 6 steps, k0 6 steps, then into k1
+        iterate(config(mixed, tmp_path / "killed"), progress=False, stop=After(14))
+    iterate(config(mixed, tmp_path / "killed"), progress=False)
+    for k in ("base", "k0", "k1"):
+        assert checkpoint.load(tmp_path / "whole" / k).hash == checkpoint.load(tmp_path / "killed" / k).hash
+    rows = [json.loads((tmp_path / name / "iterations.json").read_text()) for name in ("whole", "killed")]
+    assert [row["datasets"] for row in rows[0]] == [row["datasets"] for row in rows[1]]
+    assert len(deployed) == 2  # not deployed again by the resumed loop
+
+
+def test_on_the_robot_it_waits_for_the_deployment_and_takes_its_videos(mixed, tmp_path):
+    settings = config(mixed, tmp_path / "loop", deploy="robot")
+    with pytest.raises(WaitingForRobot, match=r"deploy .*k0 and bring the data to .*data_1"):
+        iterate(settings, progress=False)
+    write_dataset(tmp_path / "loop/data_1", [intervention(50)])
+    write_dataset(tmp_path / "loop/videos_1", [episode_frames(60, 20, Outcome.FAILURE, "human_video")])
+    iterate(settings, progress=False)
+    trained = checkpoint.load(tmp_path / "loop/k1").info["train"]["dataset"]
+    assert [path.rsplit("/", 1)[1] for path in trained] == [mixed.name, "data_1", "videos_1"]
+
+
+def test_without_demonstrations_it_says_how_to_get_them(tmp_path):
+    with pytest.raises(ValueError, match="--train.dataset is missing"):
+        iterate(IterateConfig(str(tmp_path)))
