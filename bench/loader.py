@@ -139,12 +139,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less than 30 s")
     parser.add_argument("--lerobot-python", default=os.environ.get("ROVE_LEROBOT_PYTHON", ""), help="interpreter that can import lerobot")
     args = parser.parse_args()
-    seconds = 1.5 if args.quick else 8.0
+    seconds = 1.0 if args.quick else 8.0
     python = args.lerobot_python or (sys.executable if importlib.util.find_spec("lerobot") else "")
     scratch = Path(tempfile.mkdtemp(prefix="rove_bench_"))
     try:
         root = scratch / "data"
-        make_dataset(root, *((4, 150) if args.quick else (20, 400)))
+        make_dataset(root, *((3, 150) if args.quick else (20, 400)))
         dataset = Dataset(root)
         frames, rows = len(dataset), {}
         begin = time.perf_counter()
