@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from rove_contract.modes import Outcome
 from rove_recorder import lerobot_format as layout
@@ -72,14 +73,14 @@ def read_annotation(path: Path) -> Annotation:
     )
 
 
-def collect(folders: tuple[Path, ...], outcome: Outcome, min_confidence: float) -> tuple[list[Clip], list[Result]]:
+def collect(folders: tuple[Path, ...], outcome: Outcome, min_confidence: float, progress: bool = False) -> tuple[list[Clip], list[Result]]:
     """Clips of all pairs below the folders in sorted order; errors for files without their partner. Raises EgoDexError for an empty one."""
     clips, rest = [], []
     for folder in folders:
         names = sorted({path.with_suffix("") for path in folder.rglob("*") if path.suffix in (".hdf5", ".mp4")}, key=_natural)
         if not names:
             raise EgoDexError(f"{folder} holds no .hdf5 and .mp4 files; expected EgoDex's folders, e.g. part1 with {{task}}/{{i}}.hdf5")
-        for name in names:
+        for name in tqdm(names, desc=f"annotations of {folder.name}", unit="file", disable=not progress):
             annotation, video = name.with_suffix(".hdf5"), name.with_suffix(".mp4")
             clip = Clip(video, "", outcome, origin=str(annotation))
             try:
@@ -136,7 +137,7 @@ def run(
     try:
         if not folders:
             raise EgoDexError("no folder was given; name a part of EgoDex")
-        clips, results = collect(folders, Outcome.FAILURE if failure else Outcome.SUCCESS, min_confidence)
+        clips, results = collect(folders, Outcome.FAILURE if failure else Outcome.SUCCESS, min_confidence, not quiet)
         results += import_clips(
             clips[: limit or None], out, fps=fps, image_size=image_size, camera=camera, fit=fit, workers=workers, engine=engine,
             progress=not quiet,
