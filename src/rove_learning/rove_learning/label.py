@@ -105,7 +105,7 @@ def step(run: Run) -> dict:
         scores = None
         if scored is not None:
             if run.labelling is not None:
-                critic, critic_hash = run.labelling.critic, run.labelling.hash
+                critic, critic_hash = run.labelling
             else:
                 run.need("critic.json", "train_critic")
                 critic, critic_hash = checkpoint.load_critic(run.out, config.device)

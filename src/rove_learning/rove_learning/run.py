@@ -21,6 +21,7 @@ from rove_learning import checkpoint, command_line, phases, picture_cache
 from rove_learning.advantage import NEEDS_CRITIC
 from rove_learning.buffer import Buffer
 from rove_learning.config import BackboneConfig, TrainConfig, to_dict
+from rove_learning.critic import Critic
 from rove_learning.dataset import Dataset
 from rove_learning.rewards import Normaliser
 from rove_recorder import corrections
@@ -71,27 +72,24 @@ class Run:
         return config
 
     def _same_scale(self) -> None:
-        """A critic's values mean steps only together with the scale they were normalised with."""
+        """A critic's values mean steps only together with the scale they were normalised with. Raises ValueError."""
         config = self.config
-        for name, policy in ((config.init, self.previous), (config.critic_checkpoint, self.labelling)):
-            reward = policy.info.get("train", {}).get("reward") if policy else None
-            if reward is None or policy.critic is None or (policy is self.previous and config.critic_from == "scratch"):
-                continue
-            theirs = Normaliser.of(reward["c_fail"], reward["max_steps"]).scale
+        rewards = {}
+        if self.previous is not None and self.previous.critic is not None and config.critic_from != "scratch":
+            rewards[config.init] = self.previous.info.get("train", {}).get("reward")
+        if config.critic_checkpoint:
+            rewards[config.critic_checkpoint] = command_line.read_yaml(str(Path(config.critic_checkpoint) / "config.yaml")).get("reward")
+        for name, reward in rewards.items():
+            theirs = Normaliser.of(reward["c_fail"], reward["max_steps"]).scale if reward else self.normaliser.scale
             if theirs != self.normaliser.scale:
                 raise ValueError(f"{name}'s critic divides returns by {theirs:g}, this run by {self.normaliser.scale:g}; use its "
                                  f"reward.c_fail = {reward['c_fail']:g} and reward.max_steps = {reward['max_steps']}, "
                                  f"or --critic-from scratch")  # fmt: skip
 
     @functools.cached_property
-    def labelling(self) -> checkpoint.Policy | None:
-        """The checkpoint whose critic labels as it is (--critic-checkpoint)."""
-        if not self.config.critic_checkpoint:
-            return None
-        policy = checkpoint.load(self.config.critic_checkpoint, self.config.device)
-        if policy.critic is None:
-            raise ValueError(f"--critic-checkpoint {self.config.critic_checkpoint} has no critic")
-        return policy
+    def labelling(self) -> tuple[Critic, str] | None:
+        """The critic of --critic-checkpoint, which labels as it is, and its hash."""
+        return checkpoint.load_critic(self.config.critic_checkpoint, self.config.device) if self.config.critic_checkpoint else None
 
     @property
     def trains_critic(self) -> bool:
@@ -136,7 +134,7 @@ class Run:
         """Compare this step's settings with those it was begun with; write them when it is new. A resumed step must be the same step."""
         config = self.config
         common = {"seed": config.seed, "datasets": self.contents, "init": self.previous.hash if self.previous else "",
-                  "critic_checkpoint": self.labelling.hash if self.labelling else "", "reward": to_dict(config.reward)}  # fmt: skip
+                  "critic_checkpoint": self.labelling[1] if self.labelling else "", "reward": to_dict(config.reward)}  # fmt: skip
         plain = {key: to_dict(value) if dataclasses.is_dataclass(value) else value for key, value in settings.items()}
         mine = json.loads(json.dumps({**common, **plain}))
         file = self.work / f"{step}.json"

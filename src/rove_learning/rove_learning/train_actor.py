@@ -139,9 +139,12 @@ def step(run: Run) -> dict:
     actor, history = train_actor(buffer, labels, config.actor, run.work, previous=previous, **run.options())
     if run.main:
         run.add_history(history)
-        critic = checkpoint.load_critic(run.out, config.device)[0] if (run.out / "critic.json").is_file() else None
-        for policy in (run.labelling, run.previous):
-            critic = critic or (policy.critic if policy else None)
+        critic = run.previous.critic if run.previous else None
+        if run.labelling is not None:
+            critic = run.labelling[0]
+        elif run.trains_critic:
+            run.need("critic.json", "train_critic")
+            critic = checkpoint.load_critic(run.out, config.device)[0]
         guidance = config.actor.guidance if config.method in CONDITIONED else 1.0
         info = {"train": command_line.to_plain(to_dict(config)), "joints": list(buffer.names), "instructions": buffer.tasks,
                 "iteration": run.iteration}  # fmt: skip

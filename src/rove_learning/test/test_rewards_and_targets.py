@@ -144,6 +144,18 @@ def chain(tau: float, target: str, iterations: int = 1000):
     return value.numpy()
 
 
+def test_chain_with_a_discount_by_hand():
+    """0 -> 1 -> 2 -> end, one step costs 1, success: V_2 = 0, V_1 = -1, V_0 = -1 + 0.5 V_1 = -1.5; H = 2 bootstraps 0.25 V_2 instead."""
+    r = np.array([-1.0, -1.0, 0.0])
+    np.testing.assert_allclose(monte_carlo_returns(r, 0.5), [-1.5, -1.0, 0.0])
+    for horizon in (1, 2):
+        sums, following, discount = segment_rewards(r, horizon, 0.5)
+        value = np.zeros(3)
+        for _ in range(5):
+            value = ove_target(sums, discount, value[following])
+        np.testing.assert_allclose(value, [-1.5, -1.0, 0.0])
+
+
 def test_chain_mc_gives_the_mean_return():
     np.testing.assert_allclose(chain(0.5, "mc"), [-7.0, -6.0], atol=1e-6)
 

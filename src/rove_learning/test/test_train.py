@@ -5,12 +5,15 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from rove_learning import checkpoint, label, train_actor, train_critic
 from rove_learning.command_line import parse, read_yaml
 from rove_learning.config import RewardConfig, TrainConfig, from_dict
+from rove_learning.dataset import DatasetError
 from rove_learning.run import Run, RunMismatch
 from rove_learning.synthetic import ACTOR, CRITIC
 from rove_learning.train import train
@@ -152,3 +155,24 @@ def test_a_frozen_backbone_does_not_move(mixed, tmp_path):
     for a, b in ((before.actor, after.actor), (before.critic, after.critic)):
         assert all(torch.equal(p, q) for p, q in zip(a.backbone.parameters(), b.backbone.parameters()))
         assert not all(torch.equal(p, q) for p, q in zip(a.head.parameters(), b.head.parameters()))
+
+
+def test_bad_data_stops_every_step_before_it_begins(mixed, tmp_path):
+    root = tmp_path / "spoiled"
+    shutil.copytree(mixed, root, ignore=shutil.ignore_patterns(".cache"))
+    file = root / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(file)
+    rows = table["observation.state"].to_pylist()
+    rows[60][0] = float("inf")
+    field = table.schema.field("observation.state")
+    pq.write_table(table.set_column(table.schema.get_field_index("observation.state"), field, pa.array(rows, field.type)), file)
+    spoiled = replace(config(mixed, tmp_path / "out"), dataset=(str(mixed), str(root)))
+    with pytest.raises(DatasetError, match=r"spoiled, episode 2, frame 12: observation.state of joint \w+ is inf"):
+        train(spoiled, progress=False)
+    assert not (tmp_path / "out/work").exists()
+
+
+def test_a_discount_below_one_trains(mixed, tmp_path):
+    train(config(mixed, tmp_path / "out", reward=RewardConfig(gamma=0.97)), progress=False)
+    labels = np.load(tmp_path / "out/labels.npz")
+    assert np.isfinite(labels["advantage"]).all() and labels["value"].min() >= -1 and labels["value"].max() <= 0
