@@ -9,8 +9,6 @@ Prints a table; the last line is one JSON object. `--quick` ends within 30 s.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -106,24 +104,15 @@ class Session:
         self.node = rclpy.create_node("command_path")
         self.reader, self.speed_reader = messages.JointReader(TABLE), messages.JointReader(TABLE)
         self.commands = []  # (arrival, q of the head, largest speed, speed of the head)
-        self.mode, self.recorder, self.received = None, {}, 0
+        self.mode, self.recorder, self.received = None, {}, ""
         ros.subscription(self.node, topics.JOINT_COMMAND, self.on_command, depth=100)
         self.mode_at = 0.0
         ros.subscription(self.node, topics.MODE, self.on_mode)
         ros.subscription(self.node, topics.RECORDER_STATUS, lambda m: setattr(self, "recorder", messages.diagnostic_values(m)))
         self.services = {}
-        threading.Thread(target=lambda: asyncio.run(self.watch_panel()), daemon=True).start()
-
-    async def watch_panel(self):
-        """One panel that reads what the supervisor sends."""
-        import aiohttp
-
-        while True:
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with aiohttp.ClientSession() as client, client.ws_connect(f"http://127.0.0.1:{self.port}/ws") as ws:
-                    async for _ in ws:
-                        self.received += 1
-            await asyncio.sleep(0.5)
+        # The browser is a process of its own: in this one its messages would delay what is timed.
+        client = Path(__file__).parent / "processes" / "panel_client.py"
+        self.panel = subprocess.Popen([sys.executable, str(client), str(self.port)], stdout=subprocess.PIPE, text=True)
 
     def on_mode(self, msg):
         if ros.mode_of(msg) is not self.mode:
@@ -167,6 +156,8 @@ class Session:
         self.spin_until(lambda: len(self.commands) > 10 and max(c[2] for c in self.commands[-10:]) < 0.1 * MOVING_RAD_S, "rest", 20.0)
 
     def close(self):
+        self.panel.terminate()
+        self.received = self.panel.communicate(timeout=10)[0].strip()
         for process in self.processes:
             process.send_signal(signal.SIGINT)
         for process in self.processes:
@@ -250,7 +241,7 @@ def main():
     print(f"{'ms':24}{'p50':>8}{'p99':>8}{'max':>8}{'n':>6}   on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     result = {"bench": "command_path", "cores": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 2), "recorder_dropped": dropped}
     result["own_priority"] = priority
-    result["panel_messages"] = session.received
+    result["panel_messages"] = int(session.received)
     for name, values in rows.items():
         p50, p99 = np.percentile(values, [50, 99])
         print(f"{name:24}{p50:8.1f}{p99:8.1f}{values.max():8.1f}{len(values):6d}")
