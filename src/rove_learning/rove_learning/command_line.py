@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TypeVar
 
 import yaml
 
-from rove_learning.config import from_dict, to_dict
+from rove_learning.config import TrainConfig, from_dict, to_dict
 
 SHIPPED = Path(__file__).parent / "configs"
 Config = TypeVar("Config")
@@ -42,10 +43,18 @@ def parse(cls: type[Config], arguments: list[str] | None = None, description: st
     if "--config" in arguments:
         at = arguments.index("--config")
         file = arguments[at + 1] if at + 1 < len(arguments) else ""
-        default = {"default": from_dict(cls, {**(required or {}), **read_yaml(file)})}
+        default = {"default": from_dict(cls, {**(required or {}), **nested(cls, read_yaml(file))})}
         del arguments[at : at + 2]
     text = f"{description or cls.__doc__}\n\n--config FILE.yaml, or the shipped `--config paper`, sets other defaults."
     return tyro.cli(cls, args=arguments, description=text, **default)
+
+
+def nested(cls, values: dict) -> dict:
+    """A file of TrainConfig's fields, as --config of a command whose configuration holds a TrainConfig as `train`."""
+    fields = {f.name for f in dataclasses.fields(cls)}
+    if "train" not in fields or set(values) & fields:
+        return values
+    return {"train": {**to_plain(to_dict(TrainConfig((), ""))), **values}}
 
 
 def text(config) -> str:

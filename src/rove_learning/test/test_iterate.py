@@ -8,6 +8,7 @@ import pytest
 from rove_contract.modes import Outcome
 from rove_learning import checkpoint
 from rove_learning import iterate as loop
+from rove_learning.command_line import parse
 from rove_learning.config import TrainConfig
 from rove_learning.iterate import IterateConfig, WaitingForRobot, iterate
 from rove_learning.synthetic import ACTOR, CRITIC, episode_frames, intervention, write_dataset
@@ -76,3 +77,8 @@ def test_on_the_robot_it_waits_for_the_deployment_and_takes_its_videos(mixed, tm
 def test_without_demonstrations_it_says_how_to_get_them(tmp_path):
     with pytest.raises(ValueError, match="--train.dataset is missing"):
         iterate(IterateConfig(str(tmp_path)))
+
+
+def test_the_shipped_configuration_fits_the_loop_too():
+    read = parse(IterateConfig, ["--config", "paper", "--out", "o", "--iterations", "2"], required={"out": ""})
+    assert read.train.critic.steps == 8000 and read.iterations == 2 and read.train.reward.c_fail == -500
