@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -283,6 +284,21 @@ def test_results_do_not_change_under_the_callers_hands():
     kept = first.copy()
     limiter.step(target)
     np.testing.assert_array_equal(first, kept)
+
+
+def test_a_step_into_a_buffer_allocates_no_array():
+    limiter, target, out = CommandFilter(LIMITS, PERIOD), np.full(J, 0.1), np.empty(J)
+    limiter.reset(np.zeros(J))
+    for _ in range(20):
+        limiter.step(target, None, out)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            limiter.step(target, None, out)
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - now < J * 8, "an array of all joints was allocated on the way"
 
 
 @SAFETY
