@@ -6,12 +6,12 @@ setup(
     name=name,
     version="0.1.0",
     packages=[name, f"{name}.sources"],
-    package_data={name: ["webxr_page/*"]},
+    package_data={name: ["webxr_page/*", "preview_page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_contract", "mujoco", "numba", "pyzmq", "msgpack", "aiohttp", "cryptography", "psutil"],
+    install_requires=["rove_contract", "mujoco", "numba", "pyzmq", "msgpack", "pillow", "aiohttp", "cryptography", "psutil"],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
@@ -22,6 +22,7 @@ setup(
         "teleop = rove_teleop.teleop_node:main",
         "command_filter = rove_teleop.command_filter_node:main",
         "calibrate = rove_teleop.calibrate:main",
+        "preview = rove_teleop.preview:main",
         "keys = rove_teleop.sources.curve:main",
     ]},
 )

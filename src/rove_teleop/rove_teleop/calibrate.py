@@ -11,8 +11,7 @@ from pathlib import Path
 
 from rove_teleop.calibration import CalibrationError, calibrate
 from rove_teleop.frames import OperatorFrame
-from rove_teleop.sources import Source
-from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, PATTERNS, ZmqSource
+from rove_teleop.sources import Source, arguments
 
 START_S = 30.0  # how long to wait for the first frame
 
@@ -36,15 +35,12 @@ def record(source: Source, seconds: float) -> list[OperatorFrame]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--endpoint", default=DEFAULT_ENDPOINT)
-    parser.add_argument("--pattern", choices=sorted(PATTERNS), default="sub")
-    parser.add_argument("--connect", action="store_true", help="connect to the suit instead of binding")
-    parser.add_argument("--keys", default="", help="CURVE key directory, needed beyond loopback")
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("file", type=Path, help="where the calibration is written (JSON)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of recording; %(default)s")
+    arguments.add(parser)
     options = parser.parse_args()
     try:
-        source = ZmqSource(options.endpoint, options.pattern, bind=not options.connect, keys=options.keys or None)
+        source = arguments.opened(options)
         try:
             result = calibrate(record(source, options.seconds))
         finally:

@@ -53,6 +53,7 @@ class Intake:
         self._seen = dict.fromkeys(_NAMES, False)
         self._outliers = dict.fromkeys(_NAMES, 0)
         self.lost_s = dict.fromkeys(_NAMES, 0.0)
+        self.poses, self.points, self.keypoints = {}, {}, self._held[_HANDS].reshape(2, 21, 3)
         self._last_t: float | None = None
         if self._filter is not None:
             self._filter.reset()
@@ -85,6 +86,10 @@ class Intake:
             if self.lost_s[name] > LONG_LOSS_S:
                 self._seen[name] = False
         self.keypoints = x[_HANDS].reshape(2, 21, 3)
+
+    def seen(self, name: str) -> bool:
+        """True when the part was believed since `reset` and not long lost."""
+        return self._seen[name]
 
     def _pack(self, parts) -> None:
         """Parts -> self._raw, NaN where there is nothing; begins `report`."""
