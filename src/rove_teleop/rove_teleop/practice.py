@@ -12,13 +12,13 @@ import numpy as np
 
 from rove_contract import joints, robot, timing
 from rove_teleop import calibration as calibrations
-from rove_teleop.alignment import alignment
+from rove_teleop.alignment import alignment, by_side
 from rove_teleop.frames import OperatorFrame
 from rove_teleop.intake import LIMITED, LOST, OK
 from rove_teleop.retarget import Retargeter
 from rove_teleop.robot_geometry import RobotSkeleton
 from rove_teleop.skeleton import skeleton
-from rove_teleop.sources import Source
+from rove_teleop.sources import RobotView, Source
 from rove_teleop.tracking_error import tracking_error
 
 POLL_S = 0.05
@@ -105,6 +105,8 @@ class Practice:
                 with self._lock:
                     if sample is not None:
                         self._take(sample)
+                    if self.source.shows_robot:
+                        self._show_robot()
                     if self._recording is not None and time.monotonic() > self._recording_end_s:
                         self._fit()
             except Exception as error:  # one frame must not end the practice; the page shows it
@@ -121,6 +123,14 @@ class Practice:
         self._arrivals.append(sample.received_s)
         self._frames += 1
         self._taken_s, self._delay_s = sample.taken_s, sample.delay_s
+
+    def _show_robot(self) -> None:
+        """Headsets show the practice robot's hands as they show the real one's."""
+        alive, states = self._states(time.monotonic())
+        held = tuple(sorted(part for part, state in states.items() if state not in (OK, LIMITED)))
+        errors = by_side(self.table, self.retargeter.solution, self.q)
+        view = RobotView(self.q.copy(), "PRACTICE", 1 if held else 0, "practice: no robot moves", errors, held=held)
+        self.source.show_robot(view if alive else RobotView(self.q.copy(), "PRACTICE", 3, "no operator input"))
 
     def _fit(self) -> None:
         frames, self._recording = self._recording, None

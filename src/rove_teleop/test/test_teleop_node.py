@@ -16,6 +16,7 @@ from rove_contract import joints, messages, robot, ros, topics
 from rove_contract.modes import Mode, Trigger
 from rove_teleop.frames import OperatorFrame, encode
 from rove_teleop.robot_geometry import RobotSkeleton
+from rove_teleop.sources import flood
 
 pytestmark = pytest.mark.ros
 TABLE = joints.load()
@@ -39,6 +40,7 @@ class World:
     """Robot, supervisor and operator of one teleop process. `operator` (50,) is the pose that is sent; None: silence."""
 
     def __init__(self, endpoint):
+        self.endpoint = endpoint
         self.node = rclpy.create_node("world")
         self.state = ros.publisher(self.node, topics.JOINT_STATES)
         self.mode_pub = ros.publisher(self.node, topics.MODE)
@@ -51,7 +53,7 @@ class World:
         self.measured = HOME.copy()
         self.operator: np.ndarray | None = None
         self.parts: set[str] | None = None
-        self.seq = 0
+        self.seq, self.clock_s = 0, -5.0  # the suit's clock is 5 s behind
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.PUB)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -64,7 +66,7 @@ class World:
         self.mode_pub.publish(ros.mode_event(Mode.IDLE, Trigger.PAUSE, self.mode, now))
         if self.operator is not None:
             self.seq += 1
-            frame = SKELETON.frame(self.operator, self.seq, time.time() - 5.0)  # the suit's clock is 5 s behind
+            frame = SKELETON.frame(self.operator, self.seq, time.time() + self.clock_s)
             parts = {name: value for name, value in frame.parts.items() if self.parts is None or name in self.parts}
             self.socket.send(encode(OperatorFrame(parts, frame.seq, frame.t, "test suit")))
 
@@ -194,6 +196,43 @@ def test_relative_mode_counts_from_the_takeover(start):
     world.operator = elsewhere.copy()
     world.operator[i] += 0.5
     world.wait(lambda: abs(world.targets[-1][2][i] - HOME[i] - 0.5) < 0.02, "the finger moves by as much as the operator's")
+
+
+def teleop_values(world):
+    statuses = [s for array in world.diagnostics for s in array.status if s.name == "teleop"]
+    return messages.diagnostic_values(statuses[-1]) if statuses else {}
+
+
+@pytest.mark.parametrize("offset", [-5.0, 5.0])
+def test_a_suit_whose_clock_is_five_seconds_off_is_followed_without_a_stop(start, offset):
+    world, _ = start()
+    world.clock_s, world.operator = offset, HOME
+    world.wait(lambda: len(world.targets) > 5 and world.level() == OK, "targets")
+    since = len(world.alignments)
+    world.spin(2.0)
+    assert STALE not in {status.level for status in world.alignments[since:]}
+    world.wait(lambda: abs(float(teleop_values(world).get("clock_offset_s") or 0.0) - offset) < 0.2, "the estimated offset")
+    assert float(world.alignment()[1]["age_s"]) < 0.2
+
+
+def test_a_flood_of_malformed_and_replayed_messages_leaves_the_node_running_and_counted(start):
+    """bench/operator_flood.py sends a million."""
+    world, process = start(pattern="pull")
+    world.socket.close()
+    world.socket = world.context.socket(zmq.PUSH)  # which loses nothing
+    world.socket.setsockopt(zmq.LINGER, 0)
+    world.socket.connect(world.endpoint)
+    pool = flood.messages(1000)
+    for data in pool * 20:
+        world.socket.send(data)
+    world.wait(lambda: int(teleop_values(world).get("received", 0)) >= 20_000, "all of it counted", 60.0)
+    values = teleop_values(world)
+    refused = sum(int(values[key]) for key in ("malformed", "replayed", "out_of_order", "other_source", "late"))
+    assert refused + int(values["accepted"]) == int(values["received"]) == 20_000 and int(values["accepted"]) < 100
+    assert process.poll() is None
+    world.spin(0.6)  # a sender that was believed last is silent
+    world.operator = HOME
+    world.wait(lambda: world.targets and world.level() == OK, "the operator gets through again")
 
 
 def test_without_joint_states_nothing_is_commanded(start):

@@ -17,7 +17,7 @@ from rove_teleop.sources.stream import StreamGuard
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5591"
 PATTERNS = {"sub": zmq.SUB, "pull": zmq.PULL}
-MAX_BATCH = 1000  # messages read in one poll, so that a flood cannot keep the poll from returning
+MAX_BATCH = 200  # messages read in one poll: some 8 ms of a flood, after which the operator's newest frame among them gets through
 QUEUE = 1000  # messages that ZMQ holds for us; at 60 Hz they are 16 s, and a PUB sender drops beyond it
 
 
