@@ -29,6 +29,7 @@ from rove_learning.config import TrainConfig
 from rove_learning.dataset import Dataset
 from rove_learning.evaluate import EvaluateConfig, evaluate
 from rove_learning.interventions import InterventionConfig, collect
+from rove_learning.report import ReportConfig, evaluation_section, page, report, tabulated
 from rove_learning.run import write
 from rove_learning.train import train
 
@@ -90,6 +91,18 @@ def intervention_fraction(dataset: Dataset) -> float:
     return human / total if total else 0.0
 
 
+def loop_report(out: Path, rows: list[dict]) -> None:
+    """OUT/report.html: success per policy where it was evaluated (Fig. 4), the data of each iteration (Table 2), links to their reports."""
+    table = [{key: value for key, value in row.items() if key != "wilson95"} for row in rows]
+    parts = [("Iterations", tabulated(table))]
+    results = {Path(row["policy"]).name: {**row, "episodes": row["evaluation_episodes"]} for row in rows if "success_rate" in row}
+    if results:
+        parts.insert(0, evaluation_section(results))
+    links = "".join(f'<p><a href="{Path(row["policy"]).name}/report.html">{Path(row["policy"]).name}</a></p>' for row in rows
+                    if Path(row["policy"]).parent.resolve() == out.resolve())  # fmt: skip
+    write(out / "report.html", page(f"ROVE: {out.resolve().name}", [*parts, ("Runs", links or "<p>none here</p>")]))
+
+
 def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) -> list[dict]:
     """Run the loop. Returns one row per policy, also in OUT/iterations.json. Raises WaitingForRobot, ValueError."""
     if not config.train.dataset:
@@ -108,14 +121,16 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
                 evaluate(EvaluateConfig(str(policy), config.evaluation_episodes, config.evaluation_seed, config.deployment.workers,
                                         out=str(file)), progress)  # fmt: skip
             result = json.loads(file.read_text(encoding="utf-8"))
-            row |= {"success_rate": result["success_rate"], "wilson95": result["wilson95"]}
+            row |= {"evaluation_episodes": result["episodes"], "success_rate": result["success_rate"], "wilson95": result["wilson95"]}
         rows.append(row)
         write(out / "iterations.json", json.dumps(rows, indent=1) + "\n")
+        loop_report(out, rows)
 
     policy = Path(config.train.init) if config.train.init else out / "base"
     if not config.train.init:
         if not (policy / "config.json").is_file():
             train(replace(config.train, out=str(policy), method="sft"), progress, stop)
+            report(ReportConfig(str(policy)))
         add(policy, None, datasets=len(config.train.dataset))
     data = list(config.train.dataset)
     for k in range(config.iterations):
@@ -128,6 +143,7 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
         after = out / f"k{k}"
         if not (after / "config.json").is_file():
             train(replace(config.train, dataset=tuple(data), init=str(policy), out=str(after)), progress, stop)
+            report(ReportConfig(str(after)))
         policy = after
         newest = Dataset(data[-1])
         add(policy, k, datasets=len(data), new_episodes=len(newest.episodes), intervention_fraction=intervention_fraction(newest))

@@ -98,6 +98,7 @@ def shares(labels: Labels) -> dict:
 def step(run: Run) -> dict:
     """Score D^critic, label D^actor, write both. Returns shares of positive and kept frames."""
     config, buffer = run.config, run.actor_buffer
+    run.claim("label", method=config.method, labels=config.labels, horizon=config.critic.horizon)
     scored = run.critic_buffer if run.trains_critic or run.labelling is not None else None
     summary: dict = {}
     if run.main:

@@ -166,4 +166,5 @@ def run(
     save(phase.steps)
     processes.wait_for_everyone()
     model.eval()
+    processes.free_memory()  # it would keep every phase's model alive
     return history

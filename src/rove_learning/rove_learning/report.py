@@ -41,16 +41,18 @@ def _png(figure) -> str:
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
-def _table(rows: list[dict]) -> str:
+def tabulated(rows: list[dict]) -> str:
+    """Rows of equal or growing columns as an HTML table."""
     if not rows:
         return "<p>none</p>"
-    head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(_text(value))}</td>" for value in row.values()) + "</tr>" for row in rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    head = "".join(f"<th>{html.escape(str(key))}</th>" for key in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(_text(row.get(key, '')))}</td>" for key in columns) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _text(value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def episode_rows(labels: dict[str, np.ndarray]) -> list[dict]:
@@ -108,7 +110,7 @@ def sections(run: Path, episodes: int = 3) -> tuple[list[tuple[str, str]], dict]
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
     with np.load(run / "labels.npz") as file:
         labels = dict(file)
-    parts = [("Run", _table([{key: value for key, value in summary.items() if not isinstance(value, dict)}]))]
+    parts = [("Run", tabulated([{key: value for key, value in summary.items() if not isinstance(value, dict)}]))]
     threshold = float(labels["threshold"])
     if np.isfinite(labels["value"]).all():
         for number in _shown(labels, episodes):
@@ -121,9 +123,9 @@ def sections(run: Path, episodes: int = 3) -> tuple[list[tuple[str, str]], dict]
             parts.append((f"Value over episode {number}", _png(curve)))
         parts.append(("Advantages and threshold", _png(figures.advantage_histogram(labels["advantage"], labels["stage"], threshold))))
     by_stage, by_episode = stage_rows(labels), episode_rows(labels)
-    parts.append(("Labels per stage", _table(by_stage)))
+    parts.append(("Labels per stage", tabulated(by_stage)))
     parts.append(("Losses", _png(figures.losses(history))))
-    parts.append(("Episodes", _table(by_episode)))
+    parts.append(("Episodes", tabulated(by_episode)))
     return parts, {"train": summary, "stages": by_stage, "episode_table": by_episode}
 
 
@@ -132,7 +134,7 @@ def evaluation_section(results: dict[str, dict]) -> tuple[str, str]:
     bars = figures.success_bars([(name, r["success_rate"], tuple(r["wilson95"])) for name, r in results.items()])
     rows = [{"policy": name, "episodes": r["episodes"], "success": r["success_rate"], "95 % from": r["wilson95"][0],
              "to": r["wilson95"][1], "grasped": r.get("grasp_rate")} for name, r in results.items()]  # fmt: skip
-    return "Success in the simulator, same seeds", _png(bars) + _table(rows)
+    return "Success in the simulator, same seeds", _png(bars) + tabulated(rows)
 
 
 def critics_section(folder: Path) -> tuple[str, str, dict]:
@@ -144,7 +146,7 @@ def critics_section(folder: Path) -> tuple[str, str, dict]:
             for name, row in numbers.items() if name != "figures"]  # fmt: skip
     pictures = "".join(f'<img alt="" src="data:image/png;base64,{base64.b64encode((folder / Path(file).name).read_bytes()).decode()}">'
                        for file in numbers["figures"])  # fmt: skip
-    return "Critics on held-out episodes", _table(rows) + pictures, numbers
+    return "Critics on held-out episodes", tabulated(rows) + pictures, numbers
 
 
 def page(title: str, parts: list[tuple[str, str]]) -> str:

@@ -42,6 +42,8 @@ class Run:
 
     def __init__(self, config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = lambda: False):
         torch.set_num_threads(config.threads)
+        if config.device != "cpu":
+            phases.accelerator(config.device)  # selects this process' device before anything is put on it
         self.out, self.work = Path(config.out), Path(config.out) / "work"
         self.progress, self.stop = progress, stop
         self.main = phases.main_process()
@@ -55,9 +57,6 @@ class Run:
         self.datasets = [Dataset(root) for root in config.dataset]
         self.normaliser = Normaliser.of(config.reward.c_fail, config.reward.max_steps)
         self._same_scale()
-        if self.main:
-            self.out.mkdir(parents=True, exist_ok=True)
-            command_line.store(config, self.out)
 
     def _in_force(self, config: TrainConfig) -> TrainConfig:
         previous = self.previous
@@ -65,6 +64,10 @@ class Run:
             config = replace(config, actor=_architecture(config.actor, previous.actor.config))
             if previous.critic is not None and config.critic_from != "scratch":
                 config = replace(config, critic=_architecture(config.critic, previous.critic.config))
+        fresh = {"actor": previous is None, "critic": previous is None or previous.critic is None or config.critic_from == "scratch"}
+        for name, part in (("actor", config.actor), ("critic", config.critic)):
+            if fresh[name] and part.freeze_backbone and part.backbone.kind == "compact":
+                raise ValueError(f"--{name}.freeze-backbone, but its backbone starts from nothing: give --init, or train end to end")
         if config.method == "recap":  # its critic is trained by MC (App. E)
             config = replace(config, critic=replace(config.critic, target="mc"))
         if config.critic_from == "init" and (previous is None or previous.critic is None):
@@ -143,9 +146,10 @@ class Run:
             changed = [key for key in mine if theirs.get(key) != mine[key]]
             if changed:
                 raise RunMismatch(f"{self.out} holds a {step} with another {', '.join(changed)}; choose another --out or remove the folder")
-        elif self.main:
+        if self.main:
             self.work.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(mine, indent=1) + "\n", encoding="utf-8")
+            write(file, json.dumps(mine, indent=1) + "\n")
+            command_line.store(config, self.out)
 
     @functools.cached_property
     def contents(self) -> list[list[str]]:

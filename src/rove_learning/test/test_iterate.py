@@ -45,6 +45,8 @@ class After:
 def test_iterations_start_from_the_one_before_and_the_buffers_grow(mixed, tmp_path, deployed):
     rows = iterate(config(mixed, tmp_path / "loop"), progress=False)
     assert deployed == [("k0", "data_1")]  # as printed: pi_1 is deployed behind iteration 0
+    page = (tmp_path / "loop/report.html").read_text()
+    assert "k1/report.html" in page and (tmp_path / "loop/k1/report.html").is_file()
     assert [row["iteration"] for row in rows] == [None, 0, 1] and [row["datasets"] for row in rows] == [1, 1, 2]
     assert rows[2]["intervention_fraction"] == pytest.approx(20 / 40)  # 6 adaptation and 14 recovery frames of 40
     second = checkpoint.load(tmp_path / "loop/k1").info

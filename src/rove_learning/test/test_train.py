@@ -176,3 +176,16 @@ def test_a_discount_below_one_trains(mixed, tmp_path):
     train(config(mixed, tmp_path / "out", reward=RewardConfig(gamma=0.97)), progress=False)
     labels = np.load(tmp_path / "out/labels.npz")
     assert np.isfinite(labels["advantage"]).all() and labels["value"].min() >= -1 and labels["value"].max() <= 0
+
+
+def test_a_compact_backbone_from_nothing_is_not_frozen(mixed, tmp_path):
+    with pytest.raises(ValueError, match="--actor.freeze-backbone, but its backbone starts from nothing"):
+        train(config(mixed, tmp_path / "out", actor=replace(SHORT.actor, freeze_backbone=True)), progress=False)
+
+
+def test_a_refused_run_leaves_the_configuration_of_the_one_that_is_there(mixed, tmp_path):
+    train(config(mixed, tmp_path / "out"), progress=False)
+    before = (tmp_path / "out/config.yaml").read_text()
+    with pytest.raises(RunMismatch, match="holds a critic with another seed"):
+        train(config(mixed, tmp_path / "out", seed=9), progress=False)
+    assert (tmp_path / "out/config.yaml").read_text() == before
