@@ -75,12 +75,13 @@ class Job:
 
 @dataclass
 class Result:
-    """Of one clip: an episode, or a reason why there is none; note: what a person should know."""
+    """Of one clip: an episode, or a reason why there is none. note: what a person should know. already: the dataset had it."""
 
     clip: Clip
     episode: EncodedEpisode | None = None
     error: str = ""
     note: str = ""
+    already: bool = False
 
 
 def convert(job: Job) -> Result:
@@ -107,7 +108,7 @@ def import_clips(
     clips: Sequence[Clip], out: Path, *, fps: int | None = None, image_size: tuple[int, int] | None = None, camera: str | None = None,
     fit: Fit = "crop", workers: int = 0, engine: engines.Engine = "process", progress: bool = True, commit_every: int = COMMIT_EVERY,
 ) -> list[Result]:  # fmt: skip
-    """Append clips to the dataset `out`, new or existing, in the order given; those that it has already are left out with a note.
+    """Append clips to the dataset `out`, new or existing, in the order given; those that it has already are left out.
 
     fps, image_size (H, W), camera ("video" | "image"): None = the dataset's own; for a new one the policy's rate, the ego camera's size and
     "video". Raises DatasetError, staging.Busy, EngineError for what concerns all.
@@ -136,10 +137,12 @@ def import_clips(
     fps, image_size, camera = fps or round(POLICY_HZ), image_size or EGO_SIZE, camera or "video"
     names = joints.load().names
     with DatasetWriter(out, fps, image_size, names, camera) as writer:
-        jobs = []
+        jobs, outcomes = [], {row["episode_id"]: row["outcome"] for row in layout.episode_rows(out)}
         for name, clip in named.items():
             if name in writer.episode_ids:
-                results.append(Result(clip, note=f"{clip.path} is in {out} already, as {name}"))
+                was = Outcome(outcomes[name])
+                other = f"{clip.path} is in {out} already, with the outcome {was.name.lower()}; change it with rove_recorder review"
+                results.append(Result(clip, note="" if was == clip.outcome else other, already=True))
             else:
                 jobs.append(Job(clip, name, writer.segments, fps, image_size, camera, fit, len(names)))
         with engines.pool(engine, workers if len(jobs) > 1 else 1) as run, _bar(len(jobs), progress) as bar:
@@ -169,6 +172,8 @@ def report(results: list[Result], out: Path) -> int:
     failed = sum(bool(result.error) for result in results)
     good = sum(frames.outcome == Outcome.SUCCESS for frames in done)
     count = sum(map(len, done))
+    already = sum(result.already for result in results)
     text = f"{len(done)} human videos ({good} successes, {len(done) - good} failures), {count} frames -> {out}"
+    text += f", {already} there already" if already else ""
     print(text + (f"; {failed} failed" if failed else ""))
     return 1 if failed else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ FILES_PER_CHUNK = 1000
 EPISODES_PER_FILE = 1000  # rows of meta/episodes, about 12 kB each
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
+QUALITY = "meta/quality.jsonl"  # see quality.py
 BESIDE = ("meta/scores/", "meta/corrections.jsonl", "meta/quality")  # beginnings of files that people and critics add to a dataset
 LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
 ROBOT = "iron_r01"
@@ -129,6 +131,12 @@ def read_info(root: Path) -> dict:
     if info.get("codebase_version") != VERSION:
         raise DatasetError(f"{path} has codebase_version {info.get('codebase_version')!r}, expected {VERSION!r}")
     return info
+
+
+def episode_rows(root: Path) -> Iterator[dict]:
+    """Rows of meta/episodes in their order; none where there is no dataset."""
+    for path in sorted((Path(root) / "meta/episodes").glob("*/*.parquet")):
+        yield from pq.read_table(path).to_pylist()
 
 
 def info_dict(feats: dict, fps: int, episodes: int, frames: int, tasks: int) -> dict:

@@ -10,7 +10,6 @@ shards are removed when the dataset is complete; killed before, the same command
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from rove_contract import joints
 from rove_recorder import lerobot_format as layout
-from rove_recorder import remote, shards, video
+from rove_recorder import quality, remote, shards, video
 from rove_recorder.encoding import EncodedEpisode, EpisodeFrames
 from rove_recorder.lerobot import DatasetWriter
 from rove_recorder.lerobot_format import ACTION, CAMERA, LABELS, STATE
@@ -40,12 +39,6 @@ class Merged:
     already: int
     errors: dict[str, str]
     notes: list[str]
-
-
-def rows_of(root: Path) -> Iterator[dict]:
-    """Rows of meta/episodes in their order."""
-    for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
-        yield from pq.read_table(path).to_pylist()
 
 
 def read_encoded(root: Path, row: dict, fps: int, folder: Path) -> EncodedEpisode:
@@ -105,8 +98,10 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
     size = None if camera is None else tuple(camera["shape"][:2])
     kind = "video" if camera is None else camera["dtype"]
     found = sorted(
-        ((row.get("started_ns") or 0, row["episode_id"], root, row) for root in roots for row in rows_of(root)), key=lambda entry: entry[:2]
+        ((row.get("started_ns") or 0, row["episode_id"], root, row) for root in roots for row in layout.episode_rows(root)),
+        key=lambda entry: entry[:2],
     )
+    reports = {root: quality.read(root) for root in roots}
     with (
         remote.dataset(out) as local,
         DatasetWriter(local, info["fps"], size, joints.load().names, kind, grow=not remote.is_remote(out)) as writer,
@@ -115,7 +110,9 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
             if name in writer.episode_ids:
                 result.already += 1
                 continue
-            writer.add_encoded(read_encoded(root, row, info["fps"], writer.segments))
+            episode = read_encoded(root, row, info["fps"], writer.segments)
+            episode.quality = reports[root].get(name)
+            writer.add_encoded(episode)
             result.episodes += 1
             result.frames += row["length"]
 

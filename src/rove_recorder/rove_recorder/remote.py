@@ -144,8 +144,8 @@ def _state(root: Path) -> dict[str, tuple[int, int]]:
 
 def _turn(name: str) -> tuple[int, str]:
     """Frames and pictures, then the tables that point to them, then info.json."""
-    order = ("data/", "videos/", "meta/episodes/", layout.TASKS, layout.STATS, layout.INFO)
-    return next(i for i, start in enumerate(order) if name.startswith(start)), name
+    order = ("data/", "videos/", "meta/episodes/", layout.QUALITY, layout.TASKS, layout.STATS, layout.INFO)
+    return next((i for i, start in enumerate(order) if name.startswith(start)), 0), name
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
 import h5py
@@ -33,16 +34,20 @@ def shade(i):
     return 20 + 5 * (i % 40)
 
 
-def film(path, count=30, rate=30, size=(54, 96), picture=None):
-    """A video of `count` frames, frame i in shade(i) unless `picture` paints it."""
+def film(path, count=30, rate=30, size=(54, 96), picture=None, stamps_ms=None):
+    """A video of `count` frames, frame i in shade(i) unless `picture` paints it; stamps_ms: of a camera whose rate varies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
         stream.options = {"crf": "1", "preset": "ultrafast", "g": "12", "bf": "2"}
+        if stamps_ms is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
         for i in range(count):
             image = np.full((*size, 3), shade(i), np.uint8) if picture is None else picture
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if stamps_ms is not None:
+                frame.pts, frame.time_base = stamps_ms[i], Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -80,6 +85,14 @@ def test_each_frame_is_the_last_one_before_its_tick(tmp_path):
     assert shown(VideoClip(path, 20, SIZE)) == [i * 30 // 20 for i in range(20)]
     assert shown(VideoClip(path, 30, SIZE)) == list(range(30))
     assert shown(VideoClip(path, 60, SIZE)) == [i // 2 for i in range(60)]
+
+
+def test_a_camera_whose_rate_varies_never_shows_the_future(tmp_path):
+    stamps = [0, 40, 90, 300, 310, 520, 530]
+    clip = VideoClip(film(tmp_path / "v.mp4", len(stamps), stamps_ms=stamps), 20, SIZE)
+    numbers = shown(clip)
+    assert numbers == [max(i for i, stamp in enumerate(stamps) if stamp <= 50 * tick) for tick in range(len(numbers))]
+    assert 10 <= len(numbers) <= 15
 
 
 def test_a_container_that_counts_milliseconds_shows_every_frame_once(tmp_path):
@@ -233,7 +246,9 @@ human_video.import_clips(clips, Path({str(tmp_path / "d")!r}), image_size=(48, 4
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == -9
     assert len(rows(tmp_path / "d", "meta/episodes")) == 2
     results = import_clips(clips, tmp_path / "d", workers=1, progress=False, commit_every=2)
-    assert sum("already" in result.note for result in results) == 2
+    assert [result.already for result in results].count(True) == 2 and not any(result.note for result in results)
+    (other,) = import_clips([Clip(clips[0].path, "x", Outcome.FAILURE)], tmp_path / "d", progress=False)
+    assert other.already and "already, with the outcome success; change it with" in other.note
     once = import_clips(clips, tmp_path / "once", image_size=SIZE, workers=1, progress=False)
     assert [result.error for result in once] == [""] * 5
     for file in ("data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet", layout.Slot().path(layout.VIDEO)):
