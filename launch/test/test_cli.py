@@ -41,7 +41,7 @@ def test_launch_starts_a_file_of_a_package(lab_package):
         (["launch", "rove_bringup"], "needs a launch file; the package has session.launch.yaml"),
         (["launch", "session.launch.yaml", "record=true"], "expected a launch argument such as record:=true, got 'record=true'"),
         (["launch", "session.launch.yaml", "recrod:=true"], "Did you mean record?"),
-        (["launch", "session.launch.yaml", "operator:=robot"], "expected one of scripted, zmq, none"),
+        (["launch", "session.launch.yaml", "operator:=robot"], "expected one of scripted, zmq, webxr, none"),
         (["laucnh"], "unknown command 'laucnh'; expected launch, run, demo"),
     ],
 )

@@ -126,3 +126,10 @@ def test_without_a_checkpoint_no_policy_is_started_and_without_recording_no_reco
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
     names = [p.name for p in launch_file.load_session(path, {"operator": "none", "record": "false", "robot": "external"}).processes]
     assert names == ["command_filter", "supervisor"]
+
+
+@pytest.mark.parametrize("operator, endpoint", [("webxr", "https://0.0.0.0:8766"), ("zmq", "tcp://127.0.0.1:5591")])
+def test_teleop_listens_where_the_kind_of_operator_connects(operator, endpoint):
+    path = packages.launch_file("rove_bringup", "session.launch.yaml")
+    processes = {process.name: process for process in launch_file.load_session(path, {"operator": operator}).processes}
+    assert any(word.strip("'\"") == endpoint for part in processes["teleop"].command for word in part.split(":=", 1))
