@@ -131,6 +131,7 @@ async function step(by) {
 // -- the open episode ---------------------------------------------------------------------------------------------------------
 
 const time = (frame) => `${(frame / data.fps).toFixed(2)} s`;
+const minus = (text) => text.replace("-", "−");
 const frames = (t_r) => (t_r < 0 ? "none" : `frame ${t_r} · ${time(t_r)}`);
 const shownValue = (field, value) => (field === "t_r" ? frames(value) : field === "excluded" ? (value ? "excluded" : "included") : value === "none" ? "unknown" : value);
 
@@ -155,7 +156,7 @@ function show() {
     $(`was-${field}`).hidden = !e.corrected.includes(field);
     $(`was-${field}`).title = `Corrected; exported as: ${shownValue(field, e.exported[field])}`;
   }
-  $("flags").replaceChildren(...(e.flags.length ? e.flags : ["nothing suspicious"]).map((text) => item(text, e.flags.length ? "" : "none")));
+  $("flags").replaceChildren(...(e.flags.length ? e.flags : ["nothing suspicious"]).map((text) => item(text, e.flags.length ? "" : "none")), item(e.quality, "figures"));
   $("undo").disabled = !e.undoable;
   $("history").replaceChildren(
     ...(e.history.length ? [...e.history].reverse().map(past) : [item("none yet", "none")]),
@@ -197,9 +198,14 @@ function legend() {
   $("legend").replaceChildren(
     ...(episode.scores
       ? [part(color("ROLLOUT"), "V(s)"), part(color("good"), "A positive"), part("#66727f", "negative"),
-         episode.scores.threshold === null ? "" : `η = ${episode.scores.threshold.toFixed(1)} steps`]
+         episode.scores.threshold === null ? "" : `η = ${episode.scores.threshold.toFixed(1)} steps`,
+         episode.scores.outdated ? tag("scored before the correction", "Label again: value and advantage are those of the labels as they were") : ""]
       : []),
   );
+}
+
+function tag(text, title) {
+  return Object.assign(document.createElement("span"), { className: "tag warn", textContent: text, title });
 }
 
 function chooseGroup(number) {
@@ -239,9 +245,9 @@ function draw(frame) {
   $("stage-now").style.background = color(stage);
   const scores = episode.scores, value = scores?.value[frame], advantage = scores?.advantage[frame];
   const parts = [];
-  if (value != null) parts.push("V(s) ", Object.assign(document.createElement("b"), { textContent: value.toFixed(3) }),
-    scores.scale === null ? "" : ` = ${Math.round(value * scores.scale)} steps`);
-  if (advantage != null) parts.push(" · A ", Object.assign(document.createElement("b"), { textContent: advantage.toFixed(1) }),
+  if (value != null) parts.push("V(s) ", Object.assign(document.createElement("b"), { textContent: minus(value.toFixed(3)) }),
+    scores.scale === null ? "" : minus(` = ${Math.round(value * scores.scale)} steps`));
+  if (advantage != null) parts.push(" · A ", Object.assign(document.createElement("b"), { textContent: minus(advantage.toFixed(1)) }),
     scores.positive[frame] ? " positive" : " negative");
   $("value-now").replaceChildren(...parts);
 }
@@ -257,7 +263,7 @@ async function store(path, body, done) {
     const known = data.episodes.findIndex((e) => e.index === brief.index);
     data.episodes[known] = brief;
     detail();
-    if (episode.index === brief.index) episode = { ...episode, ...brief };
+    if (episode.index === brief.index) episode = { ...episode, ...brief, scores: episode.scores && { ...episode.scores, outdated: true } };
     say(done(before, brief), "good");
     const item = [...$("episodes").children].find((li) => Number(li.dataset.index) === brief.index);
     item?.replaceWith(row(brief)); // it stays in the list until the filters are applied again
