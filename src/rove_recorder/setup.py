@@ -29,5 +29,6 @@ setup(
         "import_video = rove_recorder.import_video:main",
         "import_egodex = rove_recorder.import_egodex:main",
         "merge = rove_recorder.merge:main",
+        "quality = rove_recorder.quality:main",
     ]},
 )

@@ -13,6 +13,7 @@ from rove_contract import messages
 from rove_contract.modes import Outcome
 from rove_recorder import video
 from rove_recorder.lerobot_format import ACTION, CAMERA, HUMAN_VIDEO, LABELS, STATE, DatasetError
+from rove_recorder.quality import Quality
 from rove_recorder.stats import ImageStats, Stats, column_stats
 
 
@@ -57,6 +58,7 @@ class EncodedEpisode:
     stats: dict[str, Stats]
     segment: Path | None = None
     jpegs: list[bytes] | None = None
+    quality: Quality | None = None  # of an episode from a bag
 
 
 def encode_episode(

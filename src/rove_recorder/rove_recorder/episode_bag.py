@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,39 +18,13 @@ from rove_contract import messages, topics
 from rove_contract.episode import Episode
 from rove_contract.joints import JointTable
 from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
-from rove_contract.timing import CAMERA_HZ, CONTROL_HZ
 from rove_recorder import resample
 from rove_recorder.bag import BagError
 from rove_recorder.encoding import EpisodeFrames
 from rove_recorder.mcap_stream import McapStream
-from rove_recorder.recover import files_of
+from rove_recorder.quality import COMMAND, IMAGE, STATE, STREAMS, Quality, assess
+from rove_recorder.recover import files_of, read_metadata
 from rove_recorder.schema import typestore
-
-STATE, COMMAND, IMAGE = topics.JOINT_STATES.name, topics.JOINT_COMMAND.name, topics.EGO_IMAGE.name
-STREAMS = (STATE, COMMAND, IMAGE)
-# Older than this at a tick is suspicious: six control periods, and five pictures, lost in a row.
-STALE_S = {STATE: 6 / CONTROL_HZ, COMMAND: 6 / CONTROL_HZ, IMAGE: 5 / CAMERA_HZ}
-
-
-@dataclass
-class Quality:
-    """What a person wants to know before training on an episode. flags: sentences; empty = nothing suspicious."""
-
-    length_s: float
-    paused_s: float
-    stages: dict[str, int]  # frames per stage
-    rates_hz: dict[str, float]
-    longest_gap_s: dict[str, float]  # between messages, while the robot acted
-    oldest_s: dict[str, float]  # age at a tick
-    tracking_rad: float  # mean |command - measured|
-    flags: list[str] = field(default_factory=list)
-
-    def line(self) -> str:
-        stages = " ".join(f"{name.lower()} {count}" for name, count in self.stages.items())
-        gaps = {name: f"gap {gap * 1e3:.0f} ms" for name, gap in self.longest_gap_s.items()}
-        rates = ", ".join(f"{name.split('/')[1]} {rate:.0f} Hz ({gaps[name]})" for name, rate in self.rates_hz.items())
-        text = f"{self.length_s:.1f} s [{stages}], pauses {self.paused_s:.1f} s, {rates}, tracking {self.tracking_rad:.3f} rad"
-        return text + "".join(f"\n    ! {flag}" for flag in self.flags)
 
 
 class EpisodeBag:
@@ -147,7 +120,7 @@ class EpisodeBag:
             excluded=not complete or episode.outcome in (Outcome.ABORTED, Outcome.NONE),
             started_ns=episode.started_ns,
         )
-        return frames, self._quality(frames, at, chosen, complete)
+        return frames, self._quality(table, frames, at, chosen, complete)
 
     def _decode(self, table: JointTable, wanted: dict[str, set[int]]) -> dict[str, dict[int, object]]:
         """The chosen messages of each stream by their number in the bag: (J,) arrays, JPEG bytes."""
@@ -171,28 +144,17 @@ class EpisodeBag:
                     raise BagError(f"{self.folder}: {name} lacks joints, e.g. {', '.join(missing)}")
         return result
 
-    def _quality(self, frames: EpisodeFrames, at: np.ndarray, chosen: dict[str, np.ndarray], complete: bool) -> Quality:
-        acted_s = sum(end - begin for begin, end in self.stretches) * 1e-9
-        span_s = (self.stretches[-1][1] - self.stretches[0][0]) * 1e-9
-        rates, gaps, oldest, flags = {}, {}, {}, list(self.problems)
-        for name in STREAMS:
-            stamps = np.sort(self.stamps[name])
-            parts = [stamps[(stamps >= begin) & (stamps < end)] for begin, end in self.stretches]
-            rates[name] = sum(map(len, parts)) / acted_s
-            gaps[name] = max((float(np.diff(part).max()) * 1e-9 for part in parts if len(part) > 1), default=acted_s)
-            oldest[name] = float((at - self.stamps[name][chosen[name]]).max()) * 1e-9
-            if oldest[name] > STALE_S[name]:
-                flags.append(f"{name} was up to {oldest[name]:.2f} s old at a frame")
-        late = (at[0] - self.stretches[0][0]) * 1e-9
-        if late > 0:
-            flags.append(f"the first {late:.2f} s have no frames: a stream had not begun")
-        if not complete:
-            flags.append("the bag ends before the episode did: outcome unknown, excluded")
-        if len(at) < 10:
-            flags.append(f"only {len(at)} frames")
-        stages = {mode.name: int((frames.mode == mode).sum()) for mode in STAGE_OF if (frames.mode == mode).any()}
-        tracking = float(np.abs(frames.action - frames.state).mean())
-        return Quality(acted_s, span_s - acted_s, stages, rates, gaps, oldest, tracking, flags)
+    def _quality(self, table: JointTable, frames: EpisodeFrames, at: np.ndarray, chosen: dict[str, np.ndarray], complete: bool) -> Quality:
+        try:
+            recorded = read_metadata(self.folder)["custom_data"] or {}
+        except BagError:  # a bag that could not be repaired where it is
+            recorded = {}
+        return assess(
+            table=table, state=frames.state, action=frames.action, mode=frames.mode, pictures=frames.images, at_ns=at,
+            stretches=self.stretches, stamps={name: np.sort(self.stamps[name]) for name in STREAMS},
+            ages_s={name: (at - self.stamps[name][chosen[name]]) * 1e-9 for name in STREAMS},
+            complete=complete, problems=self.problems, recorded=recorded,
+        )  # fmt: skip
 
 
 class Pictures(Sequence):

@@ -24,8 +24,9 @@ from rove_recorder import engine as engines
 from rove_recorder import lerobot_format as layout
 from rove_recorder import remote
 from rove_recorder.bag import BagError
-from rove_recorder.episode_bag import EpisodeBag, Quality, picture_size
+from rove_recorder.episode_bag import EpisodeBag, picture_size
 from rove_recorder.lerobot import DatasetWriter, EncodedEpisode, encode_episode
+from rove_recorder.quality import Quality
 from rove_recorder.recover import find_bags, needs_recovery, read_metadata, recover
 from rove_recorder.shards import Shard, ShardError
 from rove_recorder.staging import Busy
@@ -63,6 +64,7 @@ def convert(job: Job) -> Result:
                 recover(folder)  # the copy here
             frames, quality = EpisodeBag(folder).frames(table, job.fps, job.image_size if job.resize else None)
             episode = encode_episode(frames, job.segments, fps=job.fps, image_size=job.image_size, joints=len(table), camera=job.camera)
+        episode.quality = quality
         return Result(job.folder, episode, quality)
     except (ValueError, BagError, OSError) as error:
         return Result(job.folder, error=str(error))
@@ -214,7 +216,10 @@ def run(
     failed = sum(bool(result.error) for result in results)
     done = [result for result in results if result.episode is not None]
     frames = sum(len(result.episode.frames) for result in done)
-    print(f"{len(done)} episodes, {frames} frames -> {part.folder(out) if part else out}" + (f"; {failed} bags failed" if failed else ""))
+    suspicious = sum(bool(result.quality.flags) for result in done)
+    words = f", {suspicious} suspicious (see {layout.QUALITY})" if suspicious else ""
+    words += f"; {failed} bags failed" if failed else ""
+    print(f"{len(done)} episodes, {frames} frames -> {part.folder(out) if part else out}{words}")
     if part is not None:
         print(f"when all {part.count} shards are there: rove run rove_recorder merge {out}")
     return 1 if failed else 0

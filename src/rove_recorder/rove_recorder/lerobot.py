@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from rove_contract.timing import POLICY_HZ
 from rove_recorder import lerobot_format as layout
-from rove_recorder import video
+from rove_recorder import quality, video
 from rove_recorder.encoding import EncodedEpisode, EpisodeFrames, encode_episode
 from rove_recorder.lerobot_format import ACTION, CAMERA, LABELS, STATE, DatasetError, Slot
 from rove_recorder.staging import Staging
@@ -68,6 +68,7 @@ class DatasetWriter:
         self._video: video.VideoFile | None = None
         self._data_bytes = 0
         self._files: list[str] = []  # prepared data and video files,
+        self._quality: list[str] = []  # lines of the report, of new episodes
         self._tables: list[str] = []  # and episode tables, which become visible after the files they point to
         if (self.root / layout.INFO).is_file():
             self._load_existing()
@@ -158,6 +159,8 @@ class DatasetWriter:
             self._rows, self._meta_slot = [], self._meta_slot.next()
         row |= {"meta/episodes/chunk_index": self._meta_slot.chunk, "meta/episodes/file_index": self._meta_slot.file}
         self._rows.append(row)
+        if episode.quality is not None:
+            self._quality.append(quality.to_line(self.episodes, frames.episode_id, episode.quality))
         self._new += 1
         self.episodes += 1
         self.frames += length
@@ -249,6 +252,11 @@ class DatasetWriter:
         layout.write_json(self._staging.path(layout.STATS), {name: self._stats[name] for name in self.features if name in self._stats})
         info = layout.info_dict(self.features, self.fps, self.episodes, self.frames, len(self.tasks))
         layout.write_json(self._staging.path(layout.INFO), info)
+        if self._quality:
+            report = self.root / layout.QUALITY
+            known = report.read_text(encoding="utf-8") if report.is_file() else ""
+            self._staging.path(layout.QUALITY).write_text(known + "".join(line + "\n" for line in self._quality), encoding="utf-8")
+            self._tables.append(layout.QUALITY)
         self._staging.commit([*self._files, *self._tables, layout.TASKS, layout.STATS, layout.INFO])
         self._load()
 

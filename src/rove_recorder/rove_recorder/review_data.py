@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import av
@@ -21,6 +22,8 @@ from rove_contract.modes import Outcome, Source, Stage
 from rove_recorder import corrections, video
 from rove_recorder import lerobot_format as layout
 from rove_recorder.lerobot_format import ACTION, CAMERA, STATE, DatasetError
+from rove_recorder.quality import Quality
+from rove_recorder.quality import read as read_quality
 from rove_recorder.scores import Scores, read_scores, score_names
 
 WIDEST = 960  # px; larger pictures are shrunk on their way to the page, which shows none larger
@@ -39,6 +42,7 @@ class ReviewData:
         self._lock = threading.RLock()
         self._scores: dict[str, tuple[int, Scores]] = {}
         self._version = None
+        self._reports: tuple[int, dict[str, Quality]] = (-1, {})
         self.refresh()
 
     def refresh(self) -> None:
@@ -98,7 +102,7 @@ class ReviewData:
                 "episodes": [self._brief(i, fixes[i], quality, counts[i]) for i in sorted(self.episodes)],
             }  # fmt: skip
 
-    def _brief(self, index: int, fix: dict, quality: dict[str, list[str]], lines: int) -> dict:
+    def _brief(self, index: int, fix: dict, quality: dict[str, Quality], lines: int) -> dict:
         exported = self.episodes[index]
         row = exported | fix
         stage = self._exported_stage(exported)
@@ -113,11 +117,17 @@ class ReviewData:
             "corrected": sorted(fix), "lines": lines, "stages": runs(stage),
             "trained": not row["excluded"] and row["outcome"] in FINISHED,
         }  # fmt: skip
-        return brief | {"flags": label_flags(brief) + quality.get(row["episode_id"], [])}
+        found = quality.get(row["episode_id"])
+        reported = found.flags if found else []
+        return brief | {"flags": reported + label_flags(brief, reported), "quality": found.line().splitlines()[0] if found else ""}
 
-    def _quality(self) -> dict[str, list[str]]:
-        """episode_id -> what the export found suspicious."""
-        return {}
+    def _quality(self) -> dict[str, Quality]:
+        """episode_id -> the export's report, for the episodes that have one. Raises DatasetError."""
+        file = self.root / layout.QUALITY
+        version = file.stat().st_mtime_ns if file.is_file() else -1
+        if self._reports[0] != version:
+            self._reports = (version, read_quality(self.root))
+        return self._reports[1]
 
     def brief(self, index: int) -> dict:
         """One episode as in `listing`, and the history of its corrections."""
@@ -156,7 +166,9 @@ class ReviewData:
         columns = scores.of(index, length)
         if columns is None:
             return None
-        return {"name": name, "value": _plain(columns["value"]), "advantage": _plain(columns["advantage"]),
+        corrected = max((line.at for line in corrections.read(self.root) if line.episode_index == index), default="")
+        outdated = bool(corrected) and datetime.fromisoformat(corrected.replace("Z", "+00:00")).timestamp() > version / 1e9
+        return {"name": name, "outdated": outdated, "value": _plain(columns["value"]), "advantage": _plain(columns["advantage"]),
                 "positive": columns["positive"].tolist(), "threshold": _plain([scores.threshold])[0],
                 "scale": _plain([scores.scale])[0]}  # fmt: skip
 
@@ -248,17 +260,17 @@ def groups(names: tuple[str, ...]) -> list[dict]:
     return [{"title": title, "joints": numbers} for title, numbers in titles.items()]
 
 
-def label_flags(brief: dict) -> list[str]:
-    """What the labels themselves make suspicious; sentences."""
+def label_flags(brief: dict, reported: list[str]) -> list[str]:
+    """What the labels themselves make suspicious, as corrected; sentences. reported: what the export's report says already."""
     flags = []
     last, t_r = brief["length"] - 1, brief["t_r"]
     if brief["takeover"] >= 0 and t_r < 0:
         flags.append("an intervention whose end of adaptation (t_r) is not marked")
     if t_r >= last:
         flags.append("t_r is the last frame, whose reward is the outcome's: the penalty is lost")
-    if brief["outcome"] == "none":
+    if brief["outcome"] == "none" and not any("outcome unknown" in flag for flag in reported):
         flags.append("the outcome is unknown")
-    if brief["seconds"] < SHORT_S:
+    if brief["seconds"] < SHORT_S and not any(flag.startswith("only ") for flag in reported):
         flags.append(f"only {brief['seconds']:g} s long")
     return flags
 
