@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import aiohttp
@@ -21,7 +22,8 @@ from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_recorder import corrections
 from rove_recorder.export import export_bags
 from rove_recorder.lerobot import DatasetWriter, EpisodeFrames
-from rove_recorder.lerobot_format import DatasetError
+from rove_recorder.lerobot_format import QUALITY, DatasetError
+from rove_recorder.quality import read as read_quality
 from rove_recorder.review_data import ReviewData
 from rove_recorder.scores import write_scores
 from rove_recorder.synthetic import T0, samples, write_bag
@@ -109,6 +111,18 @@ def test_the_listing_has_stages_labels_flags_and_what_is_trained_on(root):
     assert listing["scores"] == ["critic"]
 
 
+def test_what_the_export_found_suspicious_is_flagged(tmp_path, exported):
+    shutil.copytree(exported, tmp_path / "d")
+    report = {**asdict(next(iter(read_quality(exported).values()))), "flags": ["the camera froze"], "tracking_rad": 0.0123}
+    (tmp_path / "d" / QUALITY).write_text(json.dumps({"episode_index": 1, "episode_id": "b", **report}) + "\n")
+    data = ReviewData(tmp_path / "d")
+    assert [episode["flags"] for episode in data.listing()["episodes"]] == [[], ["the camera froze"], []]
+    assert "tracking 0.012 rad" in data.brief(1)["quality"] and data.brief(0)["quality"] == ""
+    (tmp_path / "d" / QUALITY).write_text("{}\n")
+    with pytest.raises(DatasetError, match="line 1 is no quality report"):
+        ReviewData(tmp_path / "d").listing()
+
+
 def test_joints_are_grouped_by_block_and_side_and_none_is_lost(root):
     groups = ReviewData(root).listing()["groups"]
     assert {group["title"]: len(group["joints"]) for group in groups} == {
@@ -127,7 +141,7 @@ def test_joints_and_scores_are_those_of_the_dataset(root):
     scores = data.episode(0, "critic")["scores"]
     assert scores["value"][10] == -0.4 and scores["advantage"][10] == -10 and scores["positive"].index(True) == 41
     assert (scores["threshold"], scores["scale"]) == (20.0, 600.0)
-    assert data.episode(1, "critic")["scores"] is None
+    assert data.episode(1, "critic")["scores"] is None and not scores["outdated"]
     assert "it has critic" in data.episode(0, "other")["scores_error"]
 
 
@@ -156,6 +170,7 @@ def test_corrections_show_and_the_exported_files_keep_their_bytes(root):
     brief = data.correct(0, "t_r", 36, "ann", expected=32)
     assert brief["stages"] == [["ROLLOUT", 0, 20], ["ADAPTATION", 20, 36], ["RECOVERY", 36, 46]]
     assert (brief["exported"]["t_r"], brief["corrected"], brief["undoable"]) == (32, ["t_r"], True)
+    assert data.episode(0, "critic")["scores"]["outdated"]
     data.correct(0, "outcome", "failure", "ann", expected="success")
     assert [(line["field"], line["old"], line["new"], line["by"]) for line in data.brief(0)["history"]] == [
         ("t_r", 32, 36, "ann"), ("outcome", "success", "failure", "ann")]  # fmt: skip
