@@ -114,6 +114,8 @@ class Practice:
 
     def _take(self, sample) -> None:
         begin = time.perf_counter()
+        if not self.following:
+            self.retargeter.free_arms()
         q = self.retargeter.retarget(sample.frame)
         self._retarget_s = time.perf_counter() - begin
         if self.following:

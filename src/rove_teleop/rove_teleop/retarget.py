@@ -90,9 +90,14 @@ class Retargeter:
         self.finger_scale = np.ones((2, 5))
         self._fingers = np.full((2, 5), np.nan)  # m, running lengths of the operator's digits
         self._anchors: dict[str, tuple] = {}
-        self._fresh = {f"{side}_wrist" for side in SIDES}  # need not go on from the solution before
+        self._fresh: set[str] = set()  # parts that need not go on from the solution before
+        self.free_arms()
         self._chest: tuple | None = None
         self._seeded = True
+
+    def free_arms(self) -> None:
+        """The next frame need not go on from the posture before: nothing moves by it, so an elbow may change sides at once."""
+        self._fresh |= {f"{side}_wrist" for side in SIDES}
 
     def retarget(self, frame: OperatorFrame) -> np.ndarray:
         """OperatorFrame -> joint targets (J,) rad, contract order, within limits. Never raises for any values in the frame."""

@@ -124,6 +124,8 @@ class TeleopNode(Node):
             if self._reset_due or (self.retargeter.mode == "relative" and self.mode not in DRIVEN):
                 self.retargeter.reset(self.measured)
                 self._reset_due = False
+            if self.mode not in DRIVEN:
+                self.retargeter.free_arms()
             q = self.retargeter.retarget(sample.frame)
             if OK not in self.retargeter.report.values() and LIMITED not in self.retargeter.report.values():
                 self.unusable += 1  # frames arrive, but the operator is not in them: stale as well

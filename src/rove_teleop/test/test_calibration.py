@@ -2,16 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from rove_contract import joints, robot
 from rove_teleop.calibration import ArmSize, Calibration, CalibrationError, calibrate, fit_sphere, load
 from rove_teleop.frames import OperatorFrame
 from rove_teleop.retarget import Retargeter
 from rove_teleop.robot_geometry import RobotSkeleton
+from rove_teleop.rotations import from_quaternion
 
 TABLE = joints.load()
 SKELETON = RobotSkeleton(TABLE)
 HOME = robot.home(TABLE)
+TIPS = [4, 8, 12, 16, 20]
 ARMS = TABLE.indices("arm")
 
 
@@ -24,6 +28,9 @@ def arm_swing(n=300, seed=0):
     q[:, ARMS] = (lower + upper) / 2 + 0.6 * (upper - lower) / 2 * np.sin(2 * np.pi * rng.uniform(0.1, 0.4, 14) * t + rng.uniform(0, 6, 14))
     q[:, TABLE.index["waist_yaw"]] = 0.3 * np.sin(t[:, 0])
     return q
+
+
+SWING = [SKELETON.frame(q, k, k / 60) for k, q in enumerate(arm_swing(150))]
 
 
 def scaled(frame, scale):
@@ -49,6 +56,52 @@ def test_a_scaled_operator_is_recovered(scale):
     for q in arm_swing(40, seed=3):
         retargeter.reset(HOME)
         np.testing.assert_allclose(retargeter.retarget(scaled(SKELETON.frame(q), scale)), q, atol=2e-3)
+
+
+def of_another_build(frame, upper, fore, hand, trunk):
+    """The frame of a person whose upper arms, forearms, hands and trunk are so many times the robot's, in the same joint angles."""
+    parts = {name: value.copy() for name, value in frame.parts.items()}
+    turn = np.reshape(from_quaternion(*frame.parts["chest"][3:]), (3, 3))
+    parts["chest"][:3] *= trunk
+    parts["head"][:3] *= trunk
+    for side, sign in (("left", 1), ("right", -1)):
+        elbow, wrist = frame.parts[f"{side}_elbow"], frame.parts[f"{side}_wrist"][:3]
+        # The robot's shoulder from its chest site (0.08 m before and 0.08 m below it), then the person's.
+        offset = np.array([-0.08, 0.23 * sign, 0.08])
+        shoulder = frame.parts["chest"][:3] + turn @ offset
+        own = parts["chest"][:3] + turn @ (trunk * offset)
+        parts[f"{side}_elbow"] = own + upper * (elbow - shoulder)
+        parts[f"{side}_wrist"][:3] = parts[f"{side}_elbow"] + fore * (wrist - elbow)
+        points = frame.parts[f"{side}_hand"]
+        parts[f"{side}_hand"] = parts[f"{side}_wrist"][:3] + hand * (points - points[0])
+    return OperatorFrame(parts, frame.seq, frame.t)
+
+
+ratio = st.floats(0.8, 1.3)
+
+
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(ratio, ratio, ratio, ratio, st.integers(0, 1000))
+def test_an_operator_of_any_build_is_recovered(upper, fore, hand, trunk, seed):
+    """Each segment of its own scale: the calibration finds the arms, and the robot takes the operator's joint angles, fingers included."""
+    frames = [of_another_build(frame, upper, fore, hand, trunk) for frame in SWING]
+    calibration = calibrate(frames)
+    retargeter = Retargeter(TABLE, smoothing=False, velocity_limited=False, calibration=calibration)
+    for side in ("left", "right"):
+        size = calibration.side(side)
+        assert size.upper_arm == pytest.approx(upper * retargeter.geometry.upper_arm, abs=1e-4)
+        assert size.forearm == pytest.approx(fore * retargeter.geometry.forearm, abs=1e-4)
+    rng = np.random.default_rng(seed)
+    middle, half = (TABLE.limits.upper + TABLE.limits.lower) / 2, (TABLE.limits.upper - TABLE.limits.lower) / 2
+    for q in middle + 0.8 * half * rng.uniform(-1, 1, size=(3, 50)):
+        retargeter.reset(HOME)
+        out = retargeter.retarget(of_another_build(SKELETON.frame(q), upper, fore, hand, trunk))
+        wanted, got = SKELETON.parts(q), SKELETON.parts(out)
+        for side in ("left", "right"):
+            assert np.linalg.norm(wanted[f"{side}_wrist"][:3] - got[f"{side}_wrist"][:3]) < 2e-3
+            assert np.linalg.norm(wanted[f"{side}_elbow"] - got[f"{side}_elbow"]) < 2e-3
+            tips = [parts[f"{side}_hand"][TIPS] - parts[f"{side}_hand"][0] for parts in (wanted, got)]
+            assert np.linalg.norm(tips[0] - tips[1], axis=1).max() < 3e-3
 
 
 def test_noise_of_a_real_tracker_costs_millimetres():
