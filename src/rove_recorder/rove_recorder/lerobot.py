@@ -213,13 +213,15 @@ class DatasetWriter:
 
     def _append_video(self, segment: Path, length: int) -> dict:
         size = segment.stat().st_size
-        if self._video is not None and self._video.bytes + size > layout.VIDEO_FILE_MB * 2**20:
+        full = self._video is not None and self._video.bytes + size > layout.VIDEO_FILE_MB * 2**20
+        if self._video is not None and (full or not self._video.takes(segment)):
             self._video.close()
             self._video, self._video_slot = None, self._video_slot.next()
         if self._video is None:
             old = self.root / self._video_slot.path(layout.VIDEO)
             grow = self._grows(layout.VIDEO, self._video_slot)
-            if grow and old.stat().st_size + size > layout.VIDEO_FILE_MB * 2**20:
+            full = grow and old.stat().st_size + size > layout.VIDEO_FILE_MB * 2**20
+            if grow and (full or video.settings(old) != video.settings(segment)):  # e.g. encoded by an earlier version
                 grow, self._video_slot = False, self._video_slot.next()
             relative = self._video_slot.path(layout.VIDEO)
             self._files.append(relative)
