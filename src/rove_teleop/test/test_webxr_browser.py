@@ -22,7 +22,7 @@ from sensor_msgs.msg import CompressedImage, JointState
 from rove_contract import joints, messages, robot, ros, topics
 from rove_contract.modes import Mode, Trigger
 from rove_teleop.robot_geometry import RobotSkeleton
-from rove_teleop.sources.webxr import Scene
+from rove_teleop.sources.webxr import Message, Scene
 from rove_teleop.sources.webxr_emulation import message_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,9 +51,10 @@ EMULATION = """
 const device = new IWER.XRDevice(IWER.metaQuest3, {fovy: FOVY, ipd: 0});  // one eye in the middle: ghosts and picture coincide
 device.installRuntime({polyfillLayers: false, forceInstall: true});
 device.primaryInputMode = "hand";
-const names = [];
+const spaceOf = (joint) => joint[Object.getOwnPropertySymbols(joint).find((symbol) => joint[symbol].offsetMatrix)];
 window.headset = {
   device,
+  relaxed: (side) => [...device.hands[side].inputSource.hand.values()].map((joint) => [...spaceOf(joint).offsetMatrix]),
   place(head, hands) {
     device.position.set(...head.slice(0, 3));
     device.quaternion.set(...head.slice(3));
@@ -263,6 +264,28 @@ def seen_at(points, q, size):
     return np.stack([0.5 * size[1] - f * local[:, 0] / local[:, 2], 0.5 * size[0] + f * local[:, 1] / local[:, 2]], axis=1)
 
 
+def relaxed_hand(page, side):
+    """(25, 7) of the emulation's own hand, which was recorded on a real headset."""
+    poses = []
+    for m in np.array(page.evaluate("side => headset.relaxed(side)", side)).reshape(25, 4, 4).swapaxes(1, 2):
+        q = np.empty(4)
+        mujoco.mju_mat2Quat(q, m[:3, :3].ravel())
+        poses.append(np.concatenate([m[:3, 3], np.roll(q, -1)]))
+    return np.array(poses)
+
+
+def check_wrist_convention(page):
+    """A real hand in the robot's wrist frame: thumb forward (x), fingers along -z, fingertips curled towards the palm (inward y)."""
+    hands = {side: relaxed_hand(page, side) for side in robot.SIDES}
+    parts = SCENE.trunk().frame(Message(0, 0.0, np.array([0, 0, 0, 0, 0, 0, 1.0]), hands), "x").parts
+    for side, inward in (("left", -1.0), ("right", 1.0)):
+        rotation = np.empty(9)
+        mujoco.mju_quat2Mat(rotation, parts[f"{side}_wrist"][3:])
+        x, y, z = ((parts[f"{side}_hand"] - parts[f"{side}_hand"][0]) @ rotation.reshape(3, 3)).T
+        assert x[4] > 0.03 and x[5] > x[9] > x[13] > x[17], "the thumb in front, then index to little"
+        assert (z[[8, 12, 16, 20]] < -0.1).all() and (inward * (y[[8, 12, 16, 20]] - y[[5, 9, 13, 17]]) > 0.005).all()
+
+
 def test_an_emulated_headset_drives_the_robot_and_shows_what_it_sees(world, page, url):
     # The 2D page: connected, the camera is live, the headset can be entered.
     expect(page.locator("#link")).to_have_text("connected", timeout=20000)
@@ -271,6 +294,7 @@ def test_an_emulated_headset_drives_the_robot_and_shows_what_it_sees(world, page
     wait_seen(page, lambda pixels: share(pixels, CUBE) > 5e-4, "the cube on the 2D page")
     expect(page.locator("#vr")).to_be_enabled()
     expect(page.locator("#ar")).to_be_enabled()
+    check_wrist_convention(page)
 
     upright = HOME.copy()
     upright[TABLE.indices("head")] = 0.0
