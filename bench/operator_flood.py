@@ -89,7 +89,7 @@ class World:
 
 
 def send(world: World, total: int, done: threading.Event) -> None:
-    sender, pool = world.push(), flood.messages(5000)
+    sender, pool = world.push(), flood.messages(5000, "suit")  # replays of the suit's own frames
     for number in tqdm(range(total), unit="message", mininterval=1.0, disable=None):
         sender.send(pool[number % len(pool)])
     done.set()

@@ -223,6 +223,11 @@ def main() -> None:
     retargeter.reset(start)
     row = measure(lambda frame, q: retargeter.retarget(frame), bare, skeleton, start)
     results["rove, body alone"] = {k: v if k.startswith(("ms", "wrist")) else None for k, v in row.items()}
+    # A headset tracks no elbows.
+    headset = [OperatorFrame({n: v for n, v in f.parts.items() if not n.endswith("_elbow")}, f.seq, f.t) for f in frames]
+    retargeter = Retargeter(table, smoothing=False)
+    retargeter.reset(start)
+    results["rove, no elbows"] = measure(lambda frame, q: retargeter.retarget(frame), headset, skeleton, start)
     # Every part out of reach: the slow path of the arms, as when the operator is taller and stretches.
     far = [skeleton.frame(q, k, k / RATE) for k, q in enumerate(poses)]
     for frame in far:

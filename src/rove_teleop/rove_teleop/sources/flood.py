@@ -8,10 +8,10 @@ import numpy as np
 from rove_teleop.frames import OperatorFrame, encode
 
 
-def message(rng: np.random.Generator, number: int) -> bytes:
-    """One message that no receiver should follow, of five kinds in turn; replays repeat 50 frames of one sender."""
+def message(rng: np.random.Generator, number: int, source: str) -> bytes:
+    """One message that no receiver should follow, of five kinds in turn; replays repeat 50 frames of the sender `source`."""
     parts = {"head": np.array([0, 0, 0.6, 1, 0, 0, 0.0]), "left_hand": np.zeros((21, 3))}
-    good = encode(OperatorFrame(parts, number % 50, 1e9, "replay"))
+    good = encode(OperatorFrame(parts, number % 50, 1e9, source))
     kind = number % 5
     if kind == 0:
         return rng.integers(0, 256, size=int(rng.integers(0, 80)), dtype=np.uint8).tobytes()
@@ -29,7 +29,7 @@ def message(rng: np.random.Generator, number: int) -> bytes:
     return good
 
 
-def messages(n: int, seed: int = 0) -> list[bytes]:
+def messages(n: int, source: str = "replay", seed: int = 0) -> list[bytes]:
     """n of them."""
     rng = np.random.default_rng(seed)
-    return [message(rng, number) for number in range(n)]
+    return [message(rng, number, source) for number in range(n)]
