@@ -207,6 +207,15 @@ def test_the_certificate_is_kept_and_renewed_under_the_same_authority_when_addre
     assert third.fingerprint != first.fingerprint
 
 
+def test_the_users_own_certificate_is_used_as_it_is_under_its_own_names(tmp_path):
+    made = provide(tmp_path, ["robot.lab.example"], ["10.0.0.5"])
+    for path in tmp_path.glob("rove-ca.*"):
+        path.unlink()
+    pem = made.cert.read_bytes()
+    own = provide(tmp_path, ["localhost"], ["127.0.0.1"])
+    assert own.cert.read_bytes() == pem and "robot.lab.example" in own.names and own.authority == own.cert
+
+
 def test_a_broken_certificate_is_named(tmp_path):
     provide(tmp_path)
     (tmp_path / "rove-ca.crt").write_text("nonsense")
@@ -274,7 +283,7 @@ def test_frames_come_through_with_the_delay_that_the_pings_tell(tmp_path):
     values = source.statistics()
     source.close()
     assert values["late"] == 1 and values["accepted"] == 2
-    assert values["clock_offset_s"] == pytest.approx(-5000.0, abs=0.5)
+    assert values["clock_offset_s"] == pytest.approx(-5000.0, abs=0.5) and values["rtt_ms"] == 2.0
 
 
 def test_malformed_messages_are_counted_and_end_nothing(source, tmp_path):

@@ -64,7 +64,8 @@ def provide(directory: str | Path, names: list[str] | None = None, addresses: li
         directory.mkdir(parents=True, exist_ok=True)
         os.chmod(directory, 0o700)
         if cert.exists() and key.exists() and not authority.exists():  # the user's own
-            return WebCertificate(cert, key, cert, _fingerprint(_read(cert)), tuple(names))
+            own = _read(cert)
+            return WebCertificate(cert, key, cert, _fingerprint(own), (*names, *_dns_names(own)))
         if not (authority.exists() and (directory / f"{AUTHORITY}.key").exists() and _vouches(_read(authority), hosts)):
             _make_authority(directory, hosts)
         issuer = _read(authority)
@@ -84,6 +85,14 @@ def _read(path: Path) -> x509.Certificate:
 
 def _fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def _dns_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
 
 
 def _lasts(certificate: x509.Certificate) -> bool:

@@ -16,7 +16,7 @@ def _xr(rotation: np.ndarray) -> np.ndarray:
 def message_of(
     parts: dict[str, np.ndarray], trunk: Trunk, eyes=(0.0, 1.6, 0.0), heading: float = 0.0, seq: int = 0, t: float = 0.0
 ) -> Message:
-    """parts: of `RobotSkeleton.parts`. eyes: (3,) m, where the headset is; heading: rad, where the trunk faces; both in the reference space.
+    """parts: of `RobotSkeleton.parts`. eyes: (3,) m, where the headset is; heading: rad, where the trunk faces; in the reference space.
 
     The 4 metacarpals that the robot lacks are put half way between wrist and knuckle; all joints of a hand have the wrist's orientation.
     """

@@ -72,6 +72,7 @@ class WebxrSource(Source):
         self._queue: deque[tuple[str, Message, float]] = deque(maxlen=QUEUE)
         self._superseded = self._late = 0
         self._delay_s = self._rtt_s = 0.0
+        self._offset_s: float | None = None  # our monotonic clock minus the headset's, by its pings
         self._scene = Scene()
         self._trunk, self._trunk_of = self._scene.trunk(), ""
         directory = Path(directory or DIRECTORY).expanduser()
@@ -142,7 +143,7 @@ class WebxrSource(Source):
             # The exchange of pings sees the constant part of the delay, too; its own error is half the round trip at most.
             seen = received_s - (message.t + message.offset_s) - 0.5 * message.rtt_s
             delay = max(delay, seen)
-            self._delay_s, self._rtt_s = delay, message.rtt_s
+            self._delay_s, self._rtt_s, self._offset_s = delay, message.rtt_s, message.offset_s
             if delay > self.max_delay_s:
                 self._late += 1
                 return None
@@ -180,9 +181,9 @@ class WebxrSource(Source):
     def statistics(self) -> dict[str, int | float | str]:
         """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed and
         malformed/<reason> ("size", "version", "seq", "time", "text", "too_large"), rate_limited, refused_requests, pictures (sent), pages;
-        clock_offset_s (headset's clock minus ours, from pings), rtt_ms, delay_ms; source; last_error."""
+        clock_offset_s (headset's clock minus ours, by its pings where there were any), rtt_ms, delay_ms; source; last_error."""
         guard, counts = self._guard, self._server.counts.copy()
-        offset = guard.clock.offset_s
+        offset = guard.clock.offset_s if self._offset_s is None else self._offset_s
         values: dict[str, int | float | str] = {"received": counts["received"], "superseded": self._superseded}
         for key in ("accepted", "lost", "replayed", "out_of_order", "other_source", "late", "restarts"):
             values[key] = guard.counts[key]
