@@ -62,3 +62,12 @@ export function row(e) {
   item.title = [e.episode_id, e.task, e.outcome === "none" ? "outcome unknown" : e.outcome].filter(Boolean).join("\n");
   return item;
 }
+
+// The dataset in one line.
+export function summary(data) {
+  const hours = data.episodes.reduce((sum, e) => sum + e.seconds, 0) / 3600;
+  const size = hours >= 1 ? `${hours.toFixed(1)} h` : `${(hours * 60).toFixed(1)} min`;
+  const successes = data.episodes.filter((e) => e.outcome === "success").length;
+  return `${data.episodes.length} episodes, ${size} at ${data.fps} fps, ${successes} successes, `
+    + `${data.episodes.filter((e) => e.trained).length} trained on, ${data.episodes.filter((e) => e.corrected.length).length} corrected`;
+}

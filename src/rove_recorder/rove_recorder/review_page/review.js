@@ -1,9 +1,12 @@
 // The review page: list and filters, the open episode, keys, and corrections.
-import { fill, matches, row, stages } from "./list.js";
+import { action, showKeys } from "./keys.js";
+import { fill, matches, row, stages, summary } from "./list.js";
 import { Joints } from "./joints.js";
 import { Player } from "./player.js";
 import { color } from "./plot.js";
+import { request } from "./server.js";
 import { Timeline } from "./timeline.js";
+import { item, legend, minus, past } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const FILTERS = ["text", "task", "outcome", "stage", "kind", "use", "attention"];
@@ -20,23 +23,12 @@ const player = new Player($("camera"), draw, (text) => say(text, "bad"));
 const timeline = new Timeline($("timeline"), (frame) => player.seek(frame));
 const joints = new Joints($("joints"), (frame) => player.seek(frame));
 
-async function ask(path, body) {
-  let answer;
-  try {
-    answer = await fetch(path, body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-  } catch {
-    lost(true);
-    throw new Error("no connection to the review server");
-  }
-  lost(false);
-  if (!answer.ok) throw new Error((await answer.json()).error);
-  return answer;
-}
-
 function lost(yes) {
   $("lost").hidden = !yes;
   $("lost").textContent = "No connection: is `rove run rove_recorder review` still running? Nothing is stored until it is.";
 }
+
+const ask = (path, body) => request(path, body, lost);
 
 function say(text, kind = "") {
   $("hint").textContent = text;
@@ -51,7 +43,7 @@ async function load() {
   $("dataset").textContent = data.name;
   document.title = `${data.name} – ROVE review`;
   $("by").textContent = data.by;
-  detail();
+  $("dataset-detail").textContent = summary(data);
   $("critic").hidden = !data.scores.length;
   const chosen = $("scores").value;
   $("scores").replaceChildren(...data.scores.map((name) => new Option(name, name)));
@@ -60,14 +52,6 @@ async function load() {
   fill($("f-outcome"), "All outcomes", data.episodes.map((e) => e.outcome));
   fill($("f-stage"), "All stages", data.episodes.flatMap((e) => stages(e)));
   fill($("f-kind"), "All kinds", data.episodes.map((e) => e.kind).filter(Boolean));
-}
-
-function detail() {
-  const hours = data.episodes.reduce((sum, e) => sum + e.seconds, 0) / 3600;
-  const size = hours >= 1 ? `${hours.toFixed(1)} h` : `${(hours * 60).toFixed(1)} min`;
-  const successes = data.episodes.filter((e) => e.outcome === "success").length;
-  $("dataset-detail").textContent = `${data.episodes.length} episodes, ${size} at ${data.fps} fps, ${successes} successes, `
-    + `${data.episodes.filter((e) => e.trained).length} trained on, ${data.episodes.filter((e) => e.corrected.length).length} corrected`;
 }
 
 function filters() {
@@ -131,10 +115,8 @@ async function step(by) {
 // -- the open episode ---------------------------------------------------------------------------------------------------------
 
 const time = (frame) => `${(frame / data.fps).toFixed(2)} s`;
-const minus = (text) => text.replace("-", "−");
 const frames = (t_r) => (t_r < 0 ? "none" : `frame ${t_r} · ${time(t_r)}`);
 const shownValue = (field, value) => (field === "t_r" ? frames(value) : field === "excluded" ? (value ? "excluded" : "included") : value === "none" ? "unknown" : value);
-
 function show() {
   const e = episode;
   $("episode").textContent = `Episode ${e.index}`;
@@ -159,53 +141,13 @@ function show() {
   $("flags").replaceChildren(...(e.flags.length ? e.flags : ["nothing suspicious"]).map((text) => item(text, e.flags.length ? "" : "none")), item(e.quality, "figures"));
   $("undo").disabled = !e.undoable;
   $("history").replaceChildren(
-    ...(e.history.length ? [...e.history].reverse().map(past) : [item("none yet", "none")]),
+    ...(e.history.length ? [...e.history].reverse().map((line) => past(line, shownValue)) : [item("none yet", "none")]),
   );
   const note = e.scores_error || UNSCORED;
   timeline.set({ ...e, fps: data.fps, note });
   chooseGroup(group);
-  legend();
+  $("legend").replaceChildren(...legend(episode.scores));
   draw(player.frame);
-}
-
-function item(text, kind) {
-  const li = document.createElement("li");
-  li.textContent = text;
-  li.className = kind;
-  return li;
-}
-
-function past(line) {
-  const li = item("", line.undone ? "undone" : "");
-  const what = document.createElement("b"), who = document.createElement("span");
-  const name = { t_r: "t_r", outcome: "outcome", excluded: "training" }[line.field];
-  const value = (v) => (line.field === "t_r" ? (v < 0 ? "none" : v) : shownValue(line.field, v));
-  what.textContent = `${line.undo ? "undo: " : ""}${name} ${value(line.old)} → ${value(line.new)}`;
-  const at = new Date(line.at);
-  who.textContent = `  ${line.by}, ${at.toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })}`;
-  li.append(what, who);
-  li.title = li.textContent;
-  return li;
-}
-
-function legend() {
-  const part = (hue, text) => {
-    const span = document.createElement("span"), dot = document.createElement("i");
-    dot.style.background = hue;
-    span.append(dot, text);
-    return span;
-  };
-  $("legend").replaceChildren(
-    ...(episode.scores
-      ? [part(color("ROLLOUT"), "V(s)"), part(color("good"), "A positive"), part("#66727f", "negative"),
-         episode.scores.threshold === null ? "" : `η = ${episode.scores.threshold.toFixed(1)} steps`,
-         episode.scores.outdated ? tag("scored before the correction", "Label again: value and advantage are those of the labels as they were") : ""]
-      : []),
-  );
-}
-
-function tag(text, title) {
-  return Object.assign(document.createElement("span"), { className: "tag warn", textContent: text, title });
 }
 
 function chooseGroup(number) {
@@ -262,7 +204,7 @@ async function store(path, body, done) {
     const before = { ...episode };
     const known = data.episodes.findIndex((e) => e.index === brief.index);
     data.episodes[known] = brief;
-    detail();
+    $("dataset-detail").textContent = summary(data);
     if (episode.index === brief.index) episode = { ...episode, ...brief, scores: episode.scores && { ...episode.scores, outdated: true } };
     say(done(before, brief), "good");
     const item = [...$("episodes").children].find((li) => Number(li.dataset.index) === brief.index);
@@ -311,22 +253,6 @@ const ACTIONS = {
   go_t_r: () => (episode.t_r < 0 ? say("This episode has no t_r.", "bad") : seek(episode.t_r)),
   search: () => $("f-text").focus(), help: () => $("help").showModal(),
 };
-// key as in KeyboardEvent, with Shift+ and Ctrl+ before it -> [action, shown key, words]
-const KEYS = {
-  " ": ["play", "Space", "play or pause"], ArrowLeft: ["back", "←", "one frame back"], ArrowRight: ["forward", "→", "one frame on"],
-  "Shift+ArrowLeft": ["back_s", "⇧←", "one second back"], "Shift+ArrowRight": ["forward_s", "⇧→", "one second on"],
-  Home: ["begin", "Home", "first frame"], End: ["end", "End", "last frame"], ",": ["slower", ",", "slower"], ".": ["faster", ".", "faster"],
-  ArrowUp: ["previous", "↑", "previous episode"], ArrowDown: ["next", "↓", "next episode"],
-  a: ["go_takeover", "A", "go to the takeover"], r: ["go_t_r", "R", "go to t_r"],
-  t: ["set_t_r", "T", "t_r is the frame shown"], "Shift+t": ["clear_t_r", "⇧T", "no t_r: adaptation never ended"],
-  s: ["success", "S", "outcome: success"], f: ["failure", "F", "outcome: failure"], "Shift+a": ["aborted", "⇧A", "outcome: aborted"],
-  "Shift+u": ["unknown", "⇧U", "outcome: unknown"], x: ["exclude", "X", "exclude from training, or include"],
-  z: ["undo", "Z", "undo this episode's last correction"], "Ctrl+z": ["undo", "Ctrl Z", "the same"],
-  "/": ["search", "/", "search"], "?": ["help", "?", "this list"],
-};
-const QUICK = [["Space", "play"], ["← →", "frame"], ["⇧← ⇧→", "second"], [", .", "speed"], ["↑ ↓", "episode"], ["A", "takeover"], ["R", "go to t_r"],
-  ["T", "set t_r"], ["S", "success"], ["F", "failure"], ["X", "exclude"], ["Z", "undo"], ["1 – 9", "joints"], ["/", "search"]];
-
 function seek(frame) {
   player.seek(Math.min(frame, episode.length - 1));
 }
@@ -347,15 +273,13 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.altKey || event.metaKey) return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const shift = event.shiftKey && !"?/".includes(key) ? "Shift+" : "";
-  const name = KEYS[`${event.ctrlKey ? "Ctrl+" : ""}${shift}${key}`]?.[0];
+  const name = action(event);
   if (name) {
     event.preventDefault();
     const held = ["back", "forward", "back_s", "forward_s", "next", "previous"].includes(name);
     if (!event.repeat || held) act(name);
-  } else if (!event.ctrlKey && !shift && key >= "1" && key <= "9" && episode && Number(key) <= data.groups.length + 1) {
-    chooseGroup(Number(key) - 1);
+  } else if (!event.ctrlKey && /^[1-9]$/.test(event.key) && episode && Number(event.key) <= data.groups.length + 1) {
+    chooseGroup(Number(event.key) - 1);
     draw(player.frame);
   }
 });
@@ -394,17 +318,7 @@ document.addEventListener("visibilitychange", async () => {
   }
 });
 
-const keyed = (pairs, tag) => pairs.map(([key, words]) => {
-  const part = document.createElement(tag);
-  part.append(Object.assign(document.createElement("kbd"), { textContent: key }), words);
-  return part;
-});
-$("quick-keys").replaceChildren(...keyed(QUICK, "span"));
-for (const [, key, words] of [...Object.values(KEYS), ["", "1 – 9", "joints of one block, or all"]]) {
-  const line = document.createElement("p");
-  line.append(Object.assign(document.createElement("kbd"), { textContent: key }), words);
-  $("all-keys").append(line);
-}
+showKeys($("quick-keys"), $("all-keys"));
 
 window.review = { // for tests and the curious
   episode: () => episode, shown: () => shown.map((e) => e.index), frame: () => player.frame, drawn: () => player.shown, playing: () => player.playing,
