@@ -7,6 +7,7 @@ thread receives and stamps them, so no message waits for Python, and one batch c
 from __future__ import annotations
 
 import fnmatch
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from std_srvs.srv import Trigger as TriggerService
 from rove_contract import ros, topics
 from rove_contract.modes import Trigger
 from rove_recorder.bag import COMPRESSION, BagTopic
+from rove_recorder.parameters import Parameters
 from rove_recorder.recording import Sample
 from rove_recorder.schema import UnknownType
 from rove_recorder.session import Session, Settings
@@ -26,6 +28,8 @@ from rove_recorder.session import Session, Settings
 POLL_S = 0.02
 DEPTH = 500  # messages per topic that may wait for the next poll: 5 s of joint states, should Python stall
 UNSUPPORTED_SEQUENCE = 2**64 - 1  # rmw's mark
+PARAMETERS = ("out_dir", "topics", "compression", "preroll_s", "min_free_gb", "split_gb", "require")
+UNSAVED_S = 1.0  # what a crash may take
 REQUIRED = (topics.JOINT_STATES, topics.EGO_IMAGE, topics.JOINT_COMMAND, topics.MODE)
 
 
@@ -53,7 +57,8 @@ def revision() -> str:
 
 class RecorderNode(Node):
     """Parameters: out_dir, topics (patterns like "/camera/*", beyond the contract's), compression ("zstd", "lz4", "none"), preroll_s,
-    min_free_gb (below it no episode starts), require (topics that need a publisher before it is ready)."""
+    min_free_gb (below it no episode starts), split_gb (a longer episode goes into several files), require (topics that need a publisher
+    before it is ready)."""
 
     def __init__(self):
         super().__init__("recorder")
@@ -63,16 +68,24 @@ class RecorderNode(Node):
         compression = get("compression", "zstd").value
         if compression not in COMPRESSION:
             raise ValueError(f"parameter compression is {compression!r}, expected one of {', '.join(COMPRESSION)}")
-        settings = Settings(out_dir, compression, get("preroll_s", 0.5).value, get("min_free_gb", 1.0).value)
+        settings = Settings(
+            out_dir,
+            compression,
+            get("preroll_s", 0.5).value,
+            get("min_free_gb", 1.0).value,
+            split_bytes=round(get("split_gb", 4.0).value * 2**30),
+        )
         self.require = set(get("require", [topic.name for topic in REQUIRED]).value)
         provenance = {
             "revision": revision(),
-            "parameters": {"compression": compression, "preroll_s": settings.preroll_s, "topics": self.patterns},
+            "parameters": {"recorder": {name: self.get_parameter(name).value for name in PARAMETERS}},
         }
         try:
             self.session = Session(settings, ros.now_ns, provenance)
         except OSError as error:
             raise ValueError(f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir") from error
+        self.parameters = Parameters(self)
+        self.session.parameters = self.parameters.values
         self.group = Polled()
         self.subs = {}
         for topic in topics.TOPICS:
@@ -94,9 +107,7 @@ class RecorderNode(Node):
         profile = ros.qos_profile(topic.qos[0], publisher=False)
         profile.depth = DEPTH
         kind = ros.message_class(topic.type)
-        self.subs[topic.name] = self.create_subscription(
-            kind, topic.name, lambda msg: None, profile, raw=True, callback_group=self.group
-        )
+        self.subs[topic.name] = self.create_subscription(kind, topic.name, lambda msg: None, profile, raw=True, callback_group=self.group)
 
     def poll(self) -> None:
         """Take everything that has come since the last poll, oldest first."""
@@ -113,7 +124,11 @@ class RecorderNode(Node):
         if samples:
             samples.sort(key=lambda sample: sample.log_ns)
             self.session.feed(samples)
+        failed = self.session.failed
         self.session.poll()
+        if self.session.failed > failed:  # what happens from here on would be lost
+            self.get_logger().error(f"the episode is ended: {self.session.error}")
+            self.abort.call_async(TriggerService.Request())
         self.announce()
 
     def check(self) -> None:
@@ -129,6 +144,7 @@ class RecorderNode(Node):
         self.waiting = f"waiting for the publishers of {', '.join(waiting)}" if waiting else ""
 
     def every_second(self) -> None:
+        self.parameters.update()
         if self.patterns:
             self.discover()
         if self.session.disk_almost_full():
@@ -170,10 +186,13 @@ class RecorderNode(Node):
         session = self.session
         reason = self.waiting or session.not_ready()
         values = {"ready": str(not reason).lower(), **session.values()}
+        values["topics"] = json.dumps(values["topics"])
         if session.error:
             return 2, session.error, values
         if values["dropped"]:
             return 2, f"{values['dropped']} messages were dropped", values
+        if float(values["unsaved_s"]) > UNSAVED_S:
+            return 1, f"the disk does not keep up: a crash now would lose {values['unsaved_s']} s", values
         if session.recording is not None:
             return 0, "recording", values
         return (1, reason, values) if reason else (0, "ready", values)

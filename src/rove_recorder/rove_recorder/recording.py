@@ -34,13 +34,18 @@ class Sample(NamedTuple):
 
 @dataclass
 class Counts:
-    """Of one topic in one bag. missed: published but never received, by the publisher's sequence numbers. longest_gap_s: between stamps."""
+    """Of one topic in one bag. missed: published but never received, by the publisher's sequence numbers. longest_gap_s: between stamps.
+
+    delay_s: least reception - publication, None before the first message. The clock of the publisher's computer is behind the recorder's by
+    this much at most; where it is negative, ahead by this much at least.
+    """
 
     received: int = 0
     written: int = 0
     dropped: int = 0
     missed: int = 0
     longest_gap_s: float = 0.0
+    delay_s: float | None = None
 
 
 class Recording:
@@ -70,6 +75,7 @@ class Recording:
         self._closing: dict | None = None
         self._on_done = on_done
         self._wake = threading.Condition()
+        self._safe = time.monotonic()  # what was put before this is on the disk
         self._thread = threading.Thread(target=self._run, args=(open_bag,), name="bag writer", daemon=True)
         self._thread.start()
 
@@ -80,6 +86,11 @@ class Recording:
     @property
     def done(self) -> bool:
         return not self._thread.is_alive()
+
+    @property
+    def unsaved_s(self) -> float:
+        """s: how much of the recording a crash would take now; about CHECKPOINT_S at most while the disk keeps up."""
+        return 0.0 if self.done else time.monotonic() - self._safe
 
     def put(self, samples: list[Sample]) -> None:
         """Enqueue messages; never waits. Messages beyond the queue's limit, or after an error, are dropped and counted."""
@@ -106,6 +117,8 @@ class Recording:
         if last_sequence and sample.sequence > last_sequence + 1:
             count.missed += sample.sequence - last_sequence - 1
         self._last[sample.topic] = (sample.publish_ns, sample.sequence)
+        delay = (sample.log_ns - sample.publish_ns) * 1e-9
+        count.delay_s = delay if count.delay_s is None else min(count.delay_s, delay)
 
     def add_topic(self, topic: BagTopic) -> None:
         """A topic that was discovered while recording."""
@@ -127,7 +140,7 @@ class Recording:
     def summary(self) -> dict[str, dict]:
         """Per-topic counts as plain data."""
         with self._wake:
-            return {topic: {**asdict(count), "longest_gap_s": round(count.longest_gap_s, 4)} for topic, count in self.counts.items()}
+            return {topic: rounded(count) for topic, count in self.counts.items()}
 
     def _run(self, open_bag: Callable[[], BagWriter]) -> None:
         bag: BagWriter | None = None
@@ -149,12 +162,13 @@ class Recording:
                 self._on_done(self)
 
     def _write_until_closed(self, bag: BagWriter) -> None:
-        due = time.monotonic() + self._checkpoint_s
+        due = 0.0  # the pre-roll and the latched state are safe at once
         while True:
             with self._wake:
                 if not self._queue and self._closing is None:
                     self._wake.wait(0.05)
                 batch, self._queue = self._queue, deque()
+                taken = time.monotonic()
                 self._queued_bytes = 0
                 closing = self._closing is not None
             for entry in batch:
@@ -164,11 +178,16 @@ class Recording:
                 bag.write(entry.topic, entry.log_ns, entry.publish_ns, entry.data, entry.sequence)
                 self.bytes_written += len(entry.data)
                 self.counts[entry.topic].written += 1
-                if time.monotonic() >= due:  # also within a long batch: it may have waited for a slow disk
+                if due and time.monotonic() >= due:  # also within a long batch: it may have waited for a slow disk
                     bag.checkpoint()
                     due = time.monotonic() + self._checkpoint_s
             if closing:
                 return
-            if time.monotonic() >= due:
+            if time.monotonic() >= due and (batch or due):
                 bag.checkpoint()
-                due = time.monotonic() + self._checkpoint_s
+                self._safe, due = taken, time.monotonic() + self._checkpoint_s
+
+
+def rounded(count: Counts) -> dict[str, int | float | None]:
+    """Counts as plain data, s to 0.1 ms."""
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(count).items()}

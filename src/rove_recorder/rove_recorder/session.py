@@ -15,15 +15,17 @@ from pathlib import Path
 from rove_contract import episode as episodes
 from rove_contract import joints, topics
 from rove_contract.episode import Episode
+from rove_contract.messages import diagnostic_values
 from rove_recorder.bag import SPLIT_BYTES, BagTopic, BagWriter
 from rove_recorder.preroll import continuous_since
-from rove_recorder.recording import QUEUE_BYTES, Counts, Recording, Sample
+from rove_recorder.recording import QUEUE_BYTES, Counts, Recording, Sample, rounded
 from rove_recorder.schema import typestore
 
 DRAIN_NS = 300_000_000  # after `ended`: three times the slowest message still under way (a picture over a loaded network)
 # Of what is published after `ended` only this much: the mode IDLE and the robot's stop, but no later re-seating or reset.
 TAIL_NS = 100_000_000
 GIGABYTE = 1e9
+POLICY_NODE = b"policy"  # name of its status on /diagnostics
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Session:
         self._folder: Path | None = None
         self._ring: deque[Sample] = deque()
         self._latched: dict[str, Sample] = {}
+        self.parameters: Mapping[str, Mapping[str, object]] = {}  # {node: {parameter: value}}, kept up by the node
+        self._checkpoint_hash = ""
         self._ended: set[str] = set()
         self._closing: list[Recording] = []
 
@@ -83,6 +87,8 @@ class Session:
         """Messages in the order of their log_ns. Never waits for the disk."""
         begin = 0
         for i, sample in enumerate(samples):
+            if sample.topic == topics.DIAGNOSTICS.name:
+                self._on_diagnostics(sample)
             if sample.topic != topics.EPISODE.name:
                 continue
             self._keep(samples[begin : i + 1])
@@ -128,12 +134,37 @@ class Session:
                 self.episode = episode
                 self._ended_ns, self._close_ns = sample.publish_ns, sample.log_ns + DRAIN_NS
 
+    def _on_diagnostics(self, sample: Sample) -> None:
+        """The policy says the hash of the weights that it loaded; the supervisor knows only their path."""
+        if POLICY_NODE not in sample.data:  # most are other nodes': not worth decoding
+            return
+        try:
+            for status in typestore().deserialize_cdr(sample.data, topics.DIAGNOSTICS.type).status:
+                if status.name == POLICY_NODE.decode():
+                    self._checkpoint_hash = diagnostic_values(status).get("checkpoint", "")
+        except Exception as error:  # as in _on_episode
+            self.error = f"unreadable message on {topics.DIAGNOSTICS.name}: {error}"
+
+    def _provenance(self, episode: Episode, delays: Mapping[str, float]) -> dict[str, object]:
+        """What is known now of how the episode came about. delays: see Counts.delay_s, of topics that are not latched."""
+        nodes = {**self.parameters, **self.provenance.get("parameters", {})}
+        hashes = {"checkpoint_hash": self._checkpoint_hash} if episode.kind == "rollout" else {}
+        return {**self.provenance, **episodes.to_values(episode), **hashes, "parameters": nodes, "clock_offsets": delays}
+
+    def _delays(self, counts: Mapping[str, Counts]) -> dict[str, float]:
+        with_delay = {name: count.delay_s for name, count in counts.items() if count.delay_s is not None and not self.is_latched(name)}
+        return {name: round(delay, 4) for name, delay in sorted(with_delay.items())}
+
     def _open(self, episode: Episode, start_ns: int) -> None:
         folder = self.settings.out_dir / episode.id
         attempt = 2
         while folder.exists():  # a recorder that was killed and respawned within the episode
             folder, attempt = self.settings.out_dir / f"{episode.id}.{attempt}", attempt + 1
-        custom = {**self.provenance, **episodes.to_values(episode)}
+        seen: dict[str, Counts] = {}
+        for sample in self._ring:
+            count, delay = seen.setdefault(sample.topic, Counts()), (sample.log_ns - sample.publish_ns) * 1e-9
+            count.delay_s = delay if count.delay_s is None else min(count.delay_s, delay)
+        custom = self._provenance(episode, self._delays(seen))
         del custom["state"], custom["outcome"]
         all_topics, settings = list(self.bag_topics.values()), self.settings
         self._folder, self._close_ns, self.error = folder, None, ""
@@ -173,7 +204,7 @@ class Session:
     def _close(self, note: str = "") -> None:
         recording, episode = self.recording, self.episode
         recording.folder = self._folder
-        custom = episodes.to_values(episode)
+        custom = self._provenance(episode, self._delays(recording.counts))
         if note:
             custom["recorder_note"] = note
         recording.close(custom)
@@ -212,6 +243,8 @@ class Session:
             "recording": str(self.recording is not None).lower(),
             **{name: live[name] if recording is not None else totals[name] for name in names},
             **{f"total_{name}": totals[name] + live[name] for name in names},
+            "unsaved_s": f"{recording.unsaved_s if recording is not None else 0.0:.1f}",
+            "topics": {name: rounded(count) for name, count in sorted(list(recording.counts.items()))} if recording is not None else {},
             "bags": self.bags,
             "failed_bags": self.failed,
             "last_bag": self.last_bag,

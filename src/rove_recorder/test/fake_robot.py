@@ -102,6 +102,7 @@ def main():
     scale = float(os.environ.get("FAKE_SCALE", "1"))
     rclpy.init()
     node = rclpy.create_node("fake_robot")
+    node.declare_parameter("scale", scale)
     robot = Robot(node, scale)
     executor = SingleThreadedExecutor()
     executor.add_node(node)

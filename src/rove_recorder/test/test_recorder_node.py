@@ -59,6 +59,10 @@ def test_two_episodes_over_ros_are_recorded_whole_and_exported(tmp_path, start):
         custom = read_metadata(folder)["custom_data"]
         counts = json.loads(custom["counts"])
         assert (custom["dropped"], custom["missed"], custom["outcome"]) == ("0", "0", "success")
+        parameters = json.loads(custom["parameters"])
+        assert parameters["recorder"]["compression"] == "zstd"
+        assert parameters["fake_robot"] == {"scale": 1.0}, "parameters of every node that runs"
+        assert 0 <= json.loads(custom["clock_offsets"])["/joint_states"] < 0.1  # one computer, one clock
         for name, number in sent.items():
             if name not in SILENT:
                 # Everything that was sent within the episode, and the pre-roll's 0.3 s before it.

@@ -1,3 +1,6 @@
+import json
+import threading
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,7 @@ from rove_recorder.mcap_stream import McapStream
 from rove_recorder.recording import Sample
 from rove_recorder.recover import read_metadata
 from rove_recorder.session import Session, Settings
-from rove_recorder.synthetic import MS, T0, joint_state, q_at, samples
+from rove_recorder.synthetic import MS, T0, cdr, joint_state, kind, q_at, samples, stamp
 
 
 def record(session, found, clock, batch=20):
@@ -116,3 +119,45 @@ def test_a_malformed_episode_message_is_reported_and_survived(tmp_path):
     record(session, samples(), clock)
     finish(session, clock)
     assert session.bags == 1
+
+
+def diagnostics(**names):
+    """A message of /diagnostics with one status per node; names: node -> {key: value}."""
+    pair, status = kind("diagnostic_msgs/msg/KeyValue"), kind("diagnostic_msgs/msg/DiagnosticStatus")
+    found = [status(0, name, "", "", [pair(key, value) for key, value in values.items()]) for name, values in names.items()]
+    header = kind("std_msgs/msg/Header")(stamp(T0), "")
+    return cdr(kind("diagnostic_msgs/msg/DiagnosticArray")(header, found), topics.DIAGNOSTICS.type)
+
+
+def test_provenance_names_the_weights_the_parameters_and_the_clocks_from_the_start(tmp_path):
+    session, clock = session_in(tmp_path)
+    session.parameters = {"policy": {"guidance": 1.5}}
+    said = diagnostics(robot={"ready": "true"}, policy={"checkpoint": "0123456789ab"})
+    found = [Sample(topics.DIAGNOSTICS.name, T0 - 190 * MS, T0 - 190 * MS, said)]
+    found += [s._replace(publish_ns=s.publish_ns + 40 * MS) if s.topic == "/joint_states" else s for s in samples(ended=False)]
+    record(session, sorted(found, key=lambda s: s.log_ns), clock)
+    expected = {"policy": {"guidance": 1.5}}
+    begun = threading.Event()
+    while session.recording.counts["/joint_states"].written == 0:  # the writer thread opens the file
+        begun.wait(0.01)
+    stream = McapStream(tmp_path / "e" / "e_0.mcap")
+    list(stream.messages())
+    custom = stream.metadata[0].metadata  # what a recorder that is killed leaves
+    assert (custom["checkpoint_hash"], json.loads(custom["parameters"])) == ("0123456789ab", expected)
+    assert json.loads(custom["clock_offsets"])["/joint_states"] == pytest.approx(-0.04)
+    finish(session, clock)
+    custom = read_metadata(tmp_path / "e")["custom_data"]
+    assert (custom["checkpoint_hash"], json.loads(custom["parameters"])) == ("0123456789ab", expected)
+    assert json.loads(custom["clock_offsets"])["/joint_states"] == pytest.approx(-0.04)
+    assert topics.EPISODE.name not in json.loads(custom["clock_offsets"]), "a latched message may be hours old"
+
+
+def test_every_topics_counts_are_told_live(tmp_path):
+    session, clock = session_in(tmp_path)
+    found = [s for s in samples(ended=False) if not (s.topic == "/joint_states" and T0 + 500 * MS < s.log_ns < T0 + 540 * MS)]
+    record(session, found, clock)
+    live = session.values()
+    assert live["topics"]["/joint_states"]["missed"] == live["missed"] == 4
+    assert live["topics"]["/joint_states"]["longest_gap_s"] == pytest.approx(0.05)
+    assert live["topics"]["/joint_command"]["received"] == sum(s.topic == "/joint_command" for s in found)
+    finish(session, clock)
