@@ -122,7 +122,7 @@ def test_a_flood_of_malformed_and_replayed_messages_is_survived_and_counted(pair
         for data in pool[: total - sent]:
             operator.socket.send(data)
             sent += 1
-            if sent % 500 == 0:
+            if sent % 100 == 0:
                 source.poll(0.0)
     poll_until(source, lambda s: source.statistics()["received"] == total, 60.0)
     counts = source.statistics()
