@@ -30,7 +30,7 @@ class DemoConfig:
     # Optimiser steps, cut to what 2 cores do in the time; rove_learning's own defaults are longer.
     base_critic_steps: int = 150  # MC pretraining
     base_actor_steps: int = 500
-    critic_steps: int = 150  # OVE
+    critic_steps: int = 600  # OVE on the frozen backbone of the pretrained critic, which then runs once per frame
     actor_steps: int = 300
     evaluation_episodes: int = 30  # per policy, the same seeds for both
     workers: int = 2  # processes for collection and evaluation
@@ -119,7 +119,8 @@ def run(config: DemoConfig) -> Path:
     demo.stage(
         4, "iteration", "Algorithm 1: critic (OVE), advantage labels, actor",
         "run", "rove_learning", "train", "--dataset", demos, dataset, "--init", base, "--out", policy, "--method", "rove",
-        "--seed", seed, "--critic.steps", config.critic_steps, "--actor.steps-next", config.actor_steps,
+        "--seed", seed, "--critic.steps", config.critic_steps, "--critic.freeze-backbone", "--critic.batch", 64, "--critic.lr", 1e-3,
+        "--critic.ema", 0.02, "--actor.steps-next", config.actor_steps,
     )  # fmt: skip
     for name, checkpoint in (("before", base), ("after", policy)):
         demo.stage(

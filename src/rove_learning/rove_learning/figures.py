@@ -57,8 +57,8 @@ def compare_critics(
     """
     length = len(stage)
     time = np.arange(length) / fps
-    figure = Figure(figsize=(10, 6.2), layout="constrained")
-    strip, top, bottom = figure.subplots(3, 1, height_ratios=[1.15, 2, 1.5])
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    strip, top, bottom = figure.subplots(3, 1, height_ratios=[0.85, 2, 1.5])
     strip.imshow(np.concatenate(list(pictures), axis=1), aspect="auto", extent=(0, length / fps, 0, 1))
     strip.set(yticks=[], xlim=(0, length / fps), title=title)
     strip.tick_params(labelbottom=False)
