@@ -5,7 +5,7 @@ name = "rove_learning"
 setup(
     name=name,
     version="0.1.0",
-    packages=[name],
+    packages=[name, f"{name}.offline"],
     package_data={name: ["configs/*.yaml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
