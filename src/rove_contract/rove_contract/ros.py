@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import TransitionEvent
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -135,8 +134,10 @@ def spin(make_node, args=None) -> int:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RCLError:
-        if rclpy.ok():  # else: the signal came while the executor built its wait set
+    except RuntimeError:  # RCLError is one
+        # The signal came while the executor built its wait set or converted a message. rclpy shuts down in a thread of its own.
+        time.sleep(0.1)
+        if rclpy.ok():
             raise
     finally:
         if node is not None:
