@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,7 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
         "guidance": config.guidance,
         "execute": config.execute,
         "seed": config.seed,
+        "config": asdict(config),
         "wall_s": round(time.monotonic() - begin, 1),
         "rows": rows,
     }

@@ -31,7 +31,6 @@ class Simulation:
         self.env = WhiteboardEnv(image_size=image_size)
         self.filter = CommandFilter(joints.load().limits, timing.CONTROL_PERIOD_S)
         self.player = ChunkPlayer()
-        self.times = np.arange(timing.CHUNK_STEPS) / timing.POLICY_HZ
 
     def reset(self, seed: int, start_stage: str = "start") -> None:
         self.env.reset(seed, start_stage)
@@ -43,7 +42,7 @@ class Simulation:
 
     def load(self, chunk: np.ndarray) -> None:
         """Play this chunk (H, 50) from now on; its row 0 is due now."""
-        self.player.load(chunk, self.times[: len(chunk)], 0.0, self.env.time)
+        self.player.load(chunk, np.arange(len(chunk)) / timing.POLICY_HZ, 0.0, self.env.time)
 
     def observe(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What a dataset frame holds: measured q (50,), commanded joints (50,), ego picture (H, W, 3)."""

@@ -27,6 +27,12 @@ def deployed(monkeypatch):
     return asked
 
 
+@pytest.fixture
+def no_reports(monkeypatch):
+    """Drawing costs more than these tiny trainings; one test looks at the reports."""
+    monkeypatch.setattr(loop, "report", lambda config: None)
+
+
 def config(mixed, out, **changes):
     short = TrainConfig((str(mixed),), "", threads=1, actor=replace(ACTOR, steps=3, steps_next=3, batch=4),
                         critic=replace(CRITIC, mc_steps=3, steps=3, batch=4))  # fmt: skip
@@ -53,7 +59,7 @@ def test_iterations_start_from_the_one_before_and_the_buffers_grow(mixed, tmp_pa
     assert second["iteration"] == 1 and second["train"]["init"].endswith("k0") and len(second["train"]["dataset"]) == 2
 
 
-def test_killed_in_the_second_iteration_and_resumed_ends_the_same(mixed, tmp_path, deployed):
+def test_killed_in_the_second_iteration_and_resumed_ends_the_same(mixed, tmp_path, deployed, no_reports):
     iterate(config(mixed, tmp_path / "whole"), progress=False)
     with pytest.raises(KeyboardInterrupt):  # base 6 steps, k0 6 steps, then into k1
         iterate(config(mixed, tmp_path / "killed"), progress=False, stop=After(14))
@@ -65,7 +71,7 @@ def test_killed_in_the_second_iteration_and_resumed_ends_the_same(mixed, tmp_pat
     assert len(deployed) == 2  # not deployed again by the resumed loop
 
 
-def test_on_the_robot_it_waits_for_the_deployment_and_takes_its_videos(mixed, tmp_path):
+def test_on_the_robot_it_waits_for_the_deployment_and_takes_its_videos(mixed, tmp_path, no_reports):
     settings = config(mixed, tmp_path / "loop", deploy="robot")
     with pytest.raises(WaitingForRobot, match=r"deploy .*k0 and bring the data to .*data_1"):
         iterate(settings, progress=False)
