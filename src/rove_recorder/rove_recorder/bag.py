@@ -115,9 +115,13 @@ def write_metadata(folder: Path, info: BagInfo) -> None:
     """metadata.yaml, atomically; a bag that has it was closed properly."""
     temporary = folder / "metadata.yaml.tmp"
     text = yaml.safe_dump({"rosbag2_bagfile_information": info.to_dict()}, sort_keys=False, allow_unicode=True)
-    temporary.write_text(text, encoding="utf-8")
-    sync(temporary)
-    os.replace(temporary, folder / "metadata.yaml")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        sync(temporary)
+        os.replace(temporary, folder / "metadata.yaml")
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     sync(folder)
 
 

@@ -66,6 +66,8 @@ class EpisodeBag:
                 episode = episodes.from_status(self.decode(message))
                 if self.episode is None or episode.id == self.episode.id or episode.state == episodes.ACTIVE:
                     self.episode = episode
+        if not last_ns and not any(True for path in self.files for _ in McapStream(path).messages()):
+            raise BagError(f"{self.folder}: the recorder died before anything of the episode was on the disk; there is nothing to export")
         if self.episode is None:
             raise BagError(f"{self.folder} has no message on {topics.EPISODE.name}: it is no episode")
         for name, values in stamps.items():

@@ -27,7 +27,7 @@ from rove_recorder.bag import BagError
 from rove_recorder.episode_bag import EpisodeBag, picture_size
 from rove_recorder.lerobot import DatasetWriter, EncodedEpisode, encode_episode
 from rove_recorder.quality import Quality
-from rove_recorder.recover import find_bags, needs_recovery, read_metadata, recover
+from rove_recorder.recover import Unrepaired, find_bags, needs_recovery, read_metadata, recover
 from rove_recorder.shards import Shard, ShardError
 from rove_recorder.staging import Busy
 
@@ -102,8 +102,12 @@ def _provenance(bag: str | Path) -> tuple[int, str, str]:
         if {"id", "started_ns"} <= custom.keys():
             return int(custom["started_ns"]), custom["id"], ""
     with remote.fetched(bag) as folder:
-        note = recover(folder).sentence() if needs_recovery(folder) else ""
-        custom = read_metadata(folder)["custom_data"] or {}
+        note, custom = "", {}
+        try:
+            note = recover(folder).sentence() if needs_recovery(folder) else ""
+            custom = read_metadata(folder)["custom_data"] or {}
+        except (OSError, Unrepaired) as error:  # a full or read-only disk
+            note = f"{error}; read as it is"
         if {"id", "started_ns"} <= custom.keys():
             return int(custom["started_ns"]), custom["id"], note
         episode = EpisodeBag(folder).episode  # another recorder's bag of a session
@@ -144,14 +148,27 @@ def export_bags(
     return results
 
 
+def _first_size(usable: list, results: list[Result]) -> tuple[int, int] | None:
+    """(H, W) of the first bag that has pictures; those before it leave `usable`, with the reason in `results`."""
+    while usable:
+        try:
+            with remote.fetched(usable[0][2]) as folder:
+                EpisodeBag(folder)  # a better reason than the lack of pictures, where there is one
+                return picture_size(folder)
+        except (ValueError, BagError, OSError) as error:
+            results.append(Result(usable.pop(0)[2], error=str(error)))
+    return None
+
+
 def _export(usable, out: Path, results: list[Result], fps, image_size, camera, workers, engine, grow, progress) -> None:
     """`usable`: of `_prepared`. The rest: see `export_bags`."""
     size = image_size
     if size is None and (out / layout.INFO).is_file():
         size = tuple(layout.read_info(out)["features"][layout.CAMERA]["shape"][:2])
     if size is None:
-        with remote.fetched(usable[0][2]) as folder:
-            size = picture_size(folder)
+        size = _first_size(usable, results)
+        if size is None:
+            return
     with DatasetWriter(out, fps, size, joints.load().names, camera, grow=grow) as writer:
         jobs, notes = [], {}
         seen = set(writer.episode_ids)

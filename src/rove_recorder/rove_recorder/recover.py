@@ -30,6 +30,10 @@ from rove_recorder.staging import sync
 YEAR_S = 365 * 86400.0
 
 
+class Unrepaired(BagError):
+    """A bag cannot be repaired where it is, though what is in it can be read."""
+
+
 @dataclass
 class Recovery:
     """What `recover` found and did. messages: in the bag now, the last of them at until_ns (ns since the epoch). lost_bytes: unreadable.
@@ -143,6 +147,20 @@ def _recover_file(path: Path, info: BagInfo, result: Recovery) -> None:
 def _copy(source: McapStream, file: FileInfo, info: BagInfo) -> None:
     """Every readable message into a new file with an index, which then replaces the damaged one."""
     temporary = source.path.with_suffix(".recovering")
+    try:
+        _write_copy(source, file, info, temporary)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        size = source.path.stat().st_size / 1e6
+        raise Unrepaired(
+            f"{source.path} cannot be repaired where it is ({error.strerror}): that takes {size:.1f} MB beside it. Nothing was changed; "
+            "`export` reads the bag as it is, or copy it elsewhere and recover it there"
+        ) from error
+    os.replace(temporary, source.path)
+    sync(source.path.parent)
+
+
+def _write_copy(source: McapStream, file: FileInfo, info: BagInfo, temporary: Path) -> None:
     channels: dict[str, int] = {}
     schemas: dict[int, int] = {}
     with open(temporary, "wb") as stream:
@@ -171,8 +189,6 @@ def _copy(source: McapStream, file: FileInfo, info: BagInfo) -> None:
             writer.add_metadata(record.name, record.metadata)
         writer.finish()
     sync(temporary)
-    os.replace(temporary, source.path)
-    sync(source.path.parent)
 
 
 def _qos(metadata: dict[str, str]) -> tuple[topics.Qos, ...]:

@@ -19,7 +19,7 @@ from rove_contract.messages import diagnostic_values
 from rove_recorder.bag import SPLIT_BYTES, BagTopic, BagWriter
 from rove_recorder.preroll import continuous_since
 from rove_recorder.recording import QUEUE_BYTES, Counts, Recording, Sample, rounded
-from rove_recorder.schema import typestore
+from rove_recorder.schema import schema, typestore
 
 DRAIN_NS = 300_000_000  # after `ended`: three times the slowest message still under way (a picture over a loaded network)
 # Of what is published after `ended` only this much: the mode IDLE and the robot's stop, but no later re-seating or reset.
@@ -55,6 +55,8 @@ class Session:
 
     def __post_init__(self):
         self.settings.out_dir.mkdir(parents=True, exist_ok=True)
+        for topic in self.bag_topics.values():
+            schema(topic.type)  # loads the type store (0.2 s) before an episode waits for it
         if self.free_gb is None:
             self.free_gb = lambda: shutil.disk_usage(self.settings.out_dir).free / GIGABYTE
         self.episode: Episode | None = None  # being recorded, or recorded last

@@ -17,6 +17,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import episode as episodes
 from rove_contract import joints, messages, ros, topics
@@ -39,13 +40,25 @@ class Robot:
         self.sent = dict.fromkeys(self.pubs, 0)
         self.status = {}
         self.expected = ""
+        self.recorders = int(os.environ.get("FAKE_RECORDERS", "1"))
+        self.said, self.aborted = {}, False
         self.ready = threading.Event()
         self.closed = threading.Event()
         self.mode, self.mode_stamp, self.previous = Mode.IDLE, ros.now_ns(), Mode.IDLE
         ros.subscription(node, topics.RECORDER_STATUS, self.on_status)
+        node.create_service(TriggerService, topics.SUPERVISOR_SERVICES[Trigger.ABORT], self.on_abort)
+
+    def all_listen(self):
+        """Every recorder has found every publisher."""
+        return self.ready.is_set() and all(pub.get_subscription_count() >= self.recorders for pub in self.pubs.values())
+
+    def on_abort(self, request, response):
+        self.aborted = response.success = True
+        return response
 
     def on_status(self, msg):
         self.status = messages.diagnostic_values(msg)
+        self.said[msg.message] = None
         (self.ready.set if self.status["ready"] == "true" else self.ready.clear)()
         if self.status["last_bag"].endswith(f"/{self.expected}"):
             self.closed.set()
@@ -110,8 +123,9 @@ def main():
     spinning.start()
     robot.publish(topics.SIM_SUCCESS, Bool(data=False))
     try:
-        while not robot.ready.wait(0.01):  # the recorder is ready only once it has seen publishers; they exist already
-            pass
+        pause = threading.Event()
+        while not robot.all_listen():  # the recorder is ready only once it has seen publishers; they exist already
+            pause.wait(0.01)
         print("READY", flush=True)
         sent = []
         for k in range(count):
@@ -124,13 +138,15 @@ def main():
             robot.switch(Trigger.START_ROLLOUT, Mode.ROLLOUT)
             print(f"STARTED {ros.now_ns()}", flush=True)
             robot.run(seconds, STORY)
+            if robot.recorders > 1:  # they were killed
+                return
             robot.switch(Trigger.SUCCEED, Mode.IDLE)
             robot.publish(topics.EPISODE, ros.episode_status(episode.ended(Outcome.SUCCESS, ros.now_ns())))
             sent.append({name: n - before[name] for name, n in robot.sent.items()})
             if not robot.closed.wait(10.0):
                 raise SystemExit(f"the recorder did not close the bag; its last status: {robot.status}")
         robot.run(0.05)
-        print(json.dumps({"sent": sent, "status": robot.status}), flush=True)
+        print(json.dumps({"sent": sent, "status": robot.status, "said": list(robot.said), "aborted": robot.aborted}), flush=True)
     finally:
         executor.shutdown()
         rclpy.try_shutdown()

@@ -10,6 +10,7 @@ from rove_contract import messages, topics
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_recorder import lerobot_format as layout
 from rove_recorder import video
+from rove_recorder.bag import BagTopic, BagWriter
 from rove_recorder.episode_bag import EpisodeBag
 from rove_recorder.export import export_bags
 from rove_recorder.mcap_stream import McapStream
@@ -134,6 +135,19 @@ def test_a_bad_bag_is_an_error_of_its_own_and_the_others_are_exported(tmp_path):
     assert "1 episodes, 46 frames" in done.stdout
     for text in ("has no message on /ego_camera", "the robot never acted", "no MCAP file"):
         assert text in done.stderr
+    assert [row["episode_id"] for row in rows(tmp_path / "d", "meta/episodes")] == ["good"]
+
+
+def test_a_bag_killed_before_its_first_chunk_is_named_and_the_rest_is_exported(tmp_path):
+    bag = BagWriter(tmp_path / "bags" / "a", [BagTopic.of(topic) for topic in topics.TOPICS], {})
+    bag.abandon()
+    write_bag(tmp_path / "bags" / "b", [s for s in samples("b") if s.topic != topics.EGO_IMAGE.name])  # nor can the size come from this one
+    write_bag(tmp_path / "bags" / "good", samples("good", start=T0 + 10**10))
+    results = export_bags([tmp_path / "bags"], tmp_path / "d", progress=False)
+    reasons = {result.folder.name: result.error for result in results}
+    assert "died before anything of the episode was on the disk" in reasons["a"]
+    assert "has no message on /ego_camera" in reasons["b"]
+    assert reasons["good"] == ""
     assert [row["episode_id"] for row in rows(tmp_path / "d", "meta/episodes")] == ["good"]
 
 
