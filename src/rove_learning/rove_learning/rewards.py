@@ -13,16 +13,18 @@ def penalty_frame(length: int, outcome: int, t_r: int, takeover: int, penalty_at
     """Frame of the intervention penalty, -1 for none.
 
     "recovery": t_r, the end of the adaptation stage (paper, sec. 3.1). "takeover": its start (ablation, Table 1). An intervention that
-    reached success without an end of adaptation being marked (t_r = -1) adapted to the end: the last frame but one, since eq. 2 gives
-    the last frame the success reward (ours; the paper is silent).
+    reached success while adapting (no t_r, or t_r at the last frame) is penalised at the last frame but one: eq. 2 gives the last frame
+    the success reward, and without the penalty the adaptation would count as a perfect recovery (ours; the paper is silent).
     """
     if takeover < 0 and t_r < 0:
         return -1
-    if penalty_at == "takeover":
-        return takeover if takeover >= 0 else t_r
-    if t_r >= 0:
-        return t_r
-    return max(length - 2, 0) if outcome == Outcome.SUCCESS else -1
+    if penalty_at == "takeover" and takeover >= 0:
+        frame = takeover
+    elif t_r >= 0:
+        frame = t_r
+    else:
+        frame = length if outcome == Outcome.SUCCESS else -1
+    return min(frame, max(length - 2, 0)) if outcome == Outcome.SUCCESS else frame
 
 
 def rewards(length: int, outcome: int, *, c_fail: float, penalty: int = -1) -> np.ndarray:

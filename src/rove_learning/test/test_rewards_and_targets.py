@@ -37,6 +37,14 @@ def test_penalty_of_an_intervention_without_marked_recovery():
     assert penalty_frame(6, F, t_r=-1, takeover=-1) == -1
 
 
+def test_recovery_marked_only_at_the_success_does_not_lose_the_penalty():
+    """Seen in simulated deployments: the last mark went in the frame in which the operator first made progress."""
+    assert penalty_frame(6, S, t_r=5, takeover=2) == 4
+    np.testing.assert_array_equal(rewards(6, S, c_fail=-500, penalty=4), [-1, -1, -1, -1, -500, 0])
+    assert penalty_frame(6, F, t_r=5, takeover=2) == 5
+    assert penalty_frame(6, S, t_r=-1, takeover=5, penalty_at="takeover") == 4
+
+
 def test_the_first_matching_case_of_eq_2_counts_at_the_last_frame():
     assert rewards(3, S, c_fail=-500, penalty=2)[-1] == 0.0
 
