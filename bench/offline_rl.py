@@ -151,7 +151,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=ROOT / "runs" / "offline_rl.jsonl", help="finished arms, to go on from")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "img" / "offline_rl.png", help="not drawn with --quick")
     args = parser.parse_args()
-    config, frames, episodes = train.OfflineConfig(), 300_000, 200
+    config, frames, episodes = train.OfflineConfig(), 500_000, 200
     tasks, seeds = args.tasks, range(args.first_seed, args.first_seed + args.seeds)
     if args.quick:
         config, frames, episodes = dataclasses.replace(config, critic_steps=60, actor_steps=60), 20_000, 20
@@ -161,7 +161,7 @@ def main() -> int:
             parser.error(f"--antmaze: there is no {path}")
         d4rl.size_of(path)
     arms = [Arm(task, seed, frames, episodes, config) for task in tasks for seed in seeds]
-    arms += [Arm(path, seed, 0, min(episodes, 100), train.antmaze(config), True) for path in args.antmaze for seed in seeds]
+    arms += [Arm(path, seed, 0, 4 if args.quick else 100, train.antmaze(config), True) for path in args.antmaze for seed in seeds]
     began = time.perf_counter()
     rows = run_all(arms, args.jobs, None if args.quick else args.results)
     table = summarise(rows)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rove_learning.offline.episodes import Episodes
-from rove_learning.offline.point_maze import TASKS
+from rove_learning.offline.point_maze import TASKS, gymnasium_mazes
 
 SUCCESS_RADIUS = 0.5  # m
 TIME_LIMIT = 1000  # actions
@@ -65,16 +65,10 @@ class AntMazes:
     time_limit = TIME_LIMIT
 
     def __init__(self, size: str, count: int):
-        try:
-            import gymnasium
-            import gymnasium_robotics
-            from gymnasium_robotics.envs.maze import maps
-        except ImportError as missing:
-            raise ImportError("the mazes need gymnasium-robotics: pip install -r requirements/dev.txt") from missing
         import mujoco
         from mujoco.rollout import Rollout
 
-        gymnasium.register_envs(gymnasium_robotics)
+        gymnasium, maps = gymnasium_mazes()
         rows = getattr(maps, f"{size.upper()}_MAZE")[::-1]  # y of the environment falls with the row, D4RL's grows
         self.env = gymnasium.make(f"AntMaze_{size.capitalize()}-v5", maze_map=rows).unwrapped
         self.size, self.count = size, count

@@ -6,6 +6,9 @@ The model, the maze and the task's radius are the environment's own; the copies 
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import numpy as np
 
 SUCCESS_RADIUS = 0.45  # m, of gymnasium-robotics' mazes
@@ -18,19 +21,27 @@ TASKS = {  # name: (start cell, goal cell), (row, column): D4RL's AntMaze evalua
 TIME_LIMIT = {"medium": 600, "large": 800}  # steps (PointMaze_*-v3)
 
 
+def gymnasium_mazes():
+    """(gymnasium, gymnasium_robotics.envs.maze.maps), imported without the news of other environments that the package prints."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            import gymnasium
+            import gymnasium_robotics
+            from gymnasium_robotics.envs.maze import maps
+    except ImportError as missing:
+        raise ImportError("the mazes need gymnasium-robotics: pip install -r requirements/dev.txt") from missing
+    gymnasium.register_envs(gymnasium_robotics)
+    return gymnasium, maps
+
+
 class PointMazes:
     """`count` balls in the maze "medium" or "large". state: (n, 4) x, y (m), vx, vy (m/s). actions: (n, 2) in [-1, 1]."""
 
     def __init__(self, size: str, count: int):
-        try:
-            import gymnasium
-            import gymnasium_robotics
-        except ImportError as missing:
-            raise ImportError("the mazes need gymnasium-robotics: pip install -r requirements/dev.txt") from missing
         import mujoco
         from mujoco.rollout import Rollout
 
-        gymnasium.register_envs(gymnasium_robotics)
+        gymnasium, _ = gymnasium_mazes()
         self.env = gymnasium.make(f"PointMaze_{size.capitalize()}-v3").unwrapped
         self.size, self.count, self.time_limit = size, count, TIME_LIMIT[size]
         self.wall = np.array(self.env.maze.maze_map) == 1  # (rows, columns)

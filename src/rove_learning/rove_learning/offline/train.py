@@ -34,8 +34,8 @@ class OfflineConfig:
     width: int = 128  # of the critics (IQL: 256)
     actor_width: int = 192
     layers: int = 2  # of the critics (IQL); the actor has one more
-    critic_steps: int = 4000
-    actor_steps: int = 2500
+    critic_steps: int = 8000
+    actor_steps: int = 4000
     batch: int = 256  # (IQL)
     lr: float = 1e-3  # (IQL: 3e-4 for 1,000,000 steps); cosine to zero
     ema: float = 0.01  # of the target networks (IQL: 0.005)

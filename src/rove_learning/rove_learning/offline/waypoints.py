@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from rove_learning.offline.episodes import Episodes
-from rove_learning.offline.point_maze import START_NOISE, PointMazes
+from rove_learning.offline.point_maze import START_NOISE, PointMazes, gymnasium_mazes
 
 P_GAIN, D_GAIN = 10.0, 1.0  # 1/m, s/m; in units of the largest force
 JITTER = 0.2  # m, +- around the cell's centre
@@ -45,8 +45,7 @@ def goal_cells(mazes: PointMazes, variety: str) -> np.ndarray:
     """Indices of the free cells that are goals in "play" (D4RL's hand-picked ones) or "diverse" (all)."""
     if variety == "diverse":
         return np.arange(len(mazes.cells))
-    from gymnasium_robotics.envs.maze import maps
-
+    _, maps = gymnasium_mazes()
     marked = np.array(getattr(maps, f"{mazes.size.upper()}_MAZE_DIVERSE_G"), dtype=object) == maps.GOAL
     return np.flatnonzero(marked[tuple(mazes.cells.T)])
 
