@@ -12,7 +12,7 @@ import numpy as np
 from rove_contract import messages
 from rove_contract.modes import Outcome
 from rove_recorder import video
-from rove_recorder.lerobot_format import ACTION, CAMERA, HUMAN_VIDEO, LABELS, STATE, DatasetError
+from rove_recorder.lerobot_format import ACTION, CAMERA, CODEC_OF, HUMAN_VIDEO, LABELS, STATE, DatasetError
 from rove_recorder.quality import Quality
 from rove_recorder.stats import ImageStats, Stats, column_stats
 
@@ -52,7 +52,7 @@ class EpisodeFrames:
 
 @dataclass
 class EncodedEpisode:
-    """An episode ready to append: plain columns, the H.264 segment or the JPEGs, and statistics of every column but the indices."""
+    """An episode ready to append: plain columns, the video segment or the JPEGs, and statistics of every column but the indices."""
 
     frames: EpisodeFrames  # with images=None
     stats: dict[str, Stats]
@@ -98,10 +98,10 @@ def encode_episode(
         if len(frames.images) != length:
             raise DatasetError(f"{name}: {len(frames.images)} images for {length} frames")
         image_stats = ImageStats(length)
-        if camera == "video":
+        if camera in CODEC_OF:
             folder.mkdir(parents=True, exist_ok=True)
             segment = folder / f"{frames.episode_id or id(frames)}.mp4"
-            video.encode(segment, image_stats.watch(map(_picture, frames.images)), fps, image_size)
+            video.encode(segment, image_stats.watch(map(_picture, frames.images)), fps, image_size, CODEC_OF[camera])
         else:
             jpegs = [image if isinstance(image, bytes) else messages.encode_jpeg(image, 95) for image in frames.images]
             for image in image_stats.watch(map(_picture, frames.images)):

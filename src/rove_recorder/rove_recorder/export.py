@@ -120,7 +120,7 @@ def export_bags(
     *,
     fps: int = round(POLICY_HZ),
     image_size: tuple[int, int] | None = None,
-    camera: str = "video",
+    camera: str | None = None,
     workers: int = 0,
     engine: engines.Engine = "process",
     shard: Shard | None = None,
@@ -129,9 +129,10 @@ def export_bags(
     """Export bags (directories, or folders of them, or their addresses) into the dataset `out`, new or existing, in one step: all of them
     or, killed, none.
 
-    image_size: (H, W), other pictures are resized; None: that of the dataset, or of the first bag, and others are refused. workers: 0 =
-    one per core. shard: only the bags that fall to it, into `out`/shards/i-of-n. Episodes that the dataset has already are left out with a
-    note. Raises BagError, DatasetError, Busy, EngineError, RemoteError for what concerns all.
+    image_size: (H, W), other pictures are resized; None: that of the dataset, or of the first bag, and others are refused. camera: one of
+    lerobot_format.CAMERAS; None: the dataset's, "video" for a new one. workers: 0 = one per core. shard: only the bags that fall to it,
+    into `out`/shards/i-of-n. Episodes that the dataset has already are left out with a note. Raises BagError, DatasetError, Busy,
+    EngineError, RemoteError for what concerns all.
     """
     found = _find(bags)
     chosen = found if shard is None else [bag for bag in found if shard.takes(_name(bag))]
@@ -163,8 +164,12 @@ def _first_size(usable: list, results: list[Result]) -> tuple[int, int] | None:
 def _export(usable, out: Path, results: list[Result], fps, image_size, camera, workers, engine, grow, progress) -> None:
     """`usable`: of `_prepared`. The rest: see `export_bags`."""
     size = image_size
-    if size is None and (out / layout.INFO).is_file():
-        size = tuple(layout.read_info(out)["features"][layout.CAMERA]["shape"][:2])
+    if (out / layout.INFO).is_file():
+        feature = layout.read_info(out)["features"].get(layout.CAMERA)
+        if feature is None:
+            raise layout.DatasetError(f"{out} has no camera; export into a dataset of its own")
+        size, camera = size or tuple(feature["shape"][:2]), camera or layout.camera_of(feature)
+    camera = camera or "video"
     if size is None:
         size = _first_size(usable, results)
         if size is None:
@@ -196,7 +201,7 @@ def run(
     out: str,
     fps: int = round(POLICY_HZ),
     image_size: tuple[int, int] | None = None,
-    camera: Literal["video", "image"] = "video",
+    camera: Literal["video", "av1", "image"] | None = None,
     workers: int = 0,
     shard: str | None = None,
     engine: engines.Engine = "process",
@@ -209,7 +214,8 @@ def run(
         out: the dataset's folder or address.
         fps: frames per second of the dataset; the policy's rate.
         image_size: height and width; pictures of another size are resized to it.
-        camera: H.264 video, or the camera's own JPEGs in the data files.
+        camera: H.264 video, AV1 video (LeRobot's default; slower), or the camera's own JPEGs in the data files. The dataset's own, for a
+            new one video.
         workers: processes; 0 is one per core.
         shard: i/n, e.g. 3/8: only the third of eight parts of the bags, into OUT/shards; `merge OUT` puts them together.
         engine: process, or ray: on the cluster of RAY_ADDRESS, whose nodes must all reach the bags, else on this machine.

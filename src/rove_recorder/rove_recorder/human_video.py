@@ -133,7 +133,7 @@ def import_clips(
             raise layout.DatasetError(f"{out} has no camera; import videos into a dataset of their own and train on both")
         fps = fps or info["fps"]
         image_size = image_size or tuple(info["features"][layout.CAMERA]["shape"][:2])
-        camera = camera or info["features"][layout.CAMERA]["dtype"]
+        camera = camera or layout.camera_of(info["features"][layout.CAMERA])
     fps, image_size, camera = fps or round(POLICY_HZ), image_size or EGO_SIZE, camera or "video"
     names = joints.load().names
     with DatasetWriter(out, fps, image_size, names, camera) as writer:

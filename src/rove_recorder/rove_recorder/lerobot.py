@@ -31,7 +31,7 @@ __all__ = ["DatasetError", "DatasetWriter", "EncodedEpisode", "EpisodeFrames", "
 class DatasetWriter:
     """Creates `root`, or appends to it when it holds a dataset of the same rate, joints and picture size.
 
-    image_size: (H, W), or None for no camera. names: (J,) joints. camera: "video" (H.264) | "image" (JPEG in the data files).
+    image_size: (H, W), or None for no camera. names: (J,) joints. camera: "video" (H.264) | "av1" | "image" (JPEG in the data files).
     grow: append to the last data, video and episode files; False: leave existing ones as they are and begin new ones (see remote.py).
     Raises DatasetError when the existing dataset differs, staging.Busy when another process writes to it.
     Leaving a `with` block normally commits; an exception drops everything since the last commit.
@@ -81,6 +81,8 @@ class DatasetWriter:
             old, new = info["features"].get(name), self.features.get(name)
             if old is None or new is None or any(old[key] != new[key] for key in ("dtype", "shape", "names")):
                 raise DatasetError(f"cannot append to {self.root}: its {name!r} is {_brief(old)}, the new episodes' is {_brief(new)}")
+        if CAMERA in self.features and (kept := layout.camera_of(info["features"][CAMERA])) != self.camera:
+            raise DatasetError(f"cannot append to {self.root}: its camera is stored as {kept!r}, the new episodes' as {self.camera!r}")
         self.tasks = layout.read_tasks(self.root)
         self.episodes, self.frames = info["total_episodes"], info["total_frames"]
         self._stats = {
@@ -105,7 +107,7 @@ class DatasetWriter:
 
     @property
     def _has_video(self) -> bool:
-        return self.image_size is not None and self.camera == "video"
+        return self.image_size is not None and self.camera in layout.CODEC_OF
 
     @property
     def segments(self) -> Path:

@@ -22,6 +22,8 @@ DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
 QUALITY = "meta/quality.jsonl"  # see quality.py
 BESIDE = ("meta/scores/", "meta/corrections.jsonl", "meta/quality")  # beginnings of files that people and critics add to a dataset
+CAMERAS = ("video", "av1", "image")  # H.264 video, AV1 video, JPEGs in the data files
+CODEC_OF = {"video": "h264", "av1": "av1"}  # as in info.json
 LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
 ROBOT = "iron_r01"
 HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only, state and action are NaN
@@ -46,18 +48,22 @@ class Slot:
 
 
 def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | None, camera: str) -> dict:
-    """The `features` of info.json. names: joints. image_size: (H, W) or None (no camera). camera: "video" | "image"."""
+    """The `features` of info.json. names: joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
     scalar = {"shape": [1], "names": None}
     joints = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
     result = {STATE: dict(joints), ACTION: dict(joints)}
     if image_size is not None:
         height, width = image_size
-        result[CAMERA] = {"dtype": camera, "shape": [height, width, 3], "names": ["height", "width", "channels"]}
-        if camera == "video":
+        result[CAMERA] = {
+            "dtype": "image" if camera == "image" else "video",
+            "shape": [height, width, 3],
+            "names": ["height", "width", "channels"],
+        }
+        if camera in CODEC_OF:
             result[CAMERA]["info"] = {
                 "video.height": height,
                 "video.width": width,
-                "video.codec": "h264",
+                "video.codec": CODEC_OF[camera],
                 "video.pix_fmt": "yuv420p",
                 "video.is_depth_map": False,
                 "video.fps": fps,
@@ -67,6 +73,14 @@ def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | Non
     result |= {name: {"dtype": "int64", **scalar} for name in LABELS}
     result["timestamp"] = {"dtype": "float32", **scalar}
     return result | {name: {"dtype": "int64", **scalar} for name in ("frame_index", "episode_index", "index", "task_index")}
+
+
+def camera_of(feature: dict) -> str:
+    """The one of CAMERAS that a dataset's camera feature has."""
+    if feature["dtype"] == "image":
+        return "image"
+    codec = feature.get("info", {}).get("video.codec", "h264")
+    return next((camera for camera, name in CODEC_OF.items() if name == codec), codec)
 
 
 def frame_schema(feats: dict) -> pa.Schema:

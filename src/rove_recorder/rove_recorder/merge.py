@@ -96,7 +96,7 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
     info = layout.read_info(roots[0])
     camera = info["features"].get(CAMERA)
     size = None if camera is None else tuple(camera["shape"][:2])
-    kind = "video" if camera is None else camera["dtype"]
+    kind = "video" if camera is None else layout.camera_of(camera)
     found = sorted(
         ((row.get("started_ns") or 0, row["episode_id"], root, row) for root in roots for row in layout.episode_rows(root)),
         key=lambda entry: entry[:2],

@@ -1,4 +1,4 @@
-"""Camera frames as H.264: one segment per episode, segments joined packet by packet into the dataset's video files.
+"""Camera frames as H.264 or AV1: one segment per episode, segments joined packet by packet into the dataset's video files.
 
 Encoding and joining are apart so that episodes can be encoded by several processes and still end in the same bytes. Every frame's
 neighbour at most is its reference (GOP 2), so that a random training sample costs two decoded frames, not a whole GOP.
@@ -6,6 +6,7 @@ neighbour at most is its reference (GOP 2), so that a random training sample cos
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,15 +18,18 @@ CRF = 23  # size and PSNR of CRF 19 with x264's macroblock tree: visually lossle
 # One thread: the encoder's output then does not depend on the machine. No B-frames: decoding order is display order, which is
 # what lets segments be joined by counting. No macroblock tree: it looks ahead further than a GOP of two, and its floating-point code gave
 # other bytes in 1 of 100 runs on a busy machine (13 of 1385; none of 1385 without it).
-ENCODER_OPTIONS = {"preset": "veryfast", "crf": str(CRF), "g": str(GOP), "bf": "0", "threads": "1", "x264-params": "mbtree=0"}
+H264 = {"preset": "veryfast", "crf": str(CRF), "g": str(GOP), "bf": "0", "threads": "1", "x264-params": "mbtree=0"}
+# LeRobot's own codec and quality. Low delay (pred-struct 1) keeps the order of display here, too.
+AV1 = {"preset": "8", "crf": "30", "g": str(GOP), "svtav1-params": "lp=1:pred-struct=1"}
+CODECS = {"h264": ("libx264", H264), "av1": ("libsvtav1", AV1)}  # name as in info.json -> encoder, options
 
 
 class VideoError(ValueError):
     """A video cannot be written or read; the message says what was expected and what came."""
 
 
-def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, int]) -> int:
-    """Write frames, each (H, W, 3) uint8 RGB with size = (H, W), as H.264 yuv420p into a new MP4. Returns the number of frames.
+def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, int], codec: str = "h264") -> int:
+    """Write frames, each (H, W, 3) uint8 RGB with size = (H, W), as yuv420p into a new MP4. Returns the number of frames.
 
     Raises VideoError for a frame of another shape, and for odd H or W, which 4:2:0 cannot hold.
     """
@@ -33,10 +37,12 @@ def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, 
     if height % 2 or width % 2:
         raise VideoError(f"the camera's picture is {height} x {width}; yuv420p needs even numbers, so resize it or store images instead")
     count = 0
+    os.environ.setdefault("SVT_LOG", "1")  # errors only: it greets every episode with 20 lines
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps)
+        encoder, options = CODECS[codec]
+        stream = container.add_stream(encoder, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = dict(ENCODER_OPTIONS)
+        stream.options = dict(options)
         for count, image in enumerate(frames, 1):
             if image.shape != (height, width, 3) or image.dtype != np.uint8:
                 raise VideoError(f"frame {count - 1} is {image.shape} {image.dtype}, expected ({height}, {width}, 3) uint8")
@@ -52,11 +58,28 @@ def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, 
 def settings(path: Path) -> bytes:
     """What a decoder must know before the first frame; only videos of equal settings can share a file."""
     with av.open(str(path)) as container:
-        return bytes(container.streams.video[0].codec_context.extradata or b"")
+        return _settings(container.streams.video[0])
+
+
+def _settings(stream) -> bytes:
+    context = stream.codec_context
+    header = bytes(context.extradata or b"")
+    if context.codec.canonical_name != "av1":
+        return header
+    # Every keyframe of AV1 carries its sequence header; only profile, level and size must agree.
+    return b"av1" + header[:4] + context.width.to_bytes(4, "big") + context.height.to_bytes(4, "big")
+
+
+def _copy_of(container, stream, fps):
+    """A stream in `container` for the packets of `stream`."""
+    if stream.codec_context.codec.canonical_name == "av1":  # PyAV looks for an encoder named like the decoder, and there is none
+        size = {"width": stream.width, "height": stream.height}
+        return container.add_mux_stream("av1", rate=fps, time_base=stream.time_base, **size)
+    return container.add_stream_from_template(stream)
 
 
 class VideoFile:
-    """One growing MP4 made of H.264 segments that `encode` wrote. fps: frames per second of all of them."""
+    """One growing MP4 made of segments that `encode` wrote. fps: frames per second of all of them."""
 
     def __init__(self, path: Path, fps: int):
         self.path = Path(path)
@@ -65,11 +88,11 @@ class VideoFile:
         self.bytes = 0
         self._container = None
         self._stream = None
-        self._extradata = b""
+        self._settings = b""
 
     def takes(self, segment: Path) -> bool:
         """Whether `segment` was encoded like what is there."""
-        return self._container is None or settings(segment) == self._extradata
+        return self._container is None or settings(segment) == self._settings
 
     def append(self, segment: Path) -> int:
         """Copy the packets of `segment` behind what is there; returns the number of its frames.
@@ -79,13 +102,13 @@ class VideoFile:
         before = self.frames
         with av.open(str(segment)) as source:
             stream = source.streams.video[0]
-            extradata = bytes(stream.codec_context.extradata or b"")
+            found = _settings(stream)
             if self._container is None:
                 # Without the bit rate, which the first segment would decide: the same packets give the same file, however they came here.
                 self._container = av.open(str(self.path), "w", format="mp4", options={"write_btrt": "0"})
-                self._stream = self._container.add_stream_from_template(stream)
-                self._extradata = extradata
-            elif extradata != self._extradata:
+                self._stream = _copy_of(self._container, stream, self.fps)
+                self._settings = found
+            elif found != self._settings:
                 raise VideoError(f"{segment} has other encoder settings than {self.path}; write it into a new file")
             for packet in source.demux(stream):
                 if packet.dts is None:  # the demuxer's flush packet
@@ -114,7 +137,7 @@ def cut(source: Path, start: int, count: int, target: Path) -> None:
     copied = 0
     with av.open(str(source)) as container, av.open(str(target), "w", format="mp4") as out:
         stream = container.streams.video[0]
-        copy = out.add_stream_from_template(stream)
+        copy = _copy_of(out, stream, stream.average_rate)
         step = round(1 / (stream.average_rate * stream.time_base))
         container.seek(start * step, stream=stream, backward=True)
         for packet in container.demux(stream):

@@ -14,7 +14,9 @@ from rove_recorder.bag import BagTopic, BagWriter
 from rove_recorder.episode_bag import EpisodeBag
 from rove_recorder.export import export_bags
 from rove_recorder.mcap_stream import McapStream
+from rove_recorder.merge import merge
 from rove_recorder.schema import typestore
+from rove_recorder.shards import Shard
 from rove_recorder.synthetic import MS, SIZE, T0, TABLE, q_at, samples, write_bag
 
 PERIOD = 50 * MS
@@ -81,6 +83,28 @@ def test_the_video_shows_the_pictures_of_the_ticks(tmp_path):
     for image, jpeg in zip(shown, expected.images):
         original = messages.decode_image(type("Message", (), {"data": jpeg, "format": "jpeg"}))
         assert np.abs(image.astype(int) - original).mean() < 6
+
+
+def test_av1_is_a_codec_of_the_dataset_appended_like_h264_and_not_mixed_with_it(tmp_path):
+    bags = [write_bag(tmp_path / "bags" / name, samples(name, start=T0 + i * 10**10)) for i, name in enumerate("ab")]
+    export_bags(bags, tmp_path / "once", camera="av1", workers=1, progress=False)
+    export_bags(bags[:1], tmp_path / "twice", camera="av1", progress=False)
+    with pytest.raises(layout.DatasetError, match="stored as 'av1', the new episodes' as 'video'"):
+        export_bags(bags[1:], tmp_path / "twice", camera="video", progress=False)
+    export_bags(bags[1:], tmp_path / "twice", progress=False)  # the dataset's own
+    once, twice = contents(tmp_path / "once"), contents(tmp_path / "twice")
+    assert [name for name in once if once[name] != twice.get(name) and name != layout.STATS] == []
+    for i in (1, 2):
+        export_bags(bags, tmp_path / "parts", camera="av1", shard=Shard(i, 2), progress=False)
+    merge(tmp_path / "parts", progress=False)
+    parts = contents(tmp_path / "parts")
+    assert [name for name in once if once[name] != parts.get(name) and name != layout.STATS] == []
+    assert layout.read_info(tmp_path / "once")["features"][layout.CAMERA]["info"]["video.codec"] == "av1"
+    jpegs = [jpeg for bag in bags for jpeg in EpisodeBag(bag).frames(TABLE, 20)[0].images]
+    shown = list(video.read_frames(tmp_path / "once" / layout.Slot().path(layout.VIDEO)))
+    assert len(shown) == len(jpegs) == 92
+    for image, jpeg in zip(shown, jpegs):
+        assert np.abs(image.astype(int) - messages.decode_image(type("Message", (), {"data": jpeg, "format": "jpeg"}))).mean() < 6
 
 
 def test_exporting_twice_gives_the_same_bytes_whatever_the_workers(tmp_path):

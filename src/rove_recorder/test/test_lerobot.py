@@ -106,10 +106,10 @@ def test_appending_gives_the_same_bytes_as_writing_at_once(tmp_path):
 def test_episodes_encoded_in_another_way_go_into_a_video_file_of_their_own(tmp_path, monkeypatch):
     with writer(tmp_path / "d") as out:
         out.add_episode(episode("a"))
-    monkeypatch.setitem(video.ENCODER_OPTIONS, "crf", "30")
+    monkeypatch.setitem(video.H264, "crf", "30")
     with writer(tmp_path / "d") as out:
         out.add_episode(episode("b"))
-        monkeypatch.setitem(video.ENCODER_OPTIONS, "crf", "23")
+        monkeypatch.setitem(video.H264, "crf", "23")
         out.add_episode(episode("c"))
     assert [row[f"videos/{layout.CAMERA}/file_index"] for row in rows(tmp_path / "d", "meta/episodes")] == [0, 1, 2]
 
