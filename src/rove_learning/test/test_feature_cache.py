@@ -1,0 +1,187 @@
+"""A cache of a frozen backbone's tokens trains what the backbone in the loop trains, survives kills and names what it cannot use."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rove_learning import feature_cache
+from rove_learning.actor import Actor
+from rove_learning.advantage import Labels
+from rove_learning.backbone import Context, build
+from rove_learning.buffer import Buffer
+from rove_learning.config import RegulariseConfig, RewardConfig
+from rove_learning.critic import Critic
+from rove_learning.dataset import Dataset
+from rove_learning.feature_cache import FeatureSource
+from rove_learning.sources import PictureSource
+from rove_learning.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, write_dataset
+from rove_learning.train_actor import train_actor
+from rove_learning.train_critic import train_critic
+
+QUIET = RegulariseConfig(image_gain=0.0)  # augmented pictures have other tokens
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two datasets; the instructions differ in length, so their prefixes do."""
+    roots = [write_dataset(tmp_path / "a", [episode_frames(0, 20), episode_frames(1, 9)]), tmp_path / "b"]
+    write_dataset(roots[1], [replace(episode_frames(2, 12), task="erase the left half of the whiteboard")])
+    return roots
+
+
+def buffer_of(roots):
+    return Buffer([Dataset(root) for root in roots], 48, progress=False)
+
+
+def frozen(seed=0):
+    torch.manual_seed(seed)
+    return build(BACKBONE).requires_grad_(False).eval()
+
+
+def opened(roots, backbone=None, conditions=True, **options):
+    return FeatureSource(buffer_of(roots), backbone or frozen(), conditions=conditions, progress=False, **options)
+
+
+class Rounded:
+    """The backbone in the loop, its tokens rounded to what the cache stores."""
+
+    def __init__(self, buffer, backbone):
+        self.pictures, self.backbone = PictureSource(buffer), backbone
+
+    def __call__(self, index, conditions=None, gain=None, shift=None):
+        with torch.no_grad():
+            c = self.backbone(*self.pictures(index, conditions))
+        return Context(c.tokens.bfloat16().float(), c.mask, tuple((t.bfloat16().float(), m) for t, m in c.conditions))
+
+
+def test_tokens_are_the_backbone_s_in_any_order_and_every_batch_has_the_same_shape(data):
+    backbone = frozen()
+    cache, live = opened(data, backbone), Rounded(buffer_of(data), backbone)
+    index, positive = np.array([40, 3, 25, 3]), np.array([True, False, False, True])
+    cached, computed = cache(index, positive), live(index, positive)
+    n = computed.tokens.shape[1]
+    assert torch.equal(cached.mask[:, :n], computed.mask) and not cached.mask[:, n:].any()
+    # Sums of batches of other sizes are rounded differently: one step of bf16.
+    torch.testing.assert_close(cached.tokens[:, :n][computed.mask], computed.tokens[computed.mask], atol=0.01, rtol=0.01)
+    (words, seen), (words_, seen_) = cached.conditions[0], computed.conditions[0]
+    torch.testing.assert_close(words * seen[..., None], words_ * seen_[..., None])
+    assert cache(np.array([0, 1])).tokens.shape[1:] == cache(np.array([40])).tokens.shape[1:]
+
+
+def test_cached_and_uncached_training_give_the_same_loss(data, tmp_path):
+    buffer, backbone = buffer_of(data), frozen()
+    reward = RewardConfig(c_fail=-20.0, max_steps=20)
+    settings = replace(CRITIC, mc_steps=8, steps=8, batch=6, freeze_backbone=True)
+    labels = Labels(np.ones(len(buffer), dtype=bool), np.arange(len(buffer)) % 2 == 0, 0.0)
+    losses = {}
+    frozen_actor = replace(ACTOR, steps_next=8, batch=6, freeze_backbone=True)
+    for name, source in (("cached", opened(data, backbone)), ("rounded", Rounded(buffer, backbone)), ("pictures", PictureSource(buffer))):
+        options = {"regularise": QUIET, "progress": False, "source": source}
+        torch.manual_seed(3)
+        critic, actor = Critic(settings, backbone), Actor(frozen_actor, 50, backbone)
+        _, a = train_critic(buffer, settings, reward, tmp_path / name, previous=critic, **options)
+        _, b = train_actor(buffer, labels, frozen_actor, tmp_path / name, previous=actor, **options)
+        losses[name] = np.array([row["loss"] for rows in (a | b).values() for row in rows])
+    assert len(losses["cached"]) == 16
+    np.testing.assert_allclose(losses["cached"], losses["rounded"], rtol=1e-3)
+    np.testing.assert_allclose(losses["cached"], losses["pictures"], rtol=0.02)  # bf16 keeps 8 bits
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_build_goes_on_with_what_is_missing(data, monkeypatch):
+    monkeypatch.setattr(feature_cache, "SHARD_FRAMES", 8)
+    whole = opened(data)
+    tokens = whole(np.arange(41)).tokens
+    for root in data:
+        shutil.rmtree(root / ".cache")
+    compute, calls = FeatureSource._compute, []
+
+    def dies(self, rows):
+        calls.append(rows)
+        if len(calls) == 3:
+            raise Killed
+        return compute(self, rows)
+
+    monkeypatch.setattr(FeatureSource, "_compute", dies)
+    with pytest.raises(Killed):
+        opened(data)
+    again = opened(data)
+    assert whole.built == 41 and again.built == 41 - 16
+    assert torch.equal(again(np.arange(41)).tokens, tokens)
+    assert not list(data[0].glob(".cache/**/*.part"))
+
+
+def shards(root):
+    return sorted(root.glob(".cache/features-*/*.safetensors"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "stamp"])
+def test_a_damaged_shard_is_named_and_computed_anew(data, capsys, damage):
+    tokens = opened(data)(np.arange(41)).tokens
+    file = shards(data[0])[1]
+    content = bytearray(file.read_bytes())
+    if damage == "truncated":
+        file.write_bytes(content[:-5])
+    elif damage == "flipped":
+        content[-3] ^= 64
+        file.write_bytes(content)
+    else:
+        file.with_suffix(".json").write_text("{")
+    again = opened(data)
+    assert str(file) in capsys.readouterr().err and again.built == 9
+    assert torch.equal(again(np.arange(41)).tokens, tokens)
+
+
+def test_a_copied_cache_is_read_after_its_checksums_were_checked(data):
+    opened(data)
+    for file in shards(data[0]):
+        os.utime(file, (1, 1))
+    assert opened(data).built == 0
+
+
+def test_features_of_another_content_are_removed_by_name_and_those_of_another_backbone_stay(data, capsys):
+    opened(data)
+    old = shards(data[0])[0].parent
+    assert opened(data, frozen(1)).built == 41 and opened(data, conditions=False).built == 41
+    assert len(list(data[0].glob(".cache/features-*"))) == 3
+    info = json.loads((data[0] / "meta/info.json").read_text())
+    (data[0] / "meta/info.json").write_text(json.dumps(info | {"note": "changed"}))
+    capsys.readouterr()
+    assert opened(data).built == 29  # the other dataset's 12 frames stay
+    assert str(old) in capsys.readouterr().err and len(list(data[0].glob(".cache/features-*"))) == 1
+
+
+def test_a_backbone_that_is_trained_is_refused(data):
+    with pytest.raises(ValueError, match="a backbone that is trained has no features"):
+        opened(data, build(BACKBONE))
+
+
+def test_processes_share_the_work(data):
+    """Each computes its part, as the others do at the same time; here one after the other."""
+
+    class Stop(Exception):
+        pass
+
+    def third():
+        third.calls += 1
+        if third.calls == 3:
+            raise Stop
+
+    parts = []
+    for index in (0, 1):
+        third.calls = 0
+        before = sum(len(shards(root)) for root in data)
+        with pytest.raises(Stop):
+            opened(data, share=(index, 2), wait=third)
+        parts.append(sum(len(shards(root)) for root in data) - before)
+    assert parts == [2, 0] or parts == [2, 1]
+    opened(data)
+    assert sum(len(shards(root)) for root in data) == 3
