@@ -39,6 +39,10 @@ class BackboneConfig:
     layers: int = 1  # transformer layers over image and text tokens together
     heads: int = 4
     text_bytes: int = 64  # longest instruction, UTF-8 bytes; a longer one is refused
+    path: str = ""  # pretrained kinds (qwen3vl, vlac): folder or hub id of the checkpoint
+    revision: str = ""  # of the hub id: commit or tag; empty: the newest
+    layer: int | None = None  # k: tokens after k text layers (hidden_states[k]); -1: after the final norm; None: qwen3vl -1, vlac 23
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of a pretrained backbone's weights
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class TrainConfig:
     threads: int = 2  # CPU threads of torch
     device: str = "cpu"
     picture_cache: bool = True  # decode all pictures once to DATASET/.cache; off: when asked for, where the disk is too small for that
+    feature_cache: bool = True  # tokens of a pretrained backbone once per frame to DATASET/.cache; off: it runs in every training step
     critic_from: Literal["auto", "init", "scratch"] = "auto"  # auto: the critic of --init where it has one
     reward: RewardConfig = field(default_factory=RewardConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)

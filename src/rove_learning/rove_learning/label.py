@@ -110,7 +110,9 @@ def step(run: Run) -> dict:
             else:
                 run.need("critic.json", "train_critic")
                 critic, critic_hash = checkpoint.load_critic(run.out, config.device)
-            value = values(critic, scored, config.device)
+            cached = config.feature_cache and critic.backbone.fingerprint  # the critic's training has computed them
+            source = run.features(scored, critic.backbone, alone=True) if cached else None
+            value = values(critic, scored, config.device, source=source)
             advantage = advantages(scored, value, config.reward, config.critic.horizon)
             scores = (value, advantage)
             value, advantage = value[scored.has_robot], advantage[scored.has_robot]

@@ -6,17 +6,21 @@ a resumed run repeats a step exactly (CPU), and several processes compute what o
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import functools
+import itertools
 import json
 import math
 import os
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,16 +55,18 @@ class Share:
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimisation. loss(model, share) -> (scalar tensor, metrics), the mean over the share; after_step runs behind the optimiser."""
+    """One optimisation. batch(share) draws the data, without the model; loss(model, batch) -> (scalar tensor, metrics), the mean over the
+    share; after_step runs behind the optimiser. Off the CPU the next batch is drawn in a thread while the step before it runs."""
 
     name: str
     steps: int
     lr: float
     weight_decay: float
     models: dict[str, nn.Module]  # saved and restored; the trainable parameters of `models["online"]` are optimised
-    loss: Callable[[nn.Module, Share], tuple[torch.Tensor, dict[str, float]]]
+    loss: Callable[[nn.Module, Any], tuple[torch.Tensor, dict[str, float]]]
     after_step: Callable[[], None] = lambda: None
     accumulate: int = 1  # shares per process and step
+    batch: Callable[[Share], Any] = lambda share: share
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -98,12 +104,36 @@ def _save(path: Path, state: dict) -> None:
     os.replace(part, path)
 
 
+def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) -> Iterator[tuple[Any, float]]:
+    """(make(share), s waited for it) of each share; ahead: the next is made in a thread meanwhile."""
+    if not ahead:
+        for share in shares:
+            begin = time.perf_counter()
+            batch = make(share)
+            yield batch, time.perf_counter() - begin
+        return
+    with ThreadPoolExecutor(1, "batch") as pool:
+        waiting = collections.deque()
+        try:
+            for share in itertools.chain(shares, [None]):
+                if share is not None:
+                    waiting.append(pool.submit(make, share))
+                if len(waiting) > 1 or (share is None and waiting):
+                    begin = time.perf_counter()
+                    batch = waiting.popleft().result()
+                    yield batch, time.perf_counter() - begin
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def run(
     phase: Phase, work: Path, seed: int, device: str = "cpu", save_every_s: float = 30.0, progress: bool = True,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = lambda: False, timing: dict[str, float] | None = None,
 ) -> list[dict]:  # fmt: skip
     """Train until phase.steps, continuing from `work`/<name>.pt where it exists. Returns the metrics of every step, from the first on.
 
+    timing: gets "seconds" of the loop and "waited", the seconds of them in which the step waited for its data (in the bar: data).
     Raises KeyboardInterrupt after saving when `stop()` turns true (tests), FloatingPointError when the loss is not finite.
     """
     work.mkdir(parents=True, exist_ok=True)
@@ -131,6 +161,16 @@ def run(
             models = {name: own_state(model) for name, model in phase.models.items()}
             _save(file, {"step": step, "models": models, "optimizer": optimizer.state_dict(), "history": json.dumps(history)})
 
+    def parts():
+        for step in range(begin, phase.steps):
+            for part in range(phase.accumulate):
+                yield Share(phase_key(step), processes.process_index * phase.accumulate + part, shares)
+
+    def phase_key(step: int) -> tuple[int, ...]:
+        return (seed, zlib.crc32(phase.name.encode()), step)
+
+    batches = drawn(phase.batch, parts(), ahead=processes.device.type != "cpu")
+    waited, started = 0.0, time.perf_counter()
     saved = time.monotonic()
     model.train()
     bar = tqdm(range(begin, phase.steps), desc=phase.name, initial=begin, total=phase.steps, unit="step",
@@ -138,14 +178,14 @@ def run(
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, phase.steps, phase.lr)
-        key = (seed, zlib.crc32(phase.name.encode()), step)
         stepper.zero_grad()
         total = torch.zeros((), device=processes.device)
         metrics: dict[str, float] = {}
         for part in range(phase.accumulate):
-            share = Share(key, processes.process_index * phase.accumulate + part, shares)
+            batch, wait = next(batches)
+            waited += wait
             with contextlib.nullcontext() if part == phase.accumulate - 1 else processes.no_sync(model):
-                loss, metrics = phase.loss(model, share)
+                loss, metrics = phase.loss(model, batch)
                 processes.backward(loss / phase.accumulate)
             total += loss.detach() / phase.accumulate
         value = float(processes.reduce(total, "mean"))
@@ -156,13 +196,17 @@ def run(
         phase.after_step()
         history.append({"loss": value, "grad_norm": float(norm), **metrics})
         if step % 20 == 0:
-            bar.set_postfix(loss=f"{value:.4f}")
+            bar.set_postfix(loss=f"{value:.4f}", data=f"{waited / (time.perf_counter() - started):.0%}")
         if stop():
+            batches.close()
             save(step + 1)
             raise KeyboardInterrupt(f"stopped {phase.name} at step {step + 1}")
         if time.monotonic() - saved > save_every_s:
             save(step + 1)
             saved = time.monotonic()
+    if timing is not None:
+        timing.update(seconds=time.perf_counter() - started, waited=waited)
+    batches.close()
     save(phase.steps)
     processes.wait_for_everyone()
     model.eval()

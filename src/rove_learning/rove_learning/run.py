@@ -19,10 +19,12 @@ import torch
 
 from rove_learning import checkpoint, command_line, phases, picture_cache
 from rove_learning.advantage import NEEDS_CRITIC
+from rove_learning.backbone import Backbone
 from rove_learning.buffer import Buffer
 from rove_learning.config import BackboneConfig, TrainConfig, to_dict
 from rove_learning.critic import Critic
 from rove_learning.dataset import Dataset
+from rove_learning.feature_cache import FeatureSource
 from rove_learning.rewards import Normaliser
 from rove_recorder import corrections
 
@@ -129,7 +131,17 @@ class Run:
         """Keyword arguments that the training functions share."""
         config = self.config
         return {"seed": config.seed, "first": self.first, "regularise": config.regularise, "device": config.device,
-                "progress": self.progress, "stop": self.stop}  # fmt: skip
+                "progress": self.progress, "stop": self.stop,
+                "features": self.features if config.feature_cache else None}  # fmt: skip
+
+    def features(self, buffer: Buffer, backbone: Backbone, conditions: bool = False, alone: bool = False) -> FeatureSource:
+        """Tokens of a pretrained backbone from the cache on the disk; all processes compute what it lacks, or this one alone."""
+        if alone or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return FeatureSource(buffer, backbone, self.config.device, conditions=conditions, progress=self.progress)
+        processes = phases.accelerator(self.config.device)
+        share = (processes.process_index, processes.num_processes)
+        return FeatureSource(buffer, backbone, self.config.device, conditions=conditions, progress=self.progress, share=share,
+                             wait=processes.wait_for_everyone)  # fmt: skip
 
     # ---- results on disk
 

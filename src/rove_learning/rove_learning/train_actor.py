@@ -99,10 +99,11 @@ class ActorData:
 def train_actor(
     buffer: Buffer, labels: Labels, config: ActorConfig, work: Path, *, seed: int = 0, previous: Actor | None = None, first: bool = True,
     regularise: RegulariseConfig | None = None, device: str = "cpu", progress: bool = True, stop=lambda: False,
-    source: Source | None = None,
+    source: Source | None = None, features=None,
 ) -> tuple[Actor, dict[str, list]]:  # fmt: skip
     """Train on the labelled D^actor. previous: actor to start from. first: iteration 0 (decides the learning rate).
 
+    source: where observations come from, by default pictures, or `features(buffer, backbone, conditions=True)` for a pretrained backbone.
     Returns the averaged actor and its loss history.
     """
     torch.manual_seed(seed)
@@ -114,10 +115,12 @@ def train_actor(
             raise ValueError(f"the previous actor has {previous.joints} joints, the dataset {actor.joints}")
         actor.load_state_dict(previous.state_dict())
     average = phases.frozen_copy(actor)
+    if source is None and features is not None and actor.backbone.fingerprint:
+        source = features(buffer, actor.backbone, conditions=True)
     data = ActorData(buffer, labels, actor, regularise or RegulariseConfig(), device, source)
 
-    def loss(model, share):
-        return flow_matching_loss(model, predict=config.predict, **data.batch(share)), {}
+    def loss(model, batch):
+        return flow_matching_loss(model, predict=config.predict, **batch), {}
 
     def after():
         ema_update(average, actor, 1.0 - config.weight_ema)
@@ -125,7 +128,7 @@ def train_actor(
     steps = config.steps if previous is None else config.steps_next
     lr = config.lr_scratch if previous is None else config.lr if first else config.lr_next
     models = {"online": actor, "average": average}
-    phase = phases.Phase("actor", steps, lr, config.weight_decay, models, loss, after, config.accumulate)
+    phase = phases.Phase("actor", steps, lr, config.weight_decay, models, loss, after, config.accumulate, data.batch)
     history = {"actor": phases.run(phase, work, seed, device, progress=progress, stop=stop)}
     return average, history
 

@@ -44,10 +44,10 @@ class CriticTraining:
 
     def __init__(self, buffer: Buffer, config: CriticConfig, reward: RewardConfig, work: Path, seed: int = 0,
                  regularise: RegulariseConfig | None = None, device: str = "cpu", progress: bool = True, stop=lambda: False,
-                 source: Source | None = None):  # fmt: skip
+                 source: Source | None = None, features=None):  # fmt: skip
         self.buffer, self.config, self.reward = buffer, config, reward
         self.regularise = regularise or RegulariseConfig()
-        self.device, self.given, self.progress = device, source, progress
+        self.device, self.given, self.features, self.progress = device, source, features, progress
         self.normaliser = Normaliser.of(reward.c_fail, reward.max_steps)
         self.run = lambda phase: phases.run(phase, work, seed, device, progress=progress, stop=stop)
         torch.manual_seed(seed)
@@ -61,6 +61,8 @@ class CriticTraining:
         backbone = self.critic.backbone
         if any(p.requires_grad for p in backbone.parameters()):
             return PictureSource(self.buffer, self.device)
+        if backbone.fingerprint:
+            return self.features(self.buffer, backbone) if self.features else PictureSource(self.buffer, self.device)
         return MemorySource(self.buffer, backbone, self.device, progress=self.progress and phases.main_process())
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
@@ -79,12 +81,15 @@ class CriticTraining:
 
         source = self.source
 
-        def loss(critic, share):
+        def batch(share):
             index, gain, shift = self.draw(share, frames)
-            return mc_loss(critic, source(index, gain=gain, shift=shift), self.tensor(returns[index])), {}
+            return source(index, gain=gain, shift=shift), self.tensor(returns[index])
 
-        config = self.config
-        return self.run(phases.Phase(name, steps, lr, config.weight_decay, {"online": self.critic}, loss, accumulate=config.accumulate))
+        def loss(critic, drawn):
+            return mc_loss(critic, *drawn), {}
+
+        config, models = self.config, {"online": self.critic}
+        return self.run(phases.Phase(name, steps, lr, config.weight_decay, models, loss, accumulate=config.accumulate, batch=batch))
 
     def pretrain(self) -> list[dict]:
         """MC pretraining on the demonstrations of robots and people (all episodes where there are none), C_fail = -(mean length).
@@ -115,16 +120,18 @@ class CriticTraining:
         target_critic = phases.frozen_copy(online)
         frames = np.arange(len(self.buffer))
 
-        def loss(critic, share):
+        def batch(share):
             index, gain, shift = self.draw(share, frames)
             observation, ahead = source(index, gain=gain, shift=shift), source(following[index])
-            rewards, discounts = self.tensor(sums[index]), self.tensor(discount[index])
-            return ove_loss(critic, target_critic, observation, ahead, rewards, discounts, config.tau), {}
+            return observation, ahead, self.tensor(sums[index]), self.tensor(discount[index])
+
+        def loss(critic, drawn):
+            return ove_loss(critic, target_critic, *drawn, config.tau), {}
 
         models = {"online": online, "target": target_critic}
         history = self.run(
             phases.Phase("critic_ove", config.steps, lr, config.weight_decay, models, loss,
-                         lambda: ema_update(target_critic, online, config.ema), config.accumulate)
+                         lambda: ema_update(target_critic, online, config.ema), config.accumulate, batch)
         )  # fmt: skip
         self.critic = target_critic
         return history

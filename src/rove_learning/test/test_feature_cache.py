@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from rove_learning import feature_cache
+from rove_learning import feature_cache, phases
 from rove_learning.actor import Actor
 from rove_learning.advantage import Labels
 from rove_learning.backbone import Context, build
 from rove_learning.buffer import Buffer
-from rove_learning.config import RegulariseConfig, RewardConfig
+from rove_learning.config import BackboneConfig, RegulariseConfig, RewardConfig, TrainConfig
 from rove_learning.critic import Critic
 from rove_learning.dataset import Dataset
 from rove_learning.feature_cache import FeatureSource
 from rove_learning.sources import PictureSource
 from rove_learning.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, write_dataset
+from rove_learning.train import train
 from rove_learning.train_actor import train_actor
 from rove_learning.train_critic import train_critic
 
@@ -185,3 +186,40 @@ def test_processes_share_the_work(data):
     assert parts == [2, 0] or parts == [2, 1]
     opened(data)
     assert sum(len(shards(root)) for root in data) == 3
+
+
+def test_batches_drawn_ahead_come_in_order_and_an_error_arrives_at_its_step():
+    def make(i):
+        if i == 3:
+            raise Killed
+        return i * i
+
+    assert (
+        [b for b, _ in phases.drawn(make, range(3), ahead=True)] == [b for b, _ in phases.drawn(make, range(3), ahead=False)] == [0, 1, 4]
+    )
+    ahead = phases.drawn(make, range(9), ahead=True)
+    assert [next(ahead)[0] for _ in range(3)] == [0, 1, 4]
+    with pytest.raises(Killed):
+        next(ahead)
+
+
+def test_an_iteration_on_qwen3_vl_is_the_same_with_and_without_the_cache(data, tmp_path):
+    """Tiny and random, of the real class; in bf16 the cache loses nothing."""
+    synthetic_vlm = pytest.importorskip("rove_learning.synthetic_vlm")
+    path = synthetic_vlm.write_qwen3vl(tmp_path / "qwen")
+    backbone = BackboneConfig(kind="qwen3vl", path=str(path), image_size=64, resample="lanczos")
+    actor = replace(ACTOR, backbone=backbone, steps=4, batch=4)
+    critic = replace(CRITIC, backbone=replace(backbone, layer=2), mc_steps=3, steps=3, batch=4)
+    out = {}
+    for cached in (True, False):
+        folder = tmp_path / f"cache_{cached}"
+        settings = TrainConfig(
+            tuple(map(str, data)), str(folder), threads=1, actor=actor, critic=critic, regularise=QUIET, feature_cache=cached
+        )
+        train(settings, progress=False)
+        history = json.loads((folder / "history.json").read_text())
+        out[cached] = {name: [row["loss"] for row in rows] for name, rows in history.items()}
+        assert bool(shards(data[0])) is cached
+        shutil.rmtree(data[0] / ".cache")
+    for name, losses in out[True].items():
+        np.testing.assert_allclose(losses, out[False][name], rtol=2e-3, err_msg=name)
