@@ -161,7 +161,7 @@ def main() -> int:
             parser.error(f"--antmaze: there is no {path}")
         d4rl.size_of(path)
     arms = [Arm(task, seed, frames, episodes, config) for task in tasks for seed in seeds]
-    arms += [Arm(path, seed, 0, 4 if args.quick else 100, train.antmaze(config), True) for path in args.antmaze for seed in seeds]
+    arms += [Arm(path, seed, 0, 2 if args.quick else 100, train.antmaze(config), True) for path in args.antmaze for seed in seeds]
     began = time.perf_counter()
     rows = run_all(arms, args.jobs, None if args.quick else args.results)
     table = summarise(rows)
