@@ -12,7 +12,8 @@ setup(
         (f"share/{name}", ["package.xml"]),
     ],
     install_requires=[
-        "rove_contract", "torch", "safetensors", "accelerate", "pyarrow", "av", "tqdm", "tyro", "matplotlib", "pyyaml",
+        "rove_contract", "torch", "safetensors", "accelerate", "transformers", "tokenizers", "sentencepiece",
+        "huggingface-hub", "pyarrow", "av", "tqdm", "tyro", "matplotlib", "pyyaml",
     ],
     extras_require={"test": ["pytest"]},
     zip_safe=False,

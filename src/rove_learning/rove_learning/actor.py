@@ -76,13 +76,22 @@ class FlowHead(nn.Module):
     def prepare(self, context: Context, condition: tuple[torch.Tensor, torch.Tensor]):
         """What does not change over the integration: keys and values of every block, their mask, the pooled text condition.
 
-        condition: tokens (B, M, D) and mask (B, M) of the text condition.
+        condition: tokens (B, M, D) and mask (B, M) of the text condition. A context of one row serves several conditions: its keys and
+        values are computed once.
         """
-        words, visible = condition
-        tokens = torch.cat([context.tokens, words], dim=1)
+        words, visible = condition[0].to(self.out.weight.dtype), condition[1]
+        prefix = context.tokens.to(words.dtype)
         weight = visible.to(words.dtype).unsqueeze(-1)
         pooled = self.condition((words * weight).sum(1) / weight.sum(1).clamp(min=1.0))
-        return [b.cross_attention.cache(tokens) for b in self.blocks], torch.cat([context.mask, visible], dim=1), pooled
+        mask = torch.cat([context.mask.expand(len(words), -1), visible], dim=1)
+        if len(prefix) == len(words):
+            tokens = torch.cat([prefix, words], dim=1)
+            return [b.cross_attention.cache(tokens) for b in self.blocks], mask, pooled
+        caches = []
+        for block in self.blocks:
+            shared, own = block.cross_attention.cache(prefix), block.cross_attention.cache(words)
+            caches.append(tuple(torch.cat([a.expand(len(words), -1, -1, -1), b], dim=2) for a, b in zip(shared, own)))
+        return caches, mask, pooled
 
     def forward(self, x, t, state, visible, prepared):
         """x: (B, chunk, J) noisy actions. t: (B,). state: (B, J) normalised. visible: (B,) bool, False = state dropped.
@@ -92,12 +101,13 @@ class FlowHead(nn.Module):
         caches, mask, pooled = prepared
         if x.shape[1] != self.config.chunk:
             raise ValueError(f"expected chunks of {self.config.chunk} steps, got {x.shape[1]}")
-        state_token = torch.where(visible[:, None], self.state(state), self.mask_token)
-        tokens = torch.cat([state_token[:, None], self.action(x)], dim=1) + self.position
-        modulation = self.modulation(self.time(time_features(t, self.config.width)) + pooled).view(len(x), 9, -1)
+        dtype = self.out.weight.dtype
+        state_token = torch.where(visible[:, None], self.state(state.to(dtype)), self.mask_token)
+        tokens = torch.cat([state_token[:, None], self.action(x.to(dtype))], dim=1) + self.position
+        modulation = self.modulation(self.time(time_features(t, self.config.width).to(dtype)) + pooled).view(len(x), 9, -1)
         for block, cached in zip(self.blocks, caches):
             tokens = block(tokens, modulation, cached, mask)
-        return self.out(self.norm(tokens[:, 1:]))
+        return self.out(self.norm(tokens[:, 1:])).to(x.dtype)
 
 
 class Actor(nn.Module):
@@ -170,8 +180,8 @@ def guide(v_negative: torch.Tensor, v_positive: torch.Tensor, beta: float) -> to
 def sample(actor: Actor, observation: Pictures | Context, state, noise, beta: float, steps: int | None = None) -> torch.Tensor:
     """Euler integration from noise (1, chunk, J) at t = 0 to the guided, normalised action chunk (1, chunk, J) at t = 1.
 
-    observation: one picture with the text conditions (negative, positive). It is encoded once; both branches run as one batch of two,
-    and a branch whose weight is zero (beta = 0 or 1) is not computed.
+    observation: one picture with the text conditions (negative, positive). It is encoded once, its keys and values in the head are
+    computed once; both branches run as one batch of two, and a branch whose weight is zero (beta = 0 or 1) is not computed.
     """
     context = encode(actor.backbone, observation)
     negative, positive = context.conditions
@@ -179,8 +189,7 @@ def sample(actor: Actor, observation: Pictures | Context, state, noise, beta: fl
     n = len(branches)
     # The observation is one picture, so each branch has one row; the shorter condition is padded, and its mask with False.
     words, visible_words = (pad_sequence([part[0] for part in parts], batch_first=True) for parts in zip(*branches))
-    shared = Context(context.tokens.expand(n, -1, -1), context.mask.expand(n, -1))
-    prepared = actor.head.prepare(shared, (words, visible_words))
+    prepared = actor.head.prepare(context, (words, visible_words))
     state = state.expand(n, -1)
     visible = torch.ones(n, dtype=torch.bool, device=state.device)
     steps = steps or actor.config.euler_steps

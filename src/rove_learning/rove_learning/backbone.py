@@ -23,7 +23,11 @@ from torch import nn
 from rove_learning.config import BackboneConfig
 
 # kind -> module:class; the class is called with the BackboneConfig.
-KINDS = {"compact": "rove_learning.compact:CompactBackbone"}
+KINDS = {
+    "compact": "rove_learning.compact:CompactBackbone",
+    "qwen3vl": "rove_learning.qwen3vl:Qwen3VLBackbone",
+    "vlac": "rove_learning.vlac:VLACBackbone",
+}
 
 
 class Pictures(NamedTuple):
@@ -107,6 +111,8 @@ def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
 def load_own_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Inverse of `own_state`. Raises RuntimeError naming missing, extra or misshaped weights."""
     backbone = getattr(model, "backbone", None)
-    if backbone is not None and backbone.fingerprint:
-        state = {**state, **{f"backbone.{name}": value for name, value in backbone.state_dict().items()}}
-    model.load_state_dict(state)
+    elsewhere = backbone is not None and backbone.fingerprint
+    missing, extra = model.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not (elsewhere and name.startswith("backbone."))]
+    if missing or extra:
+        raise RuntimeError(f"missing weights: {', '.join(missing) or 'none'}; extra weights: {', '.join(extra) or 'none'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from rove_learning import frames
 from rove_learning.actor import Actor, sample
-from rove_learning.backbone import Pictures, load_own_state, own_state
+from rove_learning.backbone import Context, Pictures, load_own_state, own_state
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, CriticConfig, from_dict, to_dict
 from rove_learning.critic import Critic
 
@@ -51,6 +52,12 @@ class Policy:
         initial noise; None starts from zero noise (deterministic). -> (chunk, J) float64 rad, absolute targets at 20 Hz, row 0 at the
         time of the observation. Raises ValueError for a wrong shape or a state that is not finite.
         """
+        return self._chunk(self._observation(image, instruction), q, guidance, rng)
+
+    def _observation(self, image: np.ndarray, instruction: str) -> Pictures:
+        return Pictures(self._picture(image, self.actor.backbone), [instruction], ([NEGATIVE], [POSITIVE]))
+
+    def _chunk(self, observation: Pictures | Context, q: np.ndarray, guidance: float | None, rng) -> np.ndarray:
         config, actor = self.actor.config, self.actor
         q = np.asarray(q, dtype=np.float64)
         if q.shape != (actor.joints,) or not np.all(np.isfinite(q)):
@@ -58,7 +65,6 @@ class Policy:
         shape = (1, config.chunk, actor.joints)
         noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
         state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
-        observation = Pictures(self._picture(image, actor.backbone), [instruction], ([NEGATIVE], [POSITIVE]))
         beta = self.guidance if guidance is None else float(guidance)
         chunk = sample(actor, observation, state[None], torch.from_numpy(noise).float().to(self.device), beta)
         return (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
@@ -68,6 +74,24 @@ class Policy:
         if self.critic is None:
             return None
         return float(self.critic.value(Pictures(self._picture(image, self.critic.backbone), [instruction]))[0])
+
+    @property
+    def shared(self) -> bool:
+        """The critic reads a layer of the actor's own pretrained backbone, which can then run once for both."""
+        if self.critic is None or self.actor.config.backbone.kind == "compact":
+            return False
+        a, b = self.actor.backbone, self.critic.backbone
+        return a.model is b.model and replace(a.config, layer=None) == replace(b.config, layer=None)
+
+    def act_and_value(
+        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None
+    ) -> tuple[np.ndarray, float | None]:
+        """`act` and `value` of one picture, in one pass of the backbone where it is `shared`."""
+        if not self.shared:
+            return self.act(image, q, instruction, guidance=guidance, rng=rng), self.value(image, instruction)
+        layers = (self.actor.backbone.layer, self.critic.backbone.layer)
+        context, below = self.actor.backbone.features(*self._observation(image, instruction), layers)
+        return self._chunk(context, q, guidance, rng), float(self.critic.value(below)[0])
 
 
 def _save_weights(path: Path, name: str, model: torch.nn.Module) -> str:
@@ -99,7 +123,7 @@ def load_critic(path, device: str = "cpu") -> tuple[Critic, str]:
     """What `save_critic` wrote, and 12 hex digits of its hash. Raises CheckpointError."""
     path = Path(path)
     info = _read(path, "critic.json")
-    critic = Critic(from_dict(CriticConfig, info["critic"]))
+    critic = _build(path, Critic, from_dict(CriticConfig, info["critic"]), "")
     _weights(path, "critic", critic, info)
     return critic.eval().requires_grad_(False).to(device), info["sha256"]["critic"][:12]
 
@@ -160,15 +184,30 @@ def _weights(path: Path, name: str, model: torch.nn.Module, info: dict) -> None:
         raise CheckpointError(f"{file} does not fit the model of its JSON file: {error}") from error
 
 
-def load(path, device: str = "cpu") -> Policy:
-    """Read a checkpoint directory. device: torch device. Raises CheckpointError naming the file."""
-    path = Path(path)
+def _build(path: Path, make, config, backbone: str):
+    """A model of a checkpoint's configuration; backbone: where its pretrained backbone is now, "": where it was."""
+    if backbone:
+        config = replace(config, backbone=replace(config.backbone, path=backbone, revision=""))
+    try:
+        return make(config)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def load(path, device: str = "cpu", backbones: dict[str, str] | None = None) -> Policy:
+    """Read a checkpoint directory.
+
+    device: torch device. backbones: {"actor": PATH, "critic": PATH}, either optional: folder or hub id of a pretrained backbone that is not
+    where the checkpoint says; its fingerprint must be the same. Raises CheckpointError naming the file.
+    """
+    path, backbones = Path(path), backbones or {}
     info = _read(path)
-    actor = Actor(from_dict(ActorConfig, info["actor"]), info["joint_count"])
+    joints = info["joint_count"]
+    actor = _build(path, lambda c: Actor(c, joints), from_dict(ActorConfig, info["actor"]), backbones.get("actor", ""))
     _weights(path, "actor", actor, info)
     critic = None
     if info["critic"] is not None:
-        critic = Critic(from_dict(CriticConfig, info["critic"]))
+        critic = _build(path, Critic, from_dict(CriticConfig, info["critic"]), backbones.get("critic", ""))
         _weights(path, "critic", critic, info)
     digest = hashlib.sha256("".join(sorted(info["sha256"].values())).encode()).hexdigest()[:12]
     return Policy(actor, critic, info, digest, device)

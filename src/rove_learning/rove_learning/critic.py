@@ -27,7 +27,7 @@ class ValueHead(nn.Module):
         nn.init.constant_(self.out.bias, -0.5)  # the middle of [-1, 0]
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        x = torch.cat([self.query.expand(len(tokens), -1, -1), self.project(tokens)], dim=1)
+        x = torch.cat([self.query.expand(len(tokens), -1, -1), self.project(tokens.to(self.project.weight.dtype))], dim=1)
         mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
         for layer in self.layers[:-1]:
             x = layer(x, mask)
