@@ -83,12 +83,15 @@ def run_all(arms: list[Arm], jobs: int, results: Path | None) -> list[dict]:
     """Rows of all arms; those that `results` already holds are not run again."""
     known = {}
     if results and results.exists():
-        for line in results.read_text().splitlines():
+        text = results.read_text()
+        if text and not text.endswith("\n"):
+            results.write_text(text + "\n")  # a kill cut the last line short; the next must not be glued to it
+        for line in text.splitlines():
             try:
                 entry = json.loads(line)
                 known[entry["key"]] = entry["rows"]
             except (json.JSONDecodeError, KeyError):
-                continue  # the line a kill cut short; its arm runs again
+                continue  # its arm runs again
     todo = [arm for arm in arms if arm.key not in known]
     if results:
         results.parent.mkdir(parents=True, exist_ok=True)
