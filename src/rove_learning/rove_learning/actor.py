@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from rove_learning.backbone import Backbone, Context, Pictures, build, encode
 from rove_learning.blocks import Attention
 from rove_learning.config import ActorConfig
+from rove_learning.realtime import inpaint
 
 T_MAX = 0.999  # clean-action prediction divides by 1 - t
 
@@ -177,11 +178,12 @@ def guide(v_negative: torch.Tensor, v_positive: torch.Tensor, beta: float) -> to
 
 
 @torch.no_grad()
-def sample(actor: Actor, observation: Pictures | Context, state, noise, beta: float, steps: int | None = None) -> torch.Tensor:
+def sample(actor: Actor, observation: Pictures | Context, state, noise, beta: float, steps: int | None = None, known=None) -> torch.Tensor:
     """Euler integration from noise (1, chunk, J) at t = 0 to the guided, normalised action chunk (1, chunk, J) at t = 1.
 
     observation: one picture with the text conditions (negative, positive). It is encoded once, its keys and values in the head are
     computed once; both branches run as one batch of two, and a branch whose weight is zero (beta = 0 or 1) is not computed.
+    known: steps that are given, see `realtime.inpaint`.
     """
     context = encode(actor.backbone, observation)
     negative, positive = context.conditions
@@ -197,5 +199,5 @@ def sample(actor: Actor, observation: Pictures | Context, state, noise, beta: fl
     for i in range(steps):
         t = torch.full((n,), i / steps, device=x.device)
         v = actor.velocity(x.expand(n, -1, -1), t, state, visible, prepared)
-        x = x + (v if n == 1 else guide(v[:1], v[1:], beta)) / steps
+        x = x + inpaint(v if n == 1 else guide(v[:1], v[1:], beta), noise, known) / steps
     return x
