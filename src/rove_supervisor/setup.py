@@ -11,7 +11,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_contract", "aiohttp"],
+    install_requires=["rove_contract", "aiohttp", "numpy", "pyyaml"],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
@@ -20,5 +20,6 @@ setup(
     license="Apache-2.0",
     entry_points={"console_scripts": [
         "supervisor = rove_supervisor.supervisor_node:main",
+        "console = rove_supervisor.console:main",
     ]},
 )

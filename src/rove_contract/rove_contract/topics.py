@@ -49,8 +49,9 @@ EPISODE = Topic("/supervisor/episode", "diagnostic_msgs/msg/DiagnosticStatus", L
 JOINT_COMMAND = Topic("/joint_command", "sensor_msgs/msg/JointState", COMMAND, "rove_teleop")
 DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos(), "every node")
 
-# Beside the table of the design: what the recorder tells the supervisor, and what only a simulator can know.
+# Beside the table of the design: what the recorder tells the supervisor, where the next episode begins, and what only a simulator can know.
 RECORDER_STATUS = Topic("/recorder/status", "diagnostic_msgs/msg/DiagnosticStatus", LATCHED, "rove_recorder", required=False)
+START_STAGE = Topic("/supervisor/start_stage", "std_msgs/msg/String", LATCHED, "rove_supervisor", required=False)  # of the next episode
 SIM_STATE = Topic("/sim/state", "std_msgs/msg/String", SENSOR_DATA, "rove_sim", required=False)  # JSON, see rove_sim
 SIM_SUCCESS = Topic("/sim/success", "std_msgs/msg/Bool", LATCHED, "rove_sim", required=False)
 
@@ -66,6 +67,7 @@ TOPICS: tuple[Topic, ...] = (
     JOINT_COMMAND,
     DIAGNOSTICS,
     RECORDER_STATUS,
+    START_STAGE,
     SIM_STATE,
     SIM_SUCCESS,
 )
@@ -75,4 +77,5 @@ BY_NAME = {topic.name: topic for topic in TOPICS}
 SUPERVISOR_SERVICES = {trigger: f"/supervisor/{trigger.service}" for trigger in Trigger}
 # "takeover" is refused while the operator is stale or misaligned; this one is not.
 FORCE_TAKEOVER_SERVICE = "/supervisor/force_takeover"
+POLICY_RELOAD_SERVICE = "/policy/reload"  # std_srvs/Trigger: read the checkpoint again; answers when it is loaded or refused
 SIM_RESET_SERVICE = "/sim/reset"  # std_srvs/Trigger: next seed, objects and robot back to the start; only in IDLE

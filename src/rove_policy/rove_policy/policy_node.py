@@ -2,23 +2,30 @@
 
 Inference runs in its own thread, so callbacks never wait for it; the next chunk is computed while the current one runs; a pause
 drops the chunk that is being computed. With a critic in the checkpoint, V(s) goes to /policy/value at a low rate in every active mode.
+Between episodes a checkpoint can be loaded without a restart; one that cannot be used leaves the old one in force.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future
 from std_msgs.msg import Float32
+from std_srvs.srv import Trigger as TriggerService
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rove_contract import episode as episodes
 from rove_contract import joints, messages, ros, timing, topics
 from rove_contract.modes import ACTIVE, Mode
+from rove_policy.overlap import Overlap, TooLate, skip_passed
+from rove_policy.reload import Reload, absent
 from rove_policy.replan import Replanner
 
 NO_CHECKPOINT = (
@@ -27,9 +34,14 @@ NO_CHECKPOINT = (
 )
 
 
+SLOW_S = 1.0  # an inference that takes longer is reported while it runs: the chunk in force lasts 1.7 s beyond its replanning
+
+
 class PolicyNode(Node):
-    """Parameters: checkpoint (directory), instruction (text; empty: the episode's), guidance (NaN: the checkpoint's own),
-    device ("cpu", "cuda", "auto"), threads (torch CPU threads), value_hz (rate of V(s); 0 = off), seed."""
+    """Parameters: checkpoint (directory; setting it loads another one), instruction (text; empty: the episode's), guidance (NaN: the
+    checkpoint's own), device ("cpu", "cuda", "auto"), threads (torch CPU threads), value_hz (rate of V(s); 0 = off), seed,
+    realtime_chunking (a new chunk continues the steps that are executed during inference), actor_backbone and critic_backbone (folder or
+    hub id of a pretrained backbone that is not where the checkpoint says)."""
 
     def __init__(self):
         super().__init__("policy")
@@ -41,68 +53,102 @@ class PolicyNode(Node):
         threads = get("threads", 1).value
         value_hz = get("value_hz", 2.0).value
         seed = get("seed", 0).value
+        self.realtime = get("realtime_chunking", False).value
+        self.backbones = {name: get(f"{name}_backbone", "").value for name in ("actor", "critic")}
         if not path:
             raise ValueError(NO_CHECKPOINT)
-        if not (Path(path) / "config.json").is_file():
-            raise ValueError(f"no checkpoint at {path} (expected {Path(path) / 'config.json'}). {NO_CHECKPOINT}")
+        if reason := absent(path):
+            raise ValueError(f"{reason}. {NO_CHECKPOINT}")
         # torch takes seconds to import, so only after the cheap refusals.
         import numpy as np
         import torch
 
-        from rove_learning import checkpoint
-
         torch.set_num_threads(threads)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.policy = checkpoint.load(path, device)
-        self.trained_instruction = next(iter(self.policy.info.get("instructions", ())), "ready")
-        self.rng = np.random.default_rng(seed)
+        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.get_logger().info(f"loading {path} on {self.device}")
         self.table = joints.load()
+        self.episode_instruction = ""
+        self.policy, self.latency_s = self.load(path)
+        self.reload = Reload(self.load, path, self.not_loaded)
+        self.rng = np.random.default_rng(seed)
         self.reader = messages.JointReader(self.table)
         self.replan = Replanner()
+        self.overlap = Overlap()
         self.mode = Mode.IDLE
-        self.value_period = 1.0 / value_hz if value_hz > 0 else float("inf")
-        self.chunks = self.dropped = self.bad = 0
-        self.latency_s = 0.0
+        self.value_period = 1.0 / value_hz if value_hz > 0 else math.inf
+        self.chunks = self.dropped = self.late = self.bad = 0
+        self.busy_since = 0.0  # monotonic s of the inference that runs, 0 = none
         self.error = ""
         self._wake = threading.Condition()
         self._running = True
 
-        self.episode_instruction = ""
-        self.chunk_pub = ros.publisher(self, topics.ACTION_CHUNK)
+        self.warm_up()
+        self.chunk_pub = ros.publisher(self, topics.ACTION_CHUNK)  # from here on a rollout may be started
         self.value_pub = ros.publisher(self, topics.POLICY_VALUE)
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
         ros.subscription(self, topics.EGO_IMAGE, self.on_image)
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.EPISODE, self.on_episode)
         self.diagnostics = ros.Diagnostics(self, self.report)
-        self.warm_up()
+        self.add_on_set_parameters_callback(self.on_parameters)
+        self.create_service(TriggerService, topics.POLICY_RELOAD_SERVICE, self.on_reload)
         self._thread = threading.Thread(target=self.work, name="inference", daemon=True)
         self._thread.start()
-        self.get_logger().info(f"policy {self.policy.hash} ready on {device}, chunk in {self.latency_s * 1e3:.0f} ms")
+        self.get_logger().info(f"policy {self.policy.hash} ready on {self.device}, chunk in {self.latency_s * 1e3:.0f} ms")
 
-    def warm_up(self) -> None:
-        """One chunk from a black picture: allocations and lazy initialisation happen before the first rollout."""
+    def load(self, path: str):
+        """The policy of a checkpoint and the time (s) of a chunk, warmed up: allocations happen before the first rollout. Raises ValueError."""
         import numpy as np
 
         from rove_contract import robot
+        from rove_learning import checkpoint
 
+        policy = checkpoint.load(path, self.device, self.backbones)
+        if policy.names and policy.names != tuple(self.table.names):
+            raise ValueError(f"{path} was trained for other joints than the robot's {len(self.table)}")
         image = np.zeros((192, 192, 3), dtype=np.uint8)
         for _ in range(2):
             begin = time.perf_counter()
-            self.infer(image, robot.home(self.table))
-            self.latency_s = time.perf_counter() - begin
-        self.policy.value(image, self.text())
+            chunk, _ = policy.act_and_value(image, robot.home(self.table), self.words(policy))
+            latency = time.perf_counter() - begin
+        if not np.isfinite(chunk).all():
+            raise ValueError(f"{path} predicts actions that are not finite")
+        return policy, latency
 
-    def text(self) -> str:
-        """The instruction given to the policy: the parameter, else the episode's, else (before any episode) one it was trained on."""
-        return self.instruction or self.episode_instruction or self.trained_instruction
+    # ---- another checkpoint
 
-    def infer(self, image, q):
-        import math
+    def in_episode(self) -> str:
+        """Why no checkpoint can be loaded now, or ""."""
+        running = f"an episode is running ({self.mode.name}) and its bag names one checkpoint; reload between episodes"
+        return running if self.mode in ACTIVE else ""
 
-        guidance = None if math.isnan(self.guidance) else self.guidance
-        return self.policy.act(image, q, self.text(), guidance=guidance, rng=self.rng)
+    def on_parameters(self, parameters) -> SetParametersResult:
+        """Setting `checkpoint` loads it; the other parameters are read once, at the start."""
+        for parameter in parameters:
+            if parameter.name != "checkpoint":
+                return SetParametersResult(successful=False, reason=f"{parameter.name} is read at the start only; restart the node")
+            if parameter.value != self.reload.path and (reason := self.in_episode() or self.reload.begin(parameter.value)):
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    async def on_reload(self, _request, response):
+        """Read the checkpoint again, e.g. after another iteration wrote it; answers when it is in force or refused."""
+        done = Future()
+        reason = self.in_episode() or self.reload.begin(self.reload.path, done.set_result) or await done
+        response.success, response.message = not reason, reason or f"policy {self.policy.hash} from {self.reload.path}"
+        return response
+
+    def not_loaded(self, path: str, reason: str) -> None:
+        self.get_logger().error(reason)
+        self.error = reason
+        if path != self.reload.path:
+            self.set_parameters([Parameter("checkpoint", value=self.reload.path)])
+
+    # ---- observation in, chunks and values out
+
+    def words(self, policy) -> str:
+        """The instruction given to a policy: the parameter, else the episode's, else (before any episode) one it was trained on."""
+        return self.instruction or self.episode_instruction or next(iter(policy.info.get("instructions", ())), "ready")
 
     def on_state(self, msg) -> None:
         try:
@@ -138,50 +184,70 @@ class PolicyNode(Node):
                 self.replan.start()
             else:
                 self.replan.stop()
+                self.overlap.clear()
             self._wake.notify()
 
     def work(self) -> None:
-        """The inference thread: one chunk whenever one is due, V(s) in between."""
-        next_value = 0.0
+        """The inference thread: one chunk whenever one is due, V(s) with it where both share a backbone, else in between."""
+        next_value = 0.0 if self.value_period < math.inf else math.inf
         while self._running:
             with self._wake:
                 self._wake.wait(timeout=0.02)  # a due time may pass without a new image
                 if not self._running:
                     return
+                if self.mode not in ACTIVE and (loaded := self.reload.take()):
+                    (self.policy, self.latency_s), done = loaded
+                    self.error = ""
+                    done("")
+                    self.get_logger().info(f"policy {self.policy.hash} from {self.reload.path} in force")
                 now = time.monotonic()
                 observation = self.replan.observation(now, ros.now_ns())
-                value_due = observation is None and self.mode in ACTIVE and now >= next_value and not self.replan.missing(now)
-                latest = self.replan.latest(ros.now_ns()) if value_due else None
+                value_due = self.mode in ACTIVE and now >= next_value and self.policy.critic is not None
+                alone = value_due and observation is None and not self.replan.missing(now)
+                latest = self.replan.latest(ros.now_ns()) if alone else None
+                known = None
+                if observation is not None and self.realtime:
+                    known = self.overlap.known(observation.stamp_ns, self.latency_s)
             try:
+                self.busy_since = now
                 if observation is not None:
-                    self.publish_chunk(observation)
+                    with_value = value_due and self.policy.shared
+                    self.publish_chunk(observation, known, with_value)
+                    next_value = now + self.value_period if with_value else next_value
                 elif latest is not None:
                     next_value = now + self.value_period
-                    self.publish_value(latest)
-            except Exception:  # the thread must outlive one bad picture; the reason is logged and on /diagnostics
+                    self.publish_value(self.policy.value(messages.decode_image(latest.image), self.words(self.policy)))
+            except Exception as error:  # the thread must outlive one bad picture; the reason is logged and on /diagnostics
                 self.bad += 1
-                self.error = traceback.format_exc(limit=1).strip().splitlines()[-1]
+                self.error = str(error) if isinstance(error, TooLate) else traceback.format_exc(limit=1).strip().splitlines()[-1]
                 self.get_logger().error(f"inference failed: {traceback.format_exc()}", throttle_duration_sec=5.0)
+            finally:
+                self.busy_since = 0.0
 
-    def publish_chunk(self, observation) -> None:
+    def publish_chunk(self, observation, known, with_value: bool) -> None:
         begin = time.monotonic()
-        chunk = self.infer(messages.decode_image(observation.image), observation.q)
+        act = self.policy.act_and_value if with_value else self.policy.act
+        guidance = None if math.isnan(self.guidance) else self.guidance
+        image = messages.decode_image(observation.image)
+        chunk = act(image, observation.q, self.words(self.policy), guidance=guidance, rng=self.rng, known=known)
+        if with_value:
+            chunk, value = chunk
+            self.publish_value(value)
         self.latency_s = time.monotonic() - begin
-        msg = messages.fill_chunk(
-            JointTrajectory(), JointTrajectoryPoint, self.table, observation.stamp_ns, chunk, 1.0 / timing.POLICY_HZ
-        )
+        played, stamp_ns = skip_passed(chunk, observation.stamp_ns, self.latency_s)
+        msg = messages.fill_chunk(JointTrajectory(), JointTrajectoryPoint, self.table, stamp_ns, played, 1.0 / timing.POLICY_HZ)
         with self._wake:
             if not self.replan.current(observation):
                 self.dropped += 1  # paused meanwhile
                 return
             self.chunk_pub.publish(msg)
+            self.overlap.published(chunk, observation.stamp_ns)
             self.chunks += 1
+            self.late += len(played) < len(chunk)
             self.error = ""
 
-    def publish_value(self, observation) -> None:
-        value = self.policy.value(messages.decode_image(observation.image), self.text())
-        if value is not None:
-            self.value_pub.publish(Float32(data=float(value)))
+    def publish_value(self, value: float) -> None:
+        self.value_pub.publish(Float32(data=float(value)))
 
     def report(self):
         """(level, message, values) for /diagnostics."""
@@ -191,10 +257,15 @@ class PolicyNode(Node):
             "checkpoint": self.policy.hash,
             "chunks": self.chunks,
             "dropped_after_pause": self.dropped,
+            "shortened": self.late,
             "bad_inputs": self.bad,
             "inference_ms": f"{self.latency_s * 1e3:.1f}",
             "ready": "true",
+            "loading": self.reload.loading,
         }
+        busy = self.busy_since and time.monotonic() - self.busy_since
+        if busy > SLOW_S:
+            return 2, f"inference has been running for {busy:.0f} s", values
         if self.error:
             return 2, self.error, values
         if missing:

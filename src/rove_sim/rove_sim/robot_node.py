@@ -15,6 +15,7 @@ import numpy as np
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
@@ -62,6 +63,7 @@ class RobotNode(Node):
         ros.subscription(self, topics.JOINT_COMMAND, self.on_command)
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.EPISODE, self.on_episode)
+        ros.subscription(self, topics.START_STAGE, self.on_start_stage)
         self.service = self.create_service(Trigger, topics.SIM_RESET_SERVICE, self.on_reset)
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.joint_msg = JointState()
@@ -100,6 +102,15 @@ class RobotNode(Node):
         if self.episode_active and not active and self.auto_reset:
             self.reset_due = time.monotonic() + RESET_DELAY_S
         self.episode_active = active
+
+    def on_start_stage(self, msg) -> None:
+        """Move the scene to where the next episode shall begin; at once in IDLE, else with the reset after the episode."""
+        if msg.data not in self.env.task.start_stages:
+            self.missed = f"unknown start stage {msg.data!r}; the task has {', '.join(self.env.task.start_stages)}"
+            return
+        self.set_parameters([Parameter("start_stage", value=msg.data)])
+        if self.env.start_stage != msg.data and self.mode in (None, Mode.IDLE) and self.reset_due is None:
+            self.reset_env()
 
     def on_reset(self, _request, response):
         """Service: next seed, robot at home. Refused outside IDLE."""

@@ -19,18 +19,23 @@ class Advisor:
         self.threshold, self.hold_s, self.window_s, self.fall = threshold, hold_s, window_s, fall
         self.points: deque[tuple[float, float]] = deque(maxlen=2400)
         self._low_since: float | None = None
+        self._begin = 0.0
 
     def reset(self) -> None:
         """A new episode."""
         self.points.clear()
-        self._low_since = None
+        self.begin(0.0)
+
+    def begin(self, t: float) -> None:
+        """The policy drives from t on: what was before, under an operator or in a pause, is no reason to pause again."""
+        self._low_since, self._begin = None, t
 
     def add(self, t: float, value: float) -> None:
         """value at t s; values that are not finite are ignored."""
         if not np.isfinite(value):
             return
         self.points.append((t, float(value)))
-        if value >= self.threshold:
+        if t < self._begin or value >= self.threshold:
             self._low_since = None
         elif self._low_since is None:
             self._low_since = t
@@ -42,7 +47,7 @@ class Advisor:
         value = self.points[-1][1]
         if self._low_since is not None and self.points[-1][0] - self._low_since >= self.hold_s:
             return f"Value {value:.2f} below {self.threshold:.2f} for {now - self._low_since:.0f} s: consider pausing"
-        recent = np.array([p for p in self.points if p[0] >= now - self.window_s])
+        recent = np.array([p for p in self.points if p[0] >= max(self._begin, now - self.window_s)])
         if len(recent) >= 5 and recent[-1, 0] - recent[0, 0] >= 0.7 * self.window_s:
             drop = -np.polyfit(recent[:, 0], recent[:, 1], 1)[0] * self.window_s
             if drop > self.fall:

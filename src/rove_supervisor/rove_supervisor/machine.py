@@ -24,12 +24,13 @@ class Conditions:
     """What the world looked like at a request; "" means nothing speaks against it.
 
     robot: why no episode may start on this robot. recorder: why no episode could be recorded ("" also when recording is off).
-    operator: why the operator cannot take over (stale or misaligned).
+    operator: why the operator cannot take over (stale or misaligned). policy: why no policy can drive.
     """
 
     robot: str = ""
     recorder: str = ""
     operator: str = ""
+    policy: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Machine:
         except Refused as error:
             return str(error)
         if trigger in STARTS:
-            return conditions.robot or conditions.recorder
+            return conditions.robot or (conditions.policy if trigger is Trigger.START_ROLLOUT else "") or conditions.recorder
+        if trigger is Trigger.RESUME:
+            return conditions.policy
         if trigger is Trigger.TAKEOVER and not force:
             return conditions.operator
         return ""
@@ -124,4 +127,3 @@ class Machine:
             self.episode = replace(self.episode, t_r_ns=stamp_ns)
             return self.last, self.episode
         return (self.last,)
-

@@ -17,6 +17,7 @@ from aiohttp import WSMsgType, web
 
 from rove_contract.web_access import Access, Bucket, guard
 from rove_supervisor import protocol
+from rove_supervisor.supervisor import SWITCHES
 
 STATE_PERIOD_S = 0.1  # the page interpolates clocks; ages and bars look live at 10 Hz
 FRAMES_IN_FLIGHT = 2  # one on the wire while one is decoded
@@ -30,10 +31,10 @@ TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg":
 
 
 class Client:
-    """One connected page."""
+    """One connected page or console. camera: it wants frames."""
 
-    def __init__(self, ws: web.WebSocketResponse, name: str):
-        self.ws, self.name = ws, name
+    def __init__(self, ws: web.WebSocketResponse, name: str, camera: bool):
+        self.ws, self.name, self.camera = ws, name, camera
         self.wake = asyncio.Event()
         self.replies: deque[dict] = deque(maxlen=64)
         self.version = 0  # of the state last sent
@@ -43,15 +44,15 @@ class Client:
         self.messages = Bucket(MESSAGES_HZ, MESSAGES_BURST)
 
     def wants_frame(self, seq: int, now: float) -> bool:
-        return seq > self.sent and (self.sent - self.acked < FRAMES_IN_FLIGHT or now - self.sent_at > ACK_LOST_S)
+        return self.camera and seq > self.sent and (self.sent - self.acked < FRAMES_IN_FLIGHT or now - self.sent_at > ACK_LOST_S)
 
 
 class PanelServer:
-    """backend: `snapshot() -> dict`, `request(action, source) -> (ok, text)`, `set_start_stage(stage) -> (ok, text)`,
-    `heart() -> float` s since the ROS thread was last alive. `frame` and `changed` may be called from any thread."""
+    """snapshot: () -> state for the pages. heart: () -> s since the ROS thread was last alive. request: (action, source, client) ->
+    (ok, text). supervisor: takes the rest, see `Supervisor`. `frame` and `changed` may be called from any thread."""
 
-    def __init__(self, backend, port: int, access: Access | None = None):
-        self.backend = backend
+    def __init__(self, supervisor, snapshot, request, heart, port: int, access: Access | None = None):
+        self.supervisor, self.snapshot, self.request, self.heart = supervisor, snapshot, request, heart
         self.port = port
         self.access = access or Access()
         self.counts = {"malformed": 0, "rate_limited": 0, "refused_requests": 0}
@@ -146,7 +147,7 @@ class PanelServer:
     def _refresh(self) -> None:
         if not self.clients:
             return
-        state = self.backend.snapshot()
+        state = self.snapshot()
         state["panel"] = {"clients": len(self.clients), **self.counts}
         self._state = json.dumps(state, allow_nan=False, separators=(",", ":"))
         self._version += 1
@@ -157,9 +158,10 @@ class PanelServer:
             client.wake.set()
 
     async def _healthz(self, request: web.Request) -> web.Response:
-        heart = self.backend.heart()
+        heart = self.heart()
         healthy = heart < HEALTHY_S
         body = {"status": "ok" if healthy else "the ROS thread does not answer", "heart_s": round(heart, 3), "clients": len(self.clients)}
+        body["cpu_s"] = round(time.thread_time(), 3)  # of the panel's thread, which this is
         return web.json_response(body, status=200 if healthy else 503)
 
     async def _file(self, request: web.Request) -> web.Response:
@@ -179,7 +181,8 @@ class PanelServer:
         ws = web.WebSocketResponse(heartbeat=5.0, max_msg_size=protocol.MAX_MESSAGE, compress=False)
         await ws.prepare(request)
         self._names += 1
-        client = Client(ws, f"panel {self._names}")
+        client = Client(ws, f"panel {self._names}", request.query.get("camera") != "0")
+        client.replies.append({"type": "hello", "name": client.name})
         self.clients.add(client)
         sender = asyncio.ensure_future(self._send(client))
         self._refresh()
@@ -207,7 +210,10 @@ class PanelServer:
             self.counts["malformed"] += 1
             return {"type": "reply", "id": 0, "ok": False, "text": f"malformed message: {error}"}
         if isinstance(wish, protocol.Do) and wish.action == "estop":  # never rate-limited
-            return self._reply(wish, self.backend.request("estop", client.name))
+            return self._reply(wish, self.request("estop", client.name, client.name))
+        if isinstance(wish, protocol.Alive):
+            self.supervisor.alive(client.name)
+            return None
         limited = not client.messages.take(now)
         if isinstance(wish, protocol.Ack):
             client.acked = max(client.acked, min(wish.seq, client.sent))
@@ -219,8 +225,10 @@ class PanelServer:
         if wish.action == "ping":
             return {"type": "pong", "id": wish.id, "t": time.time()}
         if wish.action == "start_stage":
-            return self._reply(wish, self.backend.set_start_stage(wish.stage))
-        return self._reply(wish, self.backend.request(wish.action, client.name))
+            return self._reply(wish, self.supervisor.set_start_stage(wish.stage))
+        if wish.action in SWITCHES:
+            return self._reply(wish, self.supervisor.switch(wish.action, wish.on, client.name))
+        return self._reply(wish, self.request(wish.action, client.name, client.name))
 
     @staticmethod
     def _reply(wish: protocol.Do, result: tuple[bool, str]) -> dict:

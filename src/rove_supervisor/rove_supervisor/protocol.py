@@ -2,11 +2,15 @@
 
 page -> supervisor   {"do": ACTION, "id": n}               ACTION: a service name of the supervisor, or force_takeover
                      {"do": "start_stage", "stage": s, "id": n}
+                     {"do": "dead_man" | "auto_pause", "on": bool, "id": n}
                      {"do": "ping", "id": n}
+                     {"alive": true}                       every RENEW_S s while the dead-man lease is switched on
                      {"ack": seq}                          camera frame `seq` is on the screen; the next one may come
-supervisor -> page   {"type": "reply", "id": n, "ok": bool, "text": s}, {"type": "pong", "id": n, "t": unix s}
-                     {"type": "state", …}                  see Supervisor.snapshot
-                     binary                                header (FRAME: seq, stamp of the picture in unix s), then the JPEG
+supervisor -> page   {"type": "hello", "name": s}          how this client is called in replies and in the lease
+                     {"type": "reply", "id": n, "ok": bool, "text": s}, {"type": "pong", "id": n, "t": unix s}
+                     {"type": "state", …}                  see `snapshot`
+                     binary                                header (FRAME: seq, stamp of the picture in unix s), then the JPEG;
+                                                           none to /ws?camera=0
 """
 
 from __future__ import annotations
@@ -30,10 +34,16 @@ class Ack:
 
 
 @dataclass(frozen=True)
+class Alive:
+    pass
+
+
+@dataclass(frozen=True)
 class Do:
     action: str
     id: int
     stage: str = ""
+    on: bool = False
 
 
 def _integer(value, what: str) -> int:
@@ -42,7 +52,7 @@ def _integer(value, what: str) -> int:
     return value
 
 
-def parse(text: str) -> Ack | Do:
+def parse(text: str) -> Ack | Alive | Do:
     """One text message of a page. Raises Malformed."""
     try:
         message = json.loads(text)
@@ -52,13 +62,18 @@ def parse(text: str) -> Ack | Do:
         raise Malformed(f"expected an object such as {{\"do\": \"pause\", \"id\": 1}}, got {type(message).__name__}")
     if "ack" in message:
         return Ack(_integer(message["ack"], "ack"))
+    if message.get("alive") is True:
+        return Alive()
     action = message.get("do")
     if not isinstance(action, str) or not action:
-        raise Malformed("expected \"do\": ACTION or \"ack\": SEQ")
+        raise Malformed("expected \"do\": ACTION, \"ack\": SEQ or \"alive\": true")
     stage = message.get("stage", "")
     if not isinstance(stage, str):
         raise Malformed("stage must be a text")
-    return Do(action, _integer(message.get("id", 0), "id"), stage)
+    on = message.get("on", False)
+    if not isinstance(on, bool):
+        raise Malformed("on must be true or false")
+    return Do(action, _integer(message.get("id", 0), "id"), stage, on)
 
 
 def frame(seq: int, stamp_s: float, jpeg: bytes) -> bytes:

@@ -41,14 +41,15 @@ def picture(i: int, size: int = 192) -> bytes:
 class World:
     """Fake robot, operator and recorder, and a listener on what the supervisor says; its executor runs in a thread.
 
-    Switches: robot, camera, operator, recorder_ready (publish or not), errors (alignment per block, rad), value (V(s) or None).
+    Switches: robot, camera, operator, recorder_ready (publish or not), policy_ready, errors (alignment per block, rad), value (V(s) or
+    None), diagnosis (level and text of the policy's report). stages: start stages announced for the next episode.
     """
 
     def __init__(self):
         rclpy.init()
         self.node = rclpy.create_node("fake_world")
         self.robot = self.camera = self.operator = True
-        self.recorder_ready = True
+        self.recorder_ready = self.policy_ready = True
         self.errors = {"head": 0.04, "waist": 0.09, "arm": 0.12, "hand": 0.21}
         self.worst = "right_index_proximal"
         self.value: float | None = None
@@ -56,6 +57,7 @@ class World:
         self.modes: list[tuple[str, int]] = []  # distinct transitions: (mode, stamp in ns)
         self.heartbeats: list[float] = []
         self.episodes: list[episodes.Episode] = []
+        self.stages: list[str] = []
         self.order: list[str] = []  # arrival of modes and episode states
         self.frames = 0
         self._changed = threading.Condition()
@@ -65,7 +67,7 @@ class World:
         self.target = self.q + 0.08 * np.sin(np.arange(len(table)))
         pub = {t.name: ros.publisher(self.node, t) for t in (
             topics.JOINT_STATES, topics.EGO_IMAGE, topics.TELEOP_TARGETS, topics.TELEOP_ALIGNMENT, topics.RECORDER_STATUS,
-            topics.POLICY_VALUE, topics.DIAGNOSTICS)}
+            topics.ACTION_CHUNK, topics.POLICY_VALUE, topics.DIAGNOSTICS)}
 
         def state():
             if self.robot:
@@ -91,13 +93,14 @@ class World:
             values = {"ready": str(self.recorder_ready).lower(), "recording": "false", "dropped": 0, "disk_free_gb": "212.4"}
             pub["/recorder/status"].publish(ros.status("recorder", "ready" if self.recorder_ready else "the disk is full", values))
             level, text = self.diagnosis
-            array = ros.DiagnosticArray(status=[ros.status("policy", text, {}, level)])
+            array = ros.DiagnosticArray(status=[ros.status("policy", text, {"ready": str(self.policy_ready).lower()}, level)])
             pub["/diagnostics"].publish(array)
 
         for period, callback in ((0.01, state), (1.0 / timing.CAMERA_HZ, camera), (0.05, operator), (0.25, slow)):
             self.node.create_timer(period, callback)
         ros.subscription(self.node, topics.MODE, self._on_mode)
         ros.subscription(self.node, topics.EPISODE, self._on_episode)
+        ros.subscription(self.node, topics.START_STAGE, lambda msg: self.stages.append(msg.data))
         self.clients = {t.service: self.node.create_client(TriggerService, name) for t, name in topics.SUPERVISOR_SERVICES.items()}
         self.clients["force_takeover"] = self.node.create_client(TriggerService, topics.FORCE_TAKEOVER_SERVICE)
         self._executor = SingleThreadedExecutor()

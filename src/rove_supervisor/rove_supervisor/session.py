@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
 
 from rove_contract.episode import Episode
 from rove_contract.modes import ACTIVE, Mode, Outcome
@@ -50,6 +53,7 @@ class SessionLog:
 
     timeline: list[Segment] = field(default_factory=list)
     rows: list[EpisodeRow] = field(default_factory=list)
+    before: Counter[str] = field(default_factory=Counter)  # episodes of earlier sessions per start stage
     _origin: float = 0.0
 
     def transition(self, previous: Mode, mode: Mode, now: float) -> None:
@@ -95,7 +99,25 @@ class SessionLog:
             "intervention_fraction": sum(row.intervention for row in judged) / time if time > 0.0 else None,
         }
 
+    def collected(self) -> Counter[str]:
+        """Episodes per start stage, aborted ones apart."""
+        return self.before + Counter(row.start_stage for row in self.rows if row.outcome is not Outcome.ABORTED)
+
     def least_collected(self, stages: tuple[str, ...]) -> str:
         """Start stage with the fewest episodes that count; the first of them on a tie (paper, sec. 3.1: balance start stages)."""
-        counts = Counter(row.start_stage for row in self.rows if row.outcome is not Outcome.ABORTED)
+        counts = self.collected()
         return min(stages, key=lambda stage: counts[stage])
+
+
+def collected_before(bags: Path, task: str) -> Counter[str]:
+    """Episodes of `task` per start stage among the closed bags in `bags`, aborted ones apart; a bag that cannot be read counts nothing."""
+    counts: Counter[str] = Counter()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    for path in bags.glob("*/metadata.yaml"):
+        try:
+            custom = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)["rosbag2_bagfile_information"]["custom_data"]
+            if custom["task"] == task and custom["outcome"] in ("success", "failure"):
+                counts[custom["start_stage"]] += 1
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+            continue  # not ours, or half written: the recorder's business
+    return counts

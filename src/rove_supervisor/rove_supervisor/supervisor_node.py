@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import messages, ros, timing, topics
@@ -19,9 +22,14 @@ from rove_contract.web_access import Access
 from rove_supervisor.advice import Advisor
 from rove_supervisor.machine import EpisodeSettings, Transition
 from rove_supervisor.panel_server import PanelServer
+from rove_supervisor.session import collected_before
 from rove_supervisor.skeleton import Skeleton
-from rove_supervisor.supervisor import FORCE_TAKEOVER, Session, Supervisor
+from rove_supervisor.snapshot import snapshot
+from rove_supervisor.supervisor import FORCE_TAKEOVER, Session, StartStage, Supervisor
 from rove_supervisor.watch import Watch
+
+TOKEN_VARIABLE = "ROVE_PANEL_TOKEN"  # a parameter can be read by everybody on the machine and in the graph
+POLICY_LOOK = 5  # heartbeats between two looks for a policy, 0.25 s
 
 
 def level_of(status) -> int:
@@ -31,7 +39,8 @@ def level_of(status) -> int:
 
 class SupervisorNode(Node):
     """Parameters: task (name), instruction (text), operator, checkpoint, start_stage (labels of the episodes), start_stages (those the
-    task offers), record (an episode needs a ready recorder), alignment_threshold_rad, advice_threshold (V(s)),
+    task offers), bags (directory whose episodes count as collected, "" = none), record (an episode needs a ready recorder),
+    alignment_threshold_rad, advice_threshold (V(s)), dead_man, auto_pause (both false),
     panel_port (0 = any free one, -1 = no panel), panel_host, panel_names, panel_token, panel_cert, panel_key."""
 
     def __init__(self):
@@ -48,7 +57,7 @@ class SupervisorNode(Node):
         stages = [stage for stage in get("start_stages", [settings.start_stage]).value if stage]
         if settings.start_stage not in stages:
             stages.insert(0, settings.start_stage)
-        session = Session(settings, tuple(stages))
+        session = Session(settings, tuple(stages), get("dead_man", False).value, get("auto_pause", False).value)
         threshold = get("alignment_threshold_rad", 0.35).value
         if not threshold > 0.0:
             raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
@@ -56,7 +65,7 @@ class SupervisorNode(Node):
         port = get("panel_port", 8765).value
         access = Access(
             get("panel_host", "127.0.0.1").value,
-            get("panel_token", "").value,
+            get("panel_token", "").value or os.environ.get(TOKEN_VARIABLE, ""),
             get("panel_cert", "").value,
             get("panel_key", "").value,
             tuple(name for name in get("panel_names", [""]).value if name),
@@ -65,14 +74,18 @@ class SupervisorNode(Node):
 
         self._heart = time.monotonic()
         self._stopping = False
+        self._beats = 0
         self._poses: dict[str, bytes] = {}
         self._skeleton = Skeleton()
         self._reader = messages.JointReader(self._skeleton.table)
         self.url = ""
         self.mode_pub = ros.publisher(self, topics.MODE)
         self.episode_pub = ros.publisher(self, topics.EPISODE)
+        self.stage_pub = ros.publisher(self, topics.START_STAGE)
         self.supervisor = Supervisor(session, watch, self.publish, advisor=advisor)
-        self.panel = PanelServer(self, port, access) if port >= 0 else None
+        if bags := get("bags", "").value:
+            self.supervisor.log.before = collected_before(Path(bags), task)
+        self.panel = PanelServer(self.supervisor, self.snapshot, self.request, self.heart, port, access) if port >= 0 else None
         if self.panel is not None:
             self.url = self.panel.start()
             self.supervisor.on_change = self.panel.changed
@@ -99,6 +112,8 @@ class SupervisorNode(Node):
         if isinstance(publication, Transition):
             p = publication
             self.mode_pub.publish(ros.mode_event(p.previous, p.trigger, p.mode, p.stamp_ns))
+        elif isinstance(publication, StartStage):
+            self.stage_pub.publish(String(data=publication.name))
         else:
             self.episode_pub.publish(ros.episode_status(publication))
 
@@ -106,7 +121,12 @@ class SupervisorNode(Node):
         self._heart = time.monotonic()
         if self._stopping:
             raise KeyboardInterrupt  # leaves the executor with the context still valid, so that close() can publish
-        self.supervisor.heartbeat()
+        done = self.supervisor.heartbeat()
+        if done:
+            self.get_logger().warning(done)
+        self._beats += 1
+        if self._beats % POLICY_LOOK == 0:
+            self.supervisor.watch.policies = self.count_publishers(topics.ACTION_CHUNK.name)
 
     # -- in ------------------------------------------------------------------------------------------------------------------
 
@@ -114,9 +134,9 @@ class SupervisorNode(Node):
         response.success, response.message = self.request(action, "service")
         return response
 
-    def request(self, action: str, source: str) -> tuple[bool, str]:
+    def request(self, action: str, source: str, client: str = "") -> tuple[bool, str]:
         """One action, from a service or the panel (its thread)."""
-        ok, text = self.supervisor.request(action, source)
+        ok, text = self.supervisor.request(action, source, client=client)
         if ok:  # two calls: rclpy ties the severity to the calling line
             self.get_logger().info(f"{action} from {source}: {text}")
         else:
@@ -148,7 +168,7 @@ class SupervisorNode(Node):
 
     def snapshot(self) -> dict:
         """Called in the panel's thread."""
-        state = self.supervisor.snapshot()
+        state = snapshot(self.supervisor)
         state["ghost"] = {who: self._ghost(self._poses[who]) for who in self._poses if state["links"][who]["ok"]}
         return state
 
@@ -158,9 +178,6 @@ class SupervisorNode(Node):
             return self._skeleton.front(self._reader.position(deserialize_message(data, JointState)))
         except ValueError:
             return None
-
-    def set_start_stage(self, stage: str) -> tuple[bool, str]:
-        return self.supervisor.set_start_stage(stage)
 
     def heart(self) -> float:
         return time.monotonic() - self._heart

@@ -103,6 +103,7 @@ class Watch:
         self.robot, self.camera, self.operator = Stream(), Stream(), Stream()
         self.alignment = Alignment()
         self.recorder: Report | None = None
+        self.policies = 0  # publishers of /policy/action_chunk
         self.reports: dict[str, Report] = {}
 
     def robot_refusal(self, now: float) -> str:
@@ -125,8 +126,24 @@ class Watch:
             return f"the recorder is not ready: {self.recorder.message or 'no reason given'}"
         return ""
 
+    def policy_refusal(self, now: float) -> str:
+        """A policy publishes chunks; one that also reports on /diagnostics, as rove_policy does, must be heard and ready."""
+        if self.policies == 0:
+            return "no policy: nobody publishes /policy/action_chunk; start the session with checkpoint:=DIRECTORY"
+        report = self.reports.get("policy")
+        if report is None:
+            return ""
+        age = now - report.arrived
+        if age > REPORT_SILENT_S:
+            return f"the policy is silent: last report {age:.1f} s ago"
+        if report.values.get("ready") == "false":
+            return f"the policy is not ready: {report.message or 'no reason given'}"
+        return ""
+
     def conditions(self, now: float) -> Conditions:
-        return Conditions(self.robot_refusal(now), self.recorder_refusal(now), self.alignment.refusal(now, self.threshold))
+        return Conditions(
+            self.robot_refusal(now), self.recorder_refusal(now), self.alignment.refusal(now, self.threshold), self.policy_refusal(now)
+        )
 
     def warnings(self, now: float) -> list[dict]:
         """[{who, level, text}], worst first: what nodes warn of, and nodes that went silent."""

@@ -18,7 +18,7 @@ def drive(*triggers, conditions=FINE, force=False):
     return machine, out
 
 
-REASONS = st.tuples(*[st.sampled_from(["", "no"])] * 3)
+REASONS = st.tuples(*[st.sampled_from(["", "no"])] * 4)
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Trigger)), st.booleans(), st.integers(-5, 1000), REASONS), max_size=40))
@@ -95,6 +95,16 @@ def test_a_start_needs_robot_and_recorder():
     for conditions in (Conditions(robot="no robot"), Conditions(recorder="no recorder")):
         with pytest.raises(Refused, match="no r"):
             drive(Trigger.START_ROLLOUT, conditions=conditions)
+
+
+def test_a_rollout_needs_a_policy_to_start_and_to_resume_and_a_demonstration_does_not():
+    conditions = Conditions(policy="no policy")
+    with pytest.raises(Refused, match="no policy"):
+        drive(Trigger.START_ROLLOUT, conditions=conditions)
+    machine, _ = drive(Trigger.START_ROLLOUT, Trigger.PAUSE)
+    assert machine.refusal(Trigger.RESUME, conditions) == "no policy"
+    machine, _ = drive(Trigger.START_DEMONSTRATION, conditions=conditions)
+    assert machine.mode is Mode.DEMONSTRATION
 
 
 def test_takeover_needs_an_aligned_operator_unless_forced():

@@ -4,11 +4,12 @@ import math
 import re
 
 import pytest
+import yaml
 
 from rove_contract.episode import Episode
 from rove_contract.modes import Mode, Outcome
 from rove_supervisor.advice import Advisor
-from rove_supervisor.session import SessionLog
+from rove_supervisor.session import SessionLog, collected_before
 from rove_supervisor.watch import Alignment, Report, Watch
 
 GOOD = {"head": "0.1", "waist": "0.1", "arm": "0.2", "hand": "0.3", "worst_joint": "left_index_splay", "age_s": "0.01"}
@@ -51,6 +52,18 @@ def test_a_recorded_start_needs_a_ready_recorder():
     assert watch.recorder_refusal(0.5) == ""
     assert "silent" in watch.recorder_refusal(9.0)
     assert Watch(0.35, record=False).recorder_refusal(0.0) == ""
+
+
+def test_a_rollout_needs_a_policy_that_publishes_and_is_ready():
+    watch = Watch(0.35, record=False)
+    assert "nobody publishes /policy/action_chunk" in watch.policy_refusal(0.0)
+    watch.policies = 1
+    assert watch.policy_refusal(0.0) == "", "a policy of another make need not report"
+    watch.reports["policy"] = Report(1, "loading the weights", {"ready": "false"}, 0.0)
+    assert watch.policy_refusal(0.5) == "the policy is not ready: loading the weights"
+    watch.reports["policy"] = Report(0, "ready", {"ready": "true"}, 0.0)
+    assert watch.policy_refusal(0.5) == ""
+    assert "silent" in watch.policy_refusal(9.0)
 
 
 def test_warnings_name_what_warns_and_what_went_silent_worst_first():
@@ -96,6 +109,19 @@ def test_the_least_collected_stage_is_proposed():
     assert log.least_collected(("start", "grasped")) == "grasped"
 
 
+def test_episodes_of_earlier_sessions_count_as_collected(tmp_path):
+    bags = [("t", "start", "success"), ("t", "start", "failure"), ("t", "grasped", "aborted"), ("u", "grasped", "success")]
+    for i, (task, stage, outcome) in enumerate(bags):
+        (tmp_path / f"bag{i}").mkdir()
+        custom = {"custom_data": {"task": task, "start_stage": stage, "outcome": outcome}}
+        (tmp_path / f"bag{i}" / "metadata.yaml").write_text(yaml.safe_dump({"rosbag2_bagfile_information": custom}))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
+    log = SessionLog(before=collected_before(tmp_path, "t"))
+    assert log.collected() == {"start": 2} and log.least_collected(("start", "grasped")) == "grasped"
+    assert collected_before(tmp_path / "none", "t") == {}
+
+
 def advice(values, dt=0.5):
     advisor = Advisor()
     for i, value in enumerate(values):
@@ -109,4 +135,10 @@ def test_advice_when_the_value_stays_low_or_falls_and_not_otherwise():
     assert advice([-0.3, -0.32, -0.29, -0.31] * 3) == ""
     assert advice([-0.2, -0.2, -0.9, -0.2, -0.2, -0.2]) == "", "one outlier is no reason"
     assert advice([-0.5 + 0.03 * i for i in range(10)]) == ""
+    assert advice([-0.9] * 10)
+    resumed = Advisor()
+    for i in range(10):
+        resumed.add(0.5 * i, -0.9)
+    resumed.begin(4.5)
+    assert resumed.text(4.5) == "", "what was before a takeover is no reason to pause again"
     assert advice([math.nan] * 5) == "" and advice([]) == ""

@@ -1,0 +1,128 @@
+"""The supervisor without ROS on a made-up clock: dead-man lease, auto-pause, start stage."""
+
+import pytest
+
+from rove_contract.modes import Mode
+from rove_supervisor.machine import Transition
+from rove_supervisor.snapshot import snapshot
+from rove_supervisor.supervisor import Session, StartStage, Supervisor
+from rove_supervisor.watch import Alignment, Watch
+
+
+class Bench:
+    """A supervisor for which everything is fine; `run` lets time pass with heartbeats at 20 Hz."""
+
+    def __init__(self, **session):
+        self.now, self.published = 100.0, []
+        session = Session(start_stages=("start", "grasped"), **session)
+        watch, publish = Watch(0.35, record=False), self.published.append
+        self.supervisor = Supervisor(session, watch, publish, clock=lambda: self.now, epoch=lambda: int(self.now * 1e9))
+        self.supervisor.watch.policies = 1
+        self.run(0.05)
+
+    def run(self, seconds, alive="", value=None):
+        done = []
+        for _ in range(round(seconds / 0.05)):
+            self.now += 0.05
+            self.supervisor.saw_robot()
+            blocks = {block: "0.1" for block in ("head", "waist", "arm", "hand")}
+            self.supervisor.watch.alignment = Alignment.read(0, "", blocks, self.now)
+            if alive:
+                self.supervisor.alive(alive)
+            if value is not None:
+                self.supervisor.saw_value(value)
+            done.append(self.supervisor.heartbeat())
+        return [text for text in done if text]
+
+    def press(self, *actions, client="panel 1"):
+        for action in actions:
+            ok, text = self.supervisor.request(action, client, client=client)
+            assert ok, text
+
+    @property
+    def mode(self):
+        return self.supervisor.mode
+
+
+def test_a_client_that_vanishes_changes_nothing_while_the_dead_man_is_off():
+    bench = Bench()
+    bench.press("start_rollout")
+    assert bench.run(5.0) == [] and bench.mode is Mode.ROLLOUT
+
+
+@pytest.mark.parametrize("actions, ends", [
+    (("start_rollout",), Mode.PAUSED),
+    (("start_rollout", "pause", "takeover"), Mode.PAUSED),
+    (("start_rollout", "pause", "takeover", "recovered"), Mode.PAUSED),
+    (("start_demonstration",), Mode.IDLE),
+])
+def test_the_dead_man_stops_the_robot_within_the_lease_and_a_heartbeat_when_its_holder_vanishes(actions, ends):
+    bench = Bench(dead_man=True)
+    bench.press(*actions)
+    moving = bench.mode
+    assert bench.run(3.0, alive="panel 1") == [] and bench.mode is moving
+    assert bench.run(0.25, alive="panel 2") == [], "another page's signs of life do not count, but the lease lasts 300 ms"
+    (done,) = bench.run(0.15)
+    assert bench.mode is ends and "dead-man: panel 1 was silent" in done and "panel 1" in snapshot(bench.supervisor)["notice"]
+    assert bench.run(2.0) == [], "once"
+
+
+def test_the_lease_goes_to_the_page_that_acted_last():
+    bench = Bench(dead_man=True)
+    bench.press("start_rollout", "pause")
+    bench.press("resume", client="panel 2")
+    assert snapshot(bench.supervisor)["dead_man"] == {"on": True, "holder": "panel 2"}
+    assert bench.run(1.0, alive="panel 2") == [] and bench.mode is Mode.ROLLOUT
+    assert len(bench.run(0.4, alive="panel 1")) == 1 and bench.mode is Mode.PAUSED
+
+
+def test_a_paused_robot_needs_no_lease():
+    bench = Bench(dead_man=True)
+    bench.press("start_rollout", "pause")
+    assert bench.run(5.0) == [] and bench.mode is Mode.PAUSED
+
+
+def test_a_service_cannot_set_the_robot_in_motion_in_dead_man_mode_but_can_stop_it():
+    bench = Bench(dead_man=True)
+    ok, text = bench.supervisor.request("start_rollout", "service")
+    assert not ok and "holds the lease" in text
+    bench.press("start_rollout")
+    assert bench.supervisor.request("pause", "service")[0]
+
+
+def test_a_page_that_switches_the_dead_man_on_during_a_rollout_holds_the_lease():
+    bench = Bench()
+    bench.press("start_rollout")
+    assert bench.supervisor.switch("dead_man", True, "panel 3") == (True, "dead-man is on")
+    assert bench.run(1.0, alive="panel 3") == []
+    assert bench.run(0.4) and bench.mode is Mode.PAUSED
+    assert not bench.supervisor.switch("gravity", True)[0]
+
+
+def test_advice_is_acted_on_only_when_auto_pause_is_on():
+    bench = Bench()
+    bench.press("start_rollout")
+    assert bench.run(3.0, value=-0.9) == [] and bench.mode is Mode.ROLLOUT and "pausing" in snapshot(bench.supervisor)["advice"]
+    bench.supervisor.switch("auto_pause", True)
+    (done,) = bench.run(0.1, value=-0.9)
+    assert bench.mode is Mode.PAUSED and "auto-pause: Value -0.90 below" in done
+
+
+def test_a_resumed_rollout_gets_the_whole_time_again_before_the_next_auto_pause():
+    bench = Bench(auto_pause=True)
+    bench.press("start_rollout")
+    bench.run(3.0, value=-0.9)
+    assert bench.mode is Mode.PAUSED
+    bench.press("resume")
+    assert bench.run(1.5, value=-0.9) == []
+    assert bench.run(1.0, value=-0.9) and bench.mode is Mode.PAUSED
+
+
+def test_the_start_stage_is_announced_at_the_start_and_when_it_changes():
+    bench = Bench()
+    assert bench.supervisor.set_start_stage("grasped")[0]
+    assert [p.name for p in bench.published if isinstance(p, StartStage)] == ["start", "grasped"]
+    assert isinstance(bench.published[0], Transition), "the mode comes first"
+    assert not bench.supervisor.set_start_stage("elsewhere")[0]
+    bench.press("start_demonstration")
+    assert not bench.supervisor.set_start_stage("start")[0], "not during an episode"
