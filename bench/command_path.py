@@ -58,7 +58,7 @@ class Operator(threading.Thread):
         self.pose, self.ramp_from = robot.home(TABLE), None
         self.running, self.seq = True, 0
         self.wake = threading.Event()
-        self.sent_at = 0.0
+        self.sent_at, self.sent_ns = 0.0, 0
         self.sender = zmq.Context.instance().socket(zmq.PUB)
         self.sender.setsockopt(zmq.LINGER, 0)
         self.sender.connect(endpoint)
@@ -74,10 +74,10 @@ class Operator(threading.Thread):
             self.seq += 1
             frame = self.skeleton.frame(pose, self.seq, time.time())
             data = encode(OperatorFrame(frame.parts, self.seq, frame.t, "bench"))
-            now = time.monotonic()
+            now, stamp = time.monotonic(), ros.now_ns()
             self.sender.send(data)
             if jumped:
-                self.sent_at = now
+                self.sent_at, self.sent_ns = now, stamp
                 self.wake.clear()
 
     def jump(self, pose):
@@ -103,12 +103,16 @@ class Session:
         rclpy.init()
         self.node = rclpy.create_node("command_path")
         self.reader, self.speed_reader = messages.JointReader(TABLE), messages.JointReader(TABLE)
-        self.commands = []  # (arrival, q of the head, largest speed, speed of the head)
+        self.commands = []  # (arrival, q of the head, largest speed, speed of the head, stamp in ns)
         self.mode, self.recorder, self.received = None, {}, ""
+        # Without a policy the supervisor starts no rollout; this one is paused before it would have to say anything.
+        self.policy = ros.publisher(self.node, topics.ACTION_CHUNK)
         ros.subscription(self.node, topics.JOINT_COMMAND, self.on_command, depth=100)
         self.mode_at = 0.0
         ros.subscription(self.node, topics.MODE, self.on_mode)
         ros.subscription(self.node, topics.RECORDER_STATUS, lambda m: setattr(self, "recorder", messages.diagnostic_values(m)))
+        self.named = {}  # reasons to stop that the command filter named, how often: a simulator that stutters is a robot without state
+        ros.subscription(self.node, topics.DIAGNOSTICS, self.on_diagnostics, depth=100)
         self.services = {}
         # The browser is a process of its own: in this one its messages would delay what is timed.
         client = Path(__file__).parent / "processes" / "panel_client.py"
@@ -120,7 +124,13 @@ class Session:
 
     def on_command(self, msg):
         q, v = self.reader.position(msg), self.speed_reader.velocity(msg)
-        self.commands.append((time.monotonic(), q[HEAD], np.abs(v).max(), v[HEAD]))
+        self.commands.append((time.monotonic(), q[HEAD], np.abs(v).max(), v[HEAD], messages.stamp_ns(msg.header.stamp)))
+
+    def on_diagnostics(self, msg):
+        for status in msg.status:
+            reason = messages.diagnostic_values(status).get("reason", "")
+            if status.name == "command_filter" and reason != "tracking" and not reason.startswith(("holding", "waiting", "no supervisor")):
+                self.named[reason] = self.named.get(reason, 0) + 1
 
     def spin_until(self, condition, what, limit_s):
         end = time.monotonic() + limit_s
@@ -171,7 +181,10 @@ class Session:
 
 
 def input_latency(session, operator, trials, rng):
-    """Latencies (s) of `trials` new poses."""
+    """Latencies (s) of `trials` new poses: to the stamp of the first command that moves, and to its arrival here.
+
+    The command filter stamps a command when it publishes it. On arrival this process may have stood still itself.
+    """
     found = []
     for trial in range(trials):
         session.rest()
@@ -183,8 +196,9 @@ def input_latency(session, operator, trials, rng):
         operator.sent_at = 0.0
         operator.jump(pose)
         session.spin_until(lambda: any(abs(c[3]) > MOVING_RAD_S for c in session.commands), "the head moves", 5.0)
-        found.append(next(c[0] for c in session.commands if abs(c[3]) > MOVING_RAD_S) - operator.sent_at)
-    return np.array(found)
+        first = next(c for c in session.commands if abs(c[3]) > MOVING_RAD_S)
+        found.append(((first[4] - operator.sent_ns) * 1e-9, first[0] - operator.sent_at))
+    return np.array(found).T
 
 
 def steady(commands):
@@ -227,7 +241,7 @@ def main():
             session.enter("start_rollout", Mode.ROLLOUT)
             session.enter("pause", Mode.PAUSED)
             session.enter("force_takeover", Mode.ADAPTATION)
-            latency = input_latency(session, operator, 10 if quick else 100, rng)
+            latency, arrival = input_latency(session, operator, 10 if quick else 100, rng)
             session.enter("pause", Mode.PAUSED)
             pause, heard = pause_latency(session, operator, 2 if quick else 15)
             dropped = session.recorder.get("dropped", "?")
@@ -237,15 +251,17 @@ def main():
             session.close()
             operator.join(timeout=1.0)
             operator.sender.close()
-    rows = {"input_to_command": latency * 1e3, "pause_to_deceleration": pause * 1e3, "pause_to_mode": heard * 1e3}
+    rows = {"input_to_command": latency * 1e3, "input_to_arrival_here": arrival * 1e3}
+    rows |= {"pause_to_deceleration": pause * 1e3, "pause_to_mode": heard * 1e3}
     print(f"{'ms':24}{'p50':>8}{'p99':>8}{'max':>8}{'n':>6}   on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     result = {"bench": "command_path", "cores": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 2), "recorder_dropped": dropped}
-    result["own_priority"] = priority
+    result["own_priority"], result["stops_named"] = priority, session.named
     result["panel_messages"] = int(session.received)
     for name, values in rows.items():
         p50, p99 = np.percentile(values, [50, 99])
         print(f"{name:24}{p50:8.1f}{p99:8.1f}{values.max():8.1f}{len(values):6d}")
         result[f"{name}_ms"] = {"p50": round(p50, 2), "p99": round(p99, 2), "max": round(float(values.max()), 2), "n": len(values)}
+    print(f"stops named by the command filter meanwhile: {session.named or 'none'}")
     result["target_p99_ms"] = 20
     print(json.dumps(result))
 
