@@ -45,19 +45,20 @@ class Policy:
         small = frames.resize(image, backbone.image_size, backbone.resample)
         return torch.from_numpy(np.array(small[None])).to(self.device)
 
-    def act(self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None) -> np.ndarray:
+    def act(self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None) -> np.ndarray:
         """One action chunk.
 
         image: (H, W, 3) uint8 RGB. q: (J,) rad, contract order. guidance: beta, default the checkpoint's. rng: numpy Generator of the
         initial noise; None starts from zero noise (deterministic). -> (chunk, J) float64 rad, absolute targets at 20 Hz, row 0 at the
-        time of the observation. Raises ValueError for a wrong shape or a state that is not finite.
+        time of the observation. known: actions (chunk, J) rad and weights (chunk,) of steps that are given, from `realtime.align`.
+        Raises ValueError for a wrong shape or a state that is not finite.
         """
-        return self._chunk(self._observation(image, instruction), q, guidance, rng)
+        return self._chunk(self._observation(image, instruction), q, guidance, rng, known)
 
     def _observation(self, image: np.ndarray, instruction: str) -> Pictures:
         return Pictures(self._picture(image, self.actor.backbone), [instruction], ([NEGATIVE], [POSITIVE]))
 
-    def _chunk(self, observation: Pictures | Context, q: np.ndarray, guidance: float | None, rng) -> np.ndarray:
+    def _chunk(self, observation: Pictures | Context, q: np.ndarray, guidance: float | None, rng, known=None) -> np.ndarray:
         config, actor = self.actor.config, self.actor
         q = np.asarray(q, dtype=np.float64)
         if q.shape != (actor.joints,) or not np.all(np.isfinite(q)):
@@ -66,7 +67,10 @@ class Policy:
         noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
         state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
         beta = self.guidance if guidance is None else float(guidance)
-        chunk = sample(actor, observation, state[None], torch.from_numpy(noise).float().to(self.device), beta)
+        if known is not None:
+            actions, weight = (torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.device) for part in known)
+            known = ((actions - actor.action_mean) / actor.action_std)[None], weight[None, :, None]
+        chunk = sample(actor, observation, state[None], torch.from_numpy(noise).float().to(self.device), beta, known=known)
         return (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
 
     def value(self, image: np.ndarray, instruction: str) -> float | None:
@@ -84,14 +88,15 @@ class Policy:
         return a.model is b.model and replace(a.config, layer=None) == replace(b.config, layer=None)
 
     def act_and_value(
-        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None
+        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
     ) -> tuple[np.ndarray, float | None]:
         """`act` and `value` of one picture, in one pass of the backbone where it is `shared`."""
         if not self.shared:
-            return self.act(image, q, instruction, guidance=guidance, rng=rng), self.value(image, instruction)
+            chunk = self.act(image, q, instruction, guidance=guidance, rng=rng, known=known)
+            return chunk, self.value(image, instruction)
         layers = (self.actor.backbone.layer, self.critic.backbone.layer)
         context, below = self.actor.backbone.features(*self._observation(image, instruction), layers)
-        return self._chunk(context, q, guidance, rng), float(self.critic.value(below)[0])
+        return self._chunk(context, q, guidance, rng, known), float(self.critic.value(below)[0])
 
 
 def _save_weights(path: Path, name: str, model: torch.nn.Module) -> str:

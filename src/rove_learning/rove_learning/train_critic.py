@@ -44,14 +44,14 @@ class CriticTraining:
 
     def __init__(self, buffer: Buffer, config: CriticConfig, reward: RewardConfig, work: Path, seed: int = 0,
                  regularise: RegulariseConfig | None = None, device: str = "cpu", progress: bool = True, stop=lambda: False,
-                 source: Source | None = None, features=None):  # fmt: skip
+                 source: Source | None = None, features=None, critic: Critic | None = None):  # fmt: skip
         self.buffer, self.config, self.reward = buffer, config, reward
         self.regularise = regularise or RegulariseConfig()
         self.device, self.given, self.features, self.progress = device, source, features, progress
         self.normaliser = Normaliser.of(reward.c_fail, reward.max_steps)
         self.run = lambda phase: phases.run(phase, work, seed, device, progress=progress, stop=stop)
         torch.manual_seed(seed)
-        self.critic = Critic(config).to(device)
+        self.critic = (critic or Critic(config)).to(device)
 
     @functools.cached_property
     def source(self) -> Source:

@@ -14,6 +14,7 @@ import time
 import traceback
 
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -82,7 +83,6 @@ class PolicyNode(Node):
         self._wake = threading.Condition()
         self._running = True
 
-        self.warm_up()
         self.chunk_pub = ros.publisher(self, topics.ACTION_CHUNK)  # from here on a rollout may be started
         self.value_pub = ros.publisher(self, topics.POLICY_VALUE)
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
@@ -91,13 +91,14 @@ class PolicyNode(Node):
         ros.subscription(self, topics.EPISODE, self.on_episode)
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.add_on_set_parameters_callback(self.on_parameters)
-        self.create_service(TriggerService, topics.POLICY_RELOAD_SERVICE, self.on_reload)
+        alone = MutuallyExclusiveCallbackGroup()  # the other callbacks go on while it waits
+        self.create_service(TriggerService, topics.POLICY_RELOAD_SERVICE, self.on_reload, callback_group=alone)
         self._thread = threading.Thread(target=self.work, name="inference", daemon=True)
         self._thread.start()
         self.get_logger().info(f"policy {self.policy.hash} ready on {self.device}, chunk in {self.latency_s * 1e3:.0f} ms")
 
     def load(self, path: str):
-        """The policy of a checkpoint and the time (s) of a chunk, warmed up: allocations happen before the first rollout. Raises ValueError."""
+        """The policy of a checkpoint, warmed up before its first rollout, and the time (s) that a chunk took. Raises ValueError."""
         import numpy as np
 
         from rove_contract import robot

@@ -4,11 +4,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rclpy
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage, JointState
+from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import joints, messages, robot, ros, topics
 from rove_contract.modes import Mode, Trigger
@@ -56,13 +60,33 @@ class World:
         self.image = ros.publisher(self.node, topics.EGO_IMAGE)
         self.mode_pub = ros.publisher(self.node, topics.MODE)
         self.mode = Mode.IDLE
-        self.chunks, self.values = [], []
+        self.chunks, self.values, self.diagnostics = [], [], {}
         ros.subscription(self.node, topics.ACTION_CHUNK, lambda msg: self.chunks.append((time.monotonic(), msg)))
         ros.subscription(self.node, topics.POLICY_VALUE, self.values.append)
+        ros.subscription(self.node, topics.DIAGNOSTICS, self.on_diagnostics)
+        self.reload_client = self.node.create_client(TriggerService, topics.POLICY_RELOAD_SERVICE)
+        self.set_client = self.node.create_client(SetParameters, "/policy/set_parameters")
         self.node.create_timer(0.02, self.tick)
         rgb = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
         self.jpeg = messages.encode_jpeg(rgb)
         self.frozen_camera = False
+
+    def on_diagnostics(self, msg):
+        for status in msg.status:
+            if status.name == "policy":
+                self.diagnostics = {"message": status.message, **{pair.key: pair.value for pair in status.values}}
+
+    def call(self, client, request, timeout=30.0):
+        future = client.call_async(request)
+        assert self.spin_until(future.done, timeout)
+        return future.result()
+
+    def reload(self):
+        return self.call(self.reload_client, TriggerService.Request())
+
+    def set_checkpoint(self, path):
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(path))
+        return self.call(self.set_client, SetParameters.Request(parameters=[Parameter(name="checkpoint", value=value)])).results[0]
 
     def tick(self):
         self.state.publish(messages.fill_joint_state(JointState(), TABLE, ros.now_ns(), robot.home(TABLE), np.zeros(50)))
@@ -125,3 +149,89 @@ def test_it_publishes_chunks_in_rollout_only_and_survives_a_frozen_camera(world,
 def ready(world):
     """The policy node is discovered: its chunk publisher and its state subscription exist."""
     return world.node.count_publishers(topics.ACTION_CHUNK.name) and world.node.count_subscribers(topics.JOINT_STATES.name)
+
+
+STALLS = """
+import os, sys, time
+from rove_learning.checkpoint import Policy
+from rove_policy import policy_node
+
+chunk, stall = Policy._chunk, sys.argv.pop(1)
+
+def stalling(self, *args):
+    if os.path.exists(stall):
+        os.remove(stall)
+        time.sleep(10.0)
+    return chunk(self, *args)
+
+Policy._chunk = stalling
+sys.exit(policy_node.main())
+"""
+
+
+def save_qwen(path, backbone_path, seed):
+    """A random head on a tiny random Qwen3-VL; the critic reads its second layer, so one pass serves both."""
+    import torch
+
+    from rove_learning import checkpoint
+    from rove_learning.actor import Actor
+    from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig
+    from rove_learning.critic import Critic
+
+    torch.manual_seed(seed)
+    backbone = BackboneConfig(kind="qwen3vl", path=str(backbone_path), image_size=64, resample="lanczos")
+    actor = Actor(ActorConfig(backbone=backbone, width=48, layers=1, heads=2), len(TABLE))
+    critic = Critic(CriticConfig(backbone=replace(backbone, layer=2), width=32, heads=2))
+    return checkpoint.save(path, actor, critic, info={"joints": list(TABLE.names)})
+
+
+@pytest.mark.slow
+def test_a_qwen3_vl_checkpoint_survives_a_stall_of_10_s_and_is_reloaded_between_episodes(world, tmp_path):
+    synthetic_vlm = pytest.importorskip("rove_learning.synthetic_vlm")
+    qwen = synthetic_vlm.write_qwen3vl(tmp_path / "qwen")
+    path, stall, script = save_qwen(tmp_path / "policy", qwen, 0), tmp_path / "stall", tmp_path / "stalling.py"
+    script.write_text(STALLS)
+    parameters = command(f"checkpoint:={path}", "value_hz:=10.0", "realtime_chunking:=true")[3:]
+    process = subprocess.Popen([sys.executable, str(script), str(stall), *parameters])
+    try:
+        assert world.spin_until(lambda: world.diagnostics.get("ready") == "true", 90)
+        first = world.diagnostics["checkpoint"]
+        world.set_mode(Trigger.START_ROLLOUT, Mode.ROLLOUT)
+        assert world.spin_until(lambda: len(world.chunks) >= 3 and len(world.values) >= 2)
+        chunk, _ = messages.JointReader(TABLE).chunk(world.chunks[-1][1])
+        assert np.isfinite(chunk).all() and all(-1.0 <= value.data <= 0.0 for value in world.values)
+        refused = world.reload()
+        assert not refused.success and "an episode is running (ROLLOUT)" in refused.message
+
+        stall.touch()
+        assert world.spin_until(lambda: not stall.exists())
+        count = len(world.chunks)
+        assert world.spin_until(lambda: "inference has been running" in world.diagnostics["message"])
+        assert len(world.chunks) == count
+        assert world.spin_until(lambda: len(world.chunks) >= count + 2)
+        stamp = world.chunks[count][1].header.stamp
+        assert ros.now_ns() - (stamp.sec * 10**9 + stamp.nanosec) < 5e9  # not what was seen before the stall
+
+        world.frozen_camera = True
+        assert world.spin_until(lambda: world.diagnostics["message"] == "ego image missing")
+        count, world.frozen_camera = len(world.chunks), False
+        assert world.spin_until(lambda: len(world.chunks) > count)
+
+        world.set_mode(Trigger.SUCCEED, Mode.IDLE)
+        world.spin_until(lambda: False, 0.3)
+        weights = (path / "actor.safetensors").read_bytes()
+        (path / "actor.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+        refused = world.reload()
+        assert not refused.success and "SHA-256 differs" in refused.message and "stays in force" in refused.message
+        assert "no checkpoint at /nonexistent" in world.set_checkpoint("/nonexistent").reason
+        assert world.spin_until(lambda: "SHA-256 differs" in world.diagnostics["message"])
+        assert world.diagnostics["checkpoint"] == first
+        assert world.set_checkpoint(save_qwen(tmp_path / "better", qwen, 1)).successful
+        assert world.spin_until(lambda: world.diagnostics["checkpoint"] != first and not world.diagnostics["loading"])
+        count, second = len(world.chunks), world.diagnostics["checkpoint"]
+        assert world.reload().message == f"policy {second} from {tmp_path / 'better'}"
+        world.set_mode(Trigger.START_ROLLOUT, Mode.ROLLOUT)
+        assert world.spin_until(lambda: len(world.chunks) > count)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=15) == 0

@@ -1,0 +1,144 @@
+"""What the feature cache saves: a training step on cached tokens against the same step with the backbone in the loop.
+
+    python bench/training.py [--quick]
+
+Actor (flow matching) and critic (OVE) are trained by the loop that `train` uses, on a made-up dataset. On a CPU: the random Qwen3-VL and
+head of bench/guidance.py, about 70 M parameters in the proportions of Qwen3-VL-4B with a 16-layer head of width 1024, float32. On a GPU the
+full-size architecture with random weights, bf16, the paper's batches. The prefix has 100 or 300 tokens (300 on a GPU only). Cached and
+uncached take turns; the ratio is the median over rounds. "waited": share of the time in which the step waited for its data.
+
+Arithmetic limit: (backbone forward + 3 x head) / (3 x head), 9 at 100 tokens and 14 at 300. Target: the actor's step >= 8 x faster.
+Prints a table, then one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import guidance
+import numpy as np
+import torch
+
+from rove_contract import joints
+from rove_learning import phases, synthetic_vlm
+from rove_learning.actor import Actor, flow_matching_loss
+from rove_learning.advantage import Labels
+from rove_learning.buffer import Buffer
+from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig, RewardConfig
+from rove_learning.critic import Critic
+from rove_learning.dataset import Dataset
+from rove_learning.feature_cache import FeatureSource
+from rove_learning.sources import PictureSource
+from rove_learning.synthetic import episode_frames, write_dataset
+from rove_learning.train_actor import ActorData, set_statistics
+from rove_learning.train_critic import CriticTraining
+
+
+def actor_steps(buffer, actor, source, steps: int, work: Path, device: str) -> dict[str, float]:
+    """Seconds of `steps` steps of the actor, and seconds waited."""
+    labels = Labels(np.ones(len(buffer), dtype=bool), np.ones(len(buffer), dtype=bool), 0.0)
+    data = ActorData(buffer, labels, actor, RegulariseConfig(), device, source)
+    timing: dict[str, float] = {}
+    phase = phases.Phase("actor", steps, 1e-4, 1e-4, {"online": actor}, lambda m, b: (flow_matching_loss(m, predict="clean", **b), {}),
+                         batch=data.batch)  # fmt: skip
+    phases.run(phase, work, 0, device, progress=False, timing=timing)
+    return timing
+
+
+def critic_steps(buffer, critic, source, steps: int, work: Path, device: str) -> dict[str, float]:
+    """The same of the critic: OVE, two observations per sample."""
+    timing: dict[str, float] = {}
+    config = replace(critic.config, steps=steps)
+    training = CriticTraining(buffer, config, RewardConfig(), work, device=device, progress=False, source=source, critic=critic)
+    training.run = lambda phase: phases.run(phase, work, 0, device, progress=False, timing=timing)
+    training.optimistic(1e-4)
+    return timing
+
+
+def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
+    """Rows of one prefix length."""
+    torch.manual_seed(0)
+    sizes = synthetic_vlm.QWEN_4B if device == "cuda" else guidance.QUICK if quick else guidance.MID
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    model, tokenizer = synthetic_vlm.random_qwen3vl(sizes, dtype, device)
+    actor, text = guidance.make_actor(tokens, device, model, tokenizer, quick)
+    backbone = actor.backbone
+    backbone.fingerprint = "bench"  # not a hash of gigabytes
+    frames = 256 if device == "cuda" else 24 if quick else 48
+    root = write_dataset(scratch / str(tokens), [replace(episode_frames(i, frames // 2), task=text) for i in range(2)])
+    buffer = Buffer([Dataset(root)], backbone.image_size, progress=False, resample=backbone.resample)
+    batch = {"actor": 16, "critic": 64} if device == "cuda" else {"actor": 4, "critic": 4} if quick else {"actor": 8, "critic": 8}
+    begin = time.perf_counter()
+    cache = FeatureSource(buffer, backbone, device, conditions=True, progress=False)
+    filled = frames / (time.perf_counter() - begin)
+    sources = {"cached": cache, "uncached": PictureSource(buffer, device)}
+    head = {"width": actor.config.width, "layers": actor.config.layers, "heads": actor.config.heads, "mlp_ratio": 4}
+    actor = Actor(ActorConfig(backbone=backbone.config, noise_samples=1, batch=batch["actor"], **head), backbone=backbone).to(device)
+    set_statistics(actor, buffer, joints.load())
+    settings = CriticConfig(backbone=backbone.config, batch=batch["critic"], width=256 if device == "cuda" else 128)
+    critic = Critic(settings, backbone).to(device)
+    rounds, counts = (1, (2, 1)) if quick else (3, (8, 2)) if device == "cpu" else (5, (50, 10))
+    rows = []
+    for name, run, what in (("actor", actor_steps, actor), ("critic", critic_steps, critic)):
+        times: dict[str, list] = {key: [] for key in sources}
+        waits: dict[str, list] = {key: [] for key in sources}
+        memory = {}
+        for turn in range(-1, rounds):  # turn -1 warms up
+            for (key, source), steps in zip(sources.items(), counts):
+                if device == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+                work = scratch / "work" / f"{tokens}-{name}-{key}-{turn}"
+                timing = run(buffer, what, source, steps if turn >= 0 else 1, work, device)
+                shutil.rmtree(work)
+                if turn >= 0:
+                    times[key].append(timing["seconds"] / steps)
+                    waits[key].append(timing["waited"] / timing["seconds"])
+                if device == "cuda":
+                    memory[key] = torch.cuda.max_memory_allocated() / 2**30
+        rows.append({
+            "model": name, "tokens": tokens, "batch": batch[name],
+            "cached_ms": statistics.median(times["cached"]) * 1e3, "uncached_ms": statistics.median(times["uncached"]) * 1e3,
+            "ratio": statistics.median(b / a for a, b in zip(times["cached"], times["uncached"])),
+            "cached_samples_per_s": batch[name] / statistics.median(times["cached"]),
+            "uncached_samples_per_s": batch[name] / statistics.median(times["uncached"]),
+            "waited": {key: statistics.median(values) for key, values in waits.items()},
+            "memory_gib": memory, "cache_frames_per_s": filled,
+        })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller models, one round, within 30 s")
+    args = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
+        torch.set_float32_matmul_precision("high")
+    scratch = Path(tempfile.mkdtemp(prefix="rove_training_"))
+    rows: list[dict] = []
+    try:
+        for tokens in (100, 300) if device == "cuda" else (100,):
+            rows += measure(tokens, device, args.quick, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(f"{'':<8}{'tokens':>7}{'batch':>7}{'cached ms':>12}{'uncached ms':>13}{'ratio':>8}{'samples/s':>11}{'waited':>9}{'GiB':>7}")
+    for row in rows:
+        memory = f"{row['memory_gib']['cached']:.1f}" if row["memory_gib"] else ""
+        print(f"{row['model']:<8}{row['tokens']:>7}{row['batch']:>7}{row['cached_ms']:>12.1f}{row['uncached_ms']:>13.1f}"
+              f"{row['ratio']:>7.1f}x{row['cached_samples_per_s']:>11.1f}{row['waited']['cached']:>9.1%}{memory:>7}")  # fmt: skip
+    print(f"filling the cache: {rows[0]['cache_frames_per_s']:.1f} frames/s, once")
+    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(json.dumps({"bench": "training", "quick": args.quick, "device": name, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
