@@ -55,7 +55,7 @@ class PolicyNode(Node):
         value_hz = get("value_hz", 2.0).value
         seed = get("seed", 0).value
         self.realtime = get("realtime_chunking", False).value
-        self.backbones = {name: get(f"{name}_backbone", "").value for name in ("actor", "critic")}
+        self.backbones = {"actor": get("actor_backbone", "").value, "critic": get("critic_backbone", "").value}
         if not path:
             raise ValueError(NO_CHECKPOINT)
         if reason := absent(path):
