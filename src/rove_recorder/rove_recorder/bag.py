@@ -1,6 +1,6 @@
 """Writes rosbag2 directories (metadata v9, MCAP, profile "ros2") that survive a crash.
 
-Every MCAP file is complete up to its last closed chunk: `checkpoint` closes the chunk and fsyncs. Topics stand in the first chunk of
+Every MCAP file is complete up to its last closed chunk: `flush` closes it, `sync` brings it to the disk. Topics stand in the first chunk of
 every file, and the provenance known at the start in a metadata record before it, so that `recover` can rebuild what a killed writer
 never wrote: index, statistics and metadata.yaml.
 """
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,9 +162,8 @@ class BagWriter:
         self._compression = COMPRESSION[compression]
         self._split_bytes = split_bytes
         self._writer: Writer | None = None
+        self._syncing = threading.Lock()  # a file is not closed while it is synced
         self._open()
-        sync(self.folder)
-        sync(self.folder.parent)
 
     def _open(self) -> None:
         file = FileInfo(f"{self.name}_{len(self.info.files)}.mcap")
@@ -177,6 +177,7 @@ class BagWriter:
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
         self.info.files.append(file)
+        self._new_file = True  # its name is not on the disk yet
         self._stream.flush()
         for topic in self.info.topics:
             self._register(topic)
@@ -207,19 +208,34 @@ class BagWriter:
         self.info.files[-1].saw(log_ns)
         self.info.counts[topic] += 1
 
-    def checkpoint(self) -> None:
-        """Close the chunk and bring everything to the disk: from here on a crash cannot take it. Begins a new file at split_bytes."""
+    def flush(self) -> None:
+        """Close the chunk and hand it to the kernel: a kill of this process cannot take it any more. Begins a new file at split_bytes."""
         self._writer.flush()
-        os.fsync(self._stream.fileno())
         if self._stream.tell() >= self._split_bytes:
             self._finish()
             self._open()
 
+    def sync(self) -> None:
+        """Bring what was flushed to the disk: a power cut cannot take it any more. May be called by another thread than the writing one."""
+        with self._syncing:
+            if not self._stream.closed:
+                os.fsync(self._stream.fileno())
+            if self._new_file:
+                sync(self.folder)
+                sync(self.folder.parent)
+                self._new_file = False
+
+    def checkpoint(self) -> None:
+        """`flush` and `sync`."""
+        self.flush()
+        self.sync()
+
     def _finish(self) -> None:
         self._writer.finish()
         self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
+        with self._syncing:
+            os.fsync(self._stream.fileno())
+            self._stream.close()
 
     def close(self, custom: Mapping[str, object] = ()) -> BagInfo:
         """Write the index and metadata.yaml; `custom` joins the provenance. Raises OSError: then the bag is not complete."""
@@ -234,5 +250,5 @@ class BagWriter:
     def abandon(self) -> None:
         """Close the file without index, after an error; `recover` can repair what is on disk."""
         if not self._stream.closed:
-            with contextlib.suppress(OSError):  # the disk's error was reported when it first happened; the buffer is lost
+            with self._syncing, contextlib.suppress(OSError):  # the disk's error was reported when it first happened; the buffer is lost
                 self._stream.close()

@@ -1,4 +1,5 @@
-"""The recorder's queue and writer thread: callers only enqueue, a thread writes the bag and closes its chunks in time.
+"""The recorder's queue and writer thread: callers only enqueue, a thread writes the bag and closes its chunks in time; another one
+brings them to the disk, so that a slow fsync delays no chunk.
 
 What does not fit into the bounded queue is dropped and counted per topic; a write error ends the recording and is never hidden.
 """
@@ -75,7 +76,9 @@ class Recording:
         self._closing: dict | None = None
         self._on_done = on_done
         self._wake = threading.Condition()
-        self._safe = time.monotonic()  # what was put before this is on the disk
+        self._safe = self._flushed = time.monotonic()  # what was put before this is on the disk, or with the kernel
+        self._flush_done, self._written = threading.Event(), threading.Event()
+        self._sync_error: Exception | None = None
         self._thread = threading.Thread(target=self._run, args=(open_bag,), name="bag writer", daemon=True)
         self._thread.start()
 
@@ -89,7 +92,7 @@ class Recording:
 
     @property
     def unsaved_s(self) -> float:
-        """s: how much of the recording a crash would take now; about CHECKPOINT_S at most while the disk keeps up."""
+        """s: how much of the recording a power cut would take now; about CHECKPOINT_S at most while the disk keeps up."""
         return 0.0 if self.done else time.monotonic() - self._safe
 
     def put(self, samples: list[Sample]) -> None:
@@ -146,7 +149,16 @@ class Recording:
         bag: BagWriter | None = None
         try:
             bag = open_bag()
-            self._write_until_closed(bag)
+            syncing = threading.Thread(target=self._sync_until_closed, args=(bag,), name="bag sync", daemon=True)
+            syncing.start()
+            try:
+                self._write_until_closed(bag)
+            finally:
+                self._written.set()
+                self._flush_done.set()
+                syncing.join()
+            if self._sync_error is not None:
+                raise self._sync_error
             totals = {name: sum(getattr(count, name) for count in self.counts.values()) for name in TOTALS}
             self.info = bag.close({**self._closing, **totals, "counts": self.summary()})
         except Exception as error:  # whatever it was, the recording has failed and must say so
@@ -160,6 +172,27 @@ class Recording:
         finally:
             if self._on_done is not None:
                 self._on_done(self)
+
+    def _sync_until_closed(self, bag: BagWriter) -> None:
+        while not self._written.is_set():
+            self._flush_done.wait()
+            self._flush_done.clear()
+            mark = self._flushed
+            try:
+                bag.sync()
+            except Exception as error:  # the writer thread reports it
+                self._sync_error = error
+                return
+            self._safe = mark
+
+    def _flush(self, bag: BagWriter, mark: float) -> float:
+        """mark: everything put before this is written (monotonic s). Returns when the next one is due."""
+        if self._sync_error is not None:
+            raise self._sync_error
+        bag.flush()
+        self._flushed = mark
+        self._flush_done.set()
+        return time.monotonic() + self._checkpoint_s
 
     def _write_until_closed(self, bag: BagWriter) -> None:
         due = 0.0  # the pre-roll and the latched state are safe at once
@@ -179,13 +212,11 @@ class Recording:
                 self.bytes_written += len(entry.data)
                 self.counts[entry.topic].written += 1
                 if due and time.monotonic() >= due:  # also within a long batch: it may have waited for a slow disk
-                    bag.checkpoint()
-                    due = time.monotonic() + self._checkpoint_s
+                    due = self._flush(bag, self._flushed)
             if closing:
                 return
             if time.monotonic() >= due and (batch or due):
-                bag.checkpoint()
-                self._safe, due = taken, time.monotonic() + self._checkpoint_s
+                due = self._flush(bag, taken)
 
 
 def rounded(count: Counts) -> dict[str, int | float | None]:

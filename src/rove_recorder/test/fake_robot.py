@@ -38,6 +38,7 @@ class Robot:
         self.pubs = {topic.name: ros.publisher(node, topic) for topic in topics.TOPICS if topic != topics.RECORDER_STATUS}
         self.jpegs = [messages.encode_jpeg(picture(i), 80) for i in range(30)]
         self.sent = dict.fromkeys(self.pubs, 0)
+        self.log = open(os.environ.get("FAKE_LOG", os.devnull), "w", buffering=1)  # noqa: SIM115 (when joint states were sent)
         self.status = {}
         self.expected = ""
         self.recorders = int(os.environ.get("FAKE_RECORDERS", "1"))
@@ -83,6 +84,7 @@ class Robot:
     def tick(self, i):
         """One control period of 10 ms."""
         self.publish(topics.JOINT_STATES, self.joints(i))
+        self.log.write(f"{ros.now_ns()}\n")
         self.publish(topics.JOINT_COMMAND, self.joints(i + 5))
         if i % 3 == 0:
             self.publish(topics.EGO_IMAGE, self.image(i // 3))

@@ -92,6 +92,19 @@ def test_an_unclosed_bag_is_recovered_up_to_its_last_checkpoint(tmp_path, compre
     assert not recover(folder).repaired
 
 
+def test_of_a_split_bag_only_the_file_that_was_open_needs_repair(tmp_path):
+    given = samples()
+    folder = write_bag(tmp_path / "e", given, close=False, split_bytes=40_000)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.mcap")}
+    assert len(before) > 2
+    result = recover(folder)
+    changed = [path.name for path in sorted(folder.glob("*.mcap")) if path.read_bytes() != before[path.name]]
+    assert changed == [f"e_{len(before) - 1}.mcap"]
+    assert everything(folder) == [(s.topic, s.log_ns, s.data) for s in given[: len(given) // 100 * 100]]
+    with AnyReader([folder]) as reader:
+        assert sum(1 for _ in reader.messages()) == result.messages
+
+
 def test_a_file_cut_anywhere_gives_back_a_prefix(tmp_path):
     given = [(s.topic, s.log_ns, s.data) for s in samples()]
     whole = (write_bag(tmp_path / "e", samples()) / "e_0.mcap").read_bytes()
@@ -227,7 +240,10 @@ class Stalled:
         self.go.wait(10)
         self.written += 1
 
-    def checkpoint(self):
+    def flush(self):
+        self.go.wait(10)
+
+    def sync(self):
         self.go.wait(10)
 
     def close(self, custom):
