@@ -48,8 +48,11 @@ class Advisor:
         if self._low_since is not None and self.points[-1][0] - self._low_since >= self.hold_s:
             return f"Value {value:.2f} below {self.threshold:.2f} for {now - self._low_since:.0f} s: consider pausing"
         recent = np.array([p for p in self.points if p[0] >= max(self._begin, now - self.window_s)])
-        if len(recent) >= 5 and recent[-1, 0] - recent[0, 0] >= 0.7 * self.window_s:
-            drop = -np.polyfit(recent[:, 0], recent[:, 1], 1)[0] * self.window_s
-            if drop > self.fall:
-                return f"Value is falling ({drop:.2f} in {self.window_s:.0f} s): consider pausing"
+        span = recent[-1, 0] - recent[0, 0] if len(recent) >= 5 else 0.0
+        if span >= 0.7 * self.window_s:
+            begin, end = np.polyval(np.polyfit(recent[:, 0], recent[:, 1], 1), recent[[0, -1], 0])
+            if begin - end > self.fall:
+                quarter = max(1, len(recent) // 4)  # what is said are values that were seen, not the line's
+                seen = recent[:quarter, 1].mean(), recent[-quarter:, 1].mean()
+                return f"Value is falling ({seen[0]:.2f} → {seen[1]:.2f} in {span:.0f} s): consider pausing"
         return ""

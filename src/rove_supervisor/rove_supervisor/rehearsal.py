@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import shutil
@@ -10,9 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import rclpy
+from aiohttp import WSMsgType
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Float32
@@ -220,3 +224,32 @@ def isolate(domain: int) -> None:
     """ROS graph of this test process alone; call before the World is made."""
     os.environ["ROS_DOMAIN_ID"] = str(domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+
+# -- a person, or a program, at the panel ----------------------------------------------------------------------------------------
+
+
+def press(page, action: str) -> None:
+    """Click a button of the page (Playwright) once it is enabled."""
+    page.click(f"[data-do={action}]")
+
+
+def shows(page, mode: str) -> None:
+    """Wait until the page shows the mode."""
+    page.wait_for_function(f"document.body.dataset.mode === {mode!r}", timeout=15000)
+
+
+def talk(coroutine):
+    """Result of a coroutine that runs in a thread of its own: Playwright's loop lives in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+async def answer(ws) -> dict:
+    """The next reply or pong on an aiohttp WebSocket, past states and camera frames."""
+    while True:
+        message = await asyncio.wait_for(ws.receive(), 10.0)
+        if message.type is WSMsgType.TEXT and json.loads(message.data)["type"] in ("reply", "pong"):
+            return json.loads(message.data)
+        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+            raise ConnectionError(f"the connection ended: {message}")

@@ -1,13 +1,10 @@
 // Front view of the robot (white) and of the pose the operator asks for (coloured): the operator sees where to move.
 // poses: polylines of [y, z] in m, pelvis frame, y to the robot's left. Mirrored, as in a mirror the operator looks into.
+import { context } from "./dom.js";
+
 export function draw(canvas, ghost, color) {
-  const ratio = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth, height = canvas.clientHeight;
+  const [c, width, height] = context(canvas);
   if (!width) return;
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  const c = canvas.getContext("2d");
-  c.setTransform(ratio, 0, 0, ratio, 0, 0);
   const scale = height / 0.8; // px per m: from the hips (-0.08 m) to above the head (0.72 m)
   const point = ([y, z]) => [width / 2 - y * scale, height - (z + 0.08) * scale];
   const pose = (lines, stroke, thick) => {

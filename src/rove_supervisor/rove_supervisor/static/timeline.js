@@ -1,20 +1,12 @@
 // The episode's stages as a strip that grows while it runs, with the critic's value V(s) in [-1, 0] over it.
+import { color, context } from "./dom.js";
+
 export const MODES = ["ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY", "DEMONSTRATION"];
 const AXIS = 16; // px below the strip for the time axis
 const LABEL = 19; // px at its top for the names of the stages
 
-export const color = (mode) => getComputedStyle(document.documentElement).getPropertyValue(`--${mode}`).trim();
-
 export function draw(canvas, segments, elapsed, value) {
-  const ratio = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth, height = canvas.clientHeight;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
-  const c = canvas.getContext("2d");
-  c.setTransform(ratio, 0, 0, ratio, 0, 0);
-  c.clearRect(0, 0, width, height);
+  const [c, width, height] = context(canvas);
   const bottom = height - AXIS;
   // The scale jumps in powers of two from 20 s, so that the strip grows instead of shrinking continuously.
   let span = 20;

@@ -1,0 +1,85 @@
+"""Fixtures of the panel's tests: a fake robot, operator, policy and recorder over real ROS, a supervisor process, headless Chromium."""
+
+import os
+
+import pytest
+
+from rove_supervisor.rehearsal import CHROMIUM, Process, World, isolate
+
+
+@pytest.fixture(scope="module")
+def world():
+    isolate(66 + os.getpid() % 35)
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def supervisor(world):
+    process = Process(
+        record=True, operator="mocap suit", checkpoint="runs/demo/policy", instruction="erase the whiteboard",
+        start_stages="[start,grasped,half_erased]",
+    )
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
+    # The name stands for any foreign one that an attacker lets resolve to this machine.
+    arguments = ["--no-sandbox", "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+def opened(browser, url, size=(1280, 800), **options):
+    # bypass_csp: Playwright evaluates its waiting conditions as strings, which the page's own policy forbids.
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, bypass_csp=True, **options)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(url)
+    page.wait_for_function("window.rove?.state()")
+    return page
+
+
+@pytest.fixture
+def open_page(browser):
+    """(url, size=…, …) -> another page that has its first state; it is closed after the test."""
+    pages = []
+
+    def make(*arguments, **options):
+        pages.append(opened(browser, *arguments, **options))
+        return pages[-1]
+
+    yield make
+    for page in pages:
+        page.close()
+        assert page.errors == []
+
+
+@pytest.fixture(scope="module")
+def one_page(supervisor, browser):
+    page = opened(browser, supervisor.url)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def page(world, one_page):
+    """The module's page in IDLE with everything fine."""
+    page = one_page
+    world.robot = world.camera = world.operator = world.recorder_ready = world.policy_ready = True
+    world.errors, world.value, world.diagnosis = {"head": 0.04, "waist": 0.09, "arm": 0.12, "hand": 0.21}, None, (0, "ready")
+    world.until("estop")
+    world.until("reset")
+    for switch in ("auto_pause", "dead_man"):
+        page.evaluate(f"rove.ask('{switch}', {{on: false}})")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.mouse.move(5, 5)
+    page.wait_for_function("rove.state().mode === 'IDLE' && !document.querySelector('[data-do=start_rollout]').disabled", timeout=15000)
+    yield page
+    assert page.errors == []
