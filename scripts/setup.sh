@@ -50,7 +50,7 @@ if ros_sourced; then
 fi
 if [ ! -x "$venv/bin/python" ]; then
   "$python" -m venv "${options[@]}" "$venv" || {
-    echo "setup: cannot make a virtual environment; expected Python 3.10 to 3.12 with the venv module (Debian: python3-venv)" >&2
+    echo "setup: cannot make a virtual environment; expected Python 3.11 or 3.12 with the venv module (Debian: python3-venv)" >&2
     exit 1
   }
 fi
