@@ -87,10 +87,19 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 
 @functools.cache
 def accelerator(device: str = "cpu"):
-    """The process' accelerate.Accelerator: `accelerate launch` or torchrun decide how many processes there are."""
-    from accelerate import Accelerator
+    """The process' accelerate.Accelerator: `accelerate launch` or torchrun decide how many processes there are, precision and compilation.
 
-    return Accelerator(cpu=device == "cpu")
+    Raises ValueError for a launch that shards weights.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedType as Kind
+
+    processes = Accelerator(cpu=device == "cpu")
+    if processes.distributed_type in (Kind.FSDP, Kind.DEEPSPEED, Kind.MEGATRON_LM):
+        kind = processes.distributed_type.value
+        raise ValueError(f"accelerate was launched with {kind}, but training here is data parallel (DDP): the heads that are trained are "
+                         "small, and frozen backbones are cached. Use configs/accelerate_ddp.yaml")  # fmt: skip
+    return processes
 
 
 def main_process() -> bool:
