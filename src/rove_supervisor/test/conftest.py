@@ -1,10 +1,13 @@
 """Fixtures of the panel's tests: a fake robot, operator, policy and recorder over real ROS, a supervisor process, headless Chromium."""
 
 import os
+import subprocess
 
 import pytest
 
 from rove_supervisor.rehearsal import CHROMIUM, Process, World, isolate
+
+TOKEN = "correct-horse-battery"
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +25,21 @@ def supervisor(world):
         start_stages="[start,grasped,half_erased]",
     )
     yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def protected(world, tmp_path_factory):
+    """A supervisor for others, on every address, with token and TLS: (process, address, certificate, token)."""
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=robot", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )
+    process = Process(panel_host="0.0.0.0", panel_token=TOKEN, panel_cert=cert, panel_key=key)
+    yield process, f"https://127.0.0.1:{process.port}/", cert, TOKEN
     process.stop()
 
 

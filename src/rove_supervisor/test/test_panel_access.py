@@ -4,17 +4,15 @@ import asyncio
 import http.server
 import json
 import ssl
-import subprocess
 import threading
 
 import aiohttp
 import pytest
 
-from rove_supervisor.rehearsal import CHROMIUM, Process, answer, shows, talk
+from rove_supervisor.rehearsal import CHROMIUM, answer, shows, talk
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 expect = sync_api.expect
-TOKEN = "correct-horse-battery"
 
 pytestmark = [
     pytest.mark.ros,
@@ -156,33 +154,18 @@ def test_a_foreign_name_that_resolves_to_this_machine_is_refused(supervisor, bro
 # -- token and TLS -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def protected(world, tmp_path_factory):
-    """A supervisor for others: on every address, with token and TLS."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=robot", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )
-    process = Process(panel_host="0.0.0.0", panel_token=TOKEN, panel_cert=cert, panel_key=key)
-    yield process, f"https://127.0.0.1:{process.port}/", cert
-    process.stop()
-
-
 def test_without_the_token_or_with_a_bad_one_the_browser_sees_nothing_but_the_reason(protected, browser):
-    _, url, _ = protected
+    _, url, _, token = protected
     page = browser.new_page(ignore_https_errors=True)
     for path, words in (("", "a token is needed"), ("?token=wrong-horse-battery", "this is not the token"), ("panel.js", "needed")):
         response = page.goto(url + path)
-        assert response.status == 401 and words in page.inner_text("body") and TOKEN not in page.content()
+        assert response.status == 401 and words in page.inner_text("body") and token not in page.content()
     page.close()
 
 
 def test_with_the_token_the_page_works_over_tls_and_the_address_forgets_it(world, protected, open_page):
-    _, url, _ = protected
-    page = open_page(f"{url}?token={TOKEN}", ignore_https_errors=True)
+    _, url, _, token = protected
+    page = open_page(f"{url}?token={token}", ignore_https_errors=True)
     assert page.url == url
     shows(page, "IDLE")
     page.wait_for_function("rove.camera().fps >= 15", timeout=15000)
@@ -196,8 +179,8 @@ def test_with_the_token_the_page_works_over_tls_and_the_address_forgets_it(world
 
 
 def test_a_page_whose_token_is_no_longer_valid_says_so(world, protected, open_page):
-    _, url, _ = protected
-    page = open_page(f"{url}?token={TOKEN}", ignore_https_errors=True)
+    _, url, _, token = protected
+    page = open_page(f"{url}?token={token}", ignore_https_errors=True)
     page.context.clear_cookies()
     page.evaluate("rove.drop()")
     expect(page.locator("#mode")).to_have_text("NO CONNECTION")
@@ -205,9 +188,9 @@ def test_a_page_whose_token_is_no_longer_valid_says_so(world, protected, open_pa
 
 
 def test_a_websocket_needs_the_token_too(protected):
-    _, url, cert = protected
+    _, url, cert, token = protected
     context = ssl.create_default_context(cafile=str(cert))
-    good = {"Authorization": f"Bearer {TOKEN}"}
+    good = {"Authorization": f"Bearer {token}"}
     refusals = (({}, 401), ({"Authorization": "Bearer wrong-horse-battery"}, 401), (good | {"Origin": "https://evil.example"}, 403))
 
     async def scenario():
