@@ -147,9 +147,9 @@ ELBOWS = ("no elbow", "the elbow hangs", "the elbow is the robot's")
 
 
 def follow_a_line(seed, kind, share):
-    """A straight line of the left wrist between two random postures within `share` of all ranges around home, at 0.5 m/s and 2 rad/s at most.
+    """A straight line of the left wrist between two random postures within `share` of all ranges around home, at most 0.5 m/s and 2 rad/s.
 
-    Yields per frame (change of the solution's arm joints in velocity limits, elbow's speed in m/s, distance of the wrist from the line in m).
+    Per frame (largest change of the arm's solution in velocity limits, elbow's speed in m/s, distance of the wrist from the line in m).
     """
     rng = np.random.default_rng(seed)
     retargeter = Retargeter(TABLE, smoothing=False)
