@@ -125,9 +125,12 @@ def main():
     spinning.start()
     robot.publish(topics.SIM_SUCCESS, Bool(data=False))
     try:
-        pause = threading.Event()
+        pause, begin = threading.Event(), time.monotonic()
         while not robot.all_listen():  # the recorder is ready only once it has seen publishers; they exist already
             pause.wait(0.01)
+            if time.monotonic() - begin > 30.0:
+                heard = {name: pub.get_subscription_count() for name, pub in robot.pubs.items()}
+                raise SystemExit(f"not every recorder listens: {heard}; nodes {node.get_node_names()}; last status {robot.status}")
         print("READY", flush=True)
         sent = []
         for k in range(count):

@@ -25,11 +25,6 @@ SEED = int(os.environ.get("ROVE_CRASH_SEED", "0")) or random.SystemRandom().rand
 KILLS, TOGETHER = 21, 7
 
 
-# Fast DDS's shared memory does not survive what these tests do: a process that is killed, or only slow, while it creates a port's file
-# leaves one that the next process waits for without end.
-ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
-
-
 def kill(process):
     """The process and all its children, if there still are any."""
     with contextlib.suppress(ProcessLookupError):
@@ -42,7 +37,7 @@ def start():
 
     def run(*command, **env):
         process = subprocess.Popen(
-            [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, env={**os.environ, **ENVIRONMENT, **env},
+            [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
             start_new_session=True,
         )  # fmt: skip
         processes.append(process)
@@ -87,10 +82,16 @@ def exported(folder, out):
     return result.episode.frames
 
 
+# One after the other: of processes that create Fast DDS's shared memory at the same time one may wait for another's without end.
 RECORDERS = """
 import os, sys
 from rove_recorder import recorder_node  # once for all of them: a fork costs milliseconds
-pids = []
+pids, (told, tell) = [], os.pipe()
+class Telling(recorder_node.RecorderNode):
+    def __init__(self):
+        super().__init__()
+        os.write(tell, b".")
+recorder_node.RecorderNode = Telling
 for i in range(int(sys.argv[2])):
     pid = os.fork()
     if pid == 0:
@@ -98,6 +99,7 @@ for i in range(int(sys.argv[2])):
         sys.argv = ["recorder", "--ros-args", *arguments]
         os._exit(recorder_node.main())
     pids.append(pid)
+    os.read(told, 1)
 print("PIDS", *pids)
 for pid in pids:
     os.waitpid(pid, 0)
@@ -106,7 +108,7 @@ for pid in pids:
 
 @pytest.mark.ros
 @pytest.mark.parametrize("wave", range(KILLS // TOGETHER))
-def test_recorders_killed_at_random_moments_lose_at_most_a_second_and_what_is_left_exports(tmp_path, start, wave):
+def test_recorders_killed_at_random_moments_lose_at_most_a_second_and_what_is_left_exports(tmp_path, shared_memory, start, wave):
     """Several recorders hear one robot and die one after the other: many moments for the price of one episode."""
     chooser = random.Random(SEED + wave)
     moments = sorted(chooser.uniform(0.0, 3.0) for _ in range(TOGETHER))
