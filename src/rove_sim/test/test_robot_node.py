@@ -14,6 +14,7 @@ rclpy = pytest.importorskip("rclpy")
 
 from lifecycle_msgs.msg import TransitionEvent  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger as TriggerService  # noqa: E402
 
 from rove_contract import joints, messages, robot, ros, topics  # noqa: E402
@@ -108,6 +109,20 @@ def test_the_robot_node_over_real_ros(context):
     assert abs(got["q"][table.index["left_elbow"]] + 1.5) < 0.1 and not got["sim"]["seated"]
     home = messages.fill_joint_state(JointState(), table, ros.now_ns(), robot.home(table))
     until(node, lambda: got["sim"]["seated"], each=lambda: command_pub.publish(home))
+
+    # a chosen start stage moves the scene in IDLE, at once, and not during an episode
+    stage_pub = ros.publisher(node, topics.START_STAGE)
+    until(node, lambda: got["sim"]["eraser_grasped"], each=lambda: stage_pub.publish(String(data="grasped")))
+    assert got["sim"]["marks_left"] == 12
+    mode_pub.publish(mode(Mode.ROLLOUT))
+    until(node, lambda: not call().success)
+    resets = got["sim"]["resets"]
+    for _ in range(20):
+        stage_pub.publish(String(data="half_erased"))
+        rclpy.spin_once(node, timeout_sec=0.02)
+    assert got["sim"]["resets"] == resets and got["sim"]["marks_left"] == 12
+    mode_pub.publish(mode(Mode.IDLE))
+    until(node, lambda: got["sim"]["marks_left"] == 6, each=lambda: stage_pub.publish(String(data="half_erased")))
 
     process.send_signal(signal.SIGINT)
     assert process.wait(10.0) == 0

@@ -192,6 +192,8 @@ class PanelServer:
                     reply = self._answer(client, message)
                     if reply is not None:
                         client.replies.append(reply)
+                        if reply["ok"] and reply["type"] == "reply":
+                            self._refresh()
                         client.wake.set()
         finally:
             self.clients.discard(client)
@@ -223,7 +225,7 @@ class PanelServer:
             self.counts["rate_limited"] += 1
             return {"type": "reply", "id": wish.id, "ok": False, "text": "too many requests: wait a moment"}
         if wish.action == "ping":
-            return {"type": "pong", "id": wish.id, "t": time.time()}
+            return {"type": "pong", "id": wish.id, "ok": True, "t": time.time()}
         if wish.action == "start_stage":
             return self._reply(wish, self.supervisor.set_start_stage(wish.stage))
         if wish.action in SWITCHES:
@@ -240,11 +242,11 @@ class PanelServer:
             while not ws.closed:
                 await client.wake.wait()
                 client.wake.clear()
-                while client.replies:
-                    await ws.send_str(json.dumps(client.replies.popleft()))
-                if client.version != self._version:
+                if client.version != self._version:  # first: it is what the person waits for
                     client.version = self._version
                     await ws.send_str(self._state)
+                while client.replies:
+                    await ws.send_str(json.dumps(client.replies.popleft()))
                 now = time.monotonic()
                 if client.wants_frame(self._seq, now):
                     client.sent, client.sent_at = self._seq, now
