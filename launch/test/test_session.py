@@ -1,7 +1,6 @@
 """Whole sessions over real ROS with the `rove` runner: separate processes, a scripted operator and supervisor, and what the bags prove."""
 
 import dataclasses
-import os
 import socket
 import time
 from pathlib import Path
@@ -23,32 +22,6 @@ def session_arguments(tmp_path, **more: str) -> list[str]:
         port = probe.getsockname()[1]
     values = {"bags": str(tmp_path / "bags"), "panel_port": "0", "endpoint": f"tcp://127.0.0.1:{port}", **more}
     return [f"{name}:={value}" for name, value in values.items()]
-
-
-@pytest.fixture
-def own_domain(monkeypatch):
-    """A ROS domain that no other test process uses at the same time."""
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 50) % 100))  # not that of nodes in this process
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture
-def motionless_policy(tmp_path):
-    """A checkpoint whose untrained actor holds the home pose: it never makes progress, so the supervisor has to pause it."""
-    import torch
-
-    from rove_contract import joints, robot
-    from rove_learning import checkpoint
-    from rove_learning.actor import Actor
-    from rove_learning.config import ActorConfig, CriticConfig
-    from rove_learning.critic import Critic
-
-    table = joints.load()
-    actor = Actor(ActorConfig(), len(table))  # a fresh head predicts the normalised action 0, the mean
-    actor.action_mean.copy_(torch.from_numpy(robot.home(table)))
-    info = {"joints": list(table.names), "instructions": ["erase the whiteboard"]}
-    return checkpoint.save(tmp_path / "checkpoint", actor, Critic(CriticConfig()), info=info)
 
 
 @pytest.mark.slow
