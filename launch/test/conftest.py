@@ -133,4 +133,4 @@ def motionless_policy(tmp_path):
     actor = Actor(ActorConfig(), len(table))  # a fresh head predicts the normalised action 0, the mean
     actor.action_mean.copy_(torch.from_numpy(robot.home(table)))
     info = {"joints": list(table.names), "instructions": ["erase the whiteboard"]}
-    return checkpoint.save(tmp_path / "checkpoint", actor, Critic(CriticConfig()), info=info)
+    return checkpoint.save(tmp_path / "demo" / "policy", actor, Critic(CriticConfig()), info=info)

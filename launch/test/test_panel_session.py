@@ -68,6 +68,7 @@ def test_a_whole_episode_by_clicks_on_the_simulated_robot(rove_launch, own_domai
         shows(page, "RECOVERY")
         page.wait_for_function(f"({CHANGED})({before}) > 0.04", timeout=60000)  # the operator moves the robot
         if os.environ.get("ROVE_SCREENSHOTS"):
+            page.wait_for_function("rove.state().time_in_mode > 9", timeout=60000)
             page.screenshot(path=Path(__file__).resolve().parents[2] / "docs/img/panel_live.png")
         press(page, "succeed")
         shows(page, "IDLE")

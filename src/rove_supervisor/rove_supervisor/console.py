@@ -253,7 +253,7 @@ class Screen:
         if len(lines) > size.lines:  # what is cut is said; mode, keys and reasons stand above
             lines = [*lines[: size.lines - 1], [(f" … {len(lines) - size.lines + 1} more lines: make the window higher · q quit", "dim")]]
         # Home, every line cleared to its end, the rest of the screen cleared: nothing flickers as with a cleared screen.
-        text = "\x1b[H" + "\x1b[K\r\n".join(console_view.paint(line, size.columns, self.color) for line in lines) + "\x1b[K\x1b[J"
+        text = "\x1b[H" + "\x1b[K\n".join(console_view.paint(line, size.columns, self.color) for line in lines) + "\x1b[K\x1b[J"
         self.out.write(text + self.ring(state if not trouble else None, now))
         self.out.flush()
 

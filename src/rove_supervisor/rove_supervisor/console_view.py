@@ -137,7 +137,7 @@ def _reasons(actions: dict[str, str], mode: str) -> Iterable[Line]:
 
 def _alignment(alignment: dict) -> Iterable[Line]:
     threshold, stale = alignment["threshold"], "operator" in alignment["why"]
-    verdict = alignment["why"] or f"aligned; worst: {alignment['worst_joint'] or '–'}"
+    verdict = alignment["why"].partition(", takeover needs")[0] or f"aligned; worst: {alignment['worst_joint'] or '–'}"
     for i, (block, name) in enumerate(BLOCKS.items()):
         error = alignment["blocks"].get(block, 0.0) if not stale else None
         filled = 0 if stale else 20 if error is None else min(20, round(10 * error / threshold))

@@ -12,14 +12,16 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
 from rove_supervisor import console_view
-from rove_supervisor.rehearsal import Process
+from rove_supervisor.rehearsal import CHROMIUM, Process
 from rove_supervisor.supervisor import ACTIONS
 
 pytestmark = pytest.mark.ros
+IMAGES = Path(__file__).resolve().parents[3] / "docs" / "img"
 CONSOLE = [sys.executable, "-m", "rove_supervisor.console"]
 
 
@@ -219,3 +221,29 @@ def test_token_and_tls(protected, monkeypatch):
     monkeypatch.setenv("ROVE_PANEL_TOKEN", token)
     seen = run("--url", url, "--cafile", str(cert), "--status")
     assert seen.returncode == 0 and "IDLE" in seen.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+def test_screenshot(world, idle, terminal, browser, tmp_path):
+    """The picture of docs/: a browser draws the terminal's last frame; ROVE_SCREENSHOTS=1 puts it there."""
+    world.until("start_rollout")
+    console = terminal("--url", idle.url)
+    world.value = -0.35
+    console.until("Value -0.35")
+    world.errors, world.worst = world.errors | {"arm": 0.52}, "left_elbow"
+    world.until("pause")
+    console.until("Take over: misaligned: left_elbow")
+    console.until("PAUSED  2.")
+    frame = [text for text in console.text.split("\x1b[H") if "\x1b[J" in text][-1]
+    colours = {code: f"color:{ink};background:{ground};font-weight:bold" for code, ink, ground in (
+        ("1;30;103", "#000", "#ffd75f"), ("1;30;104", "#000", "#6fb1ff"), ("1;97;41", "#fff", "#d01f1f"), ("1;36", "#5fd7ff", ""),
+        ("32", "#4fd18b", ""), ("1;31", "#ff7b7b", ""), ("33", "#ffc04d", ""), ("2", "#8a96a3", ""), ("1", "#fff", ""),
+    )}  # fmt: skip
+    frame = re.sub(r"\x1b\[[KJ]|\r", "", frame)
+    page = re.sub(r"\x1b\[([\d;]+)m(.*?)\x1b\[0m", lambda m: f'<span style="{colours[m[1]]}">{m[2]}</span>', frame)
+    view = browser.new_page(viewport={"width": 850, "height": 428})
+    view.set_content(f'<body style="margin:0;background:#0b0f14;color:#dde4ea"><pre style="font:14px/17px DejaVu Sans Mono">{page}</pre>')
+    picture = (IMAGES if os.environ.get("ROVE_SCREENSHOTS") else tmp_path) / "console.png"
+    view.screenshot(path=picture)
+    view.close()
+    assert picture.stat().st_size > 10_000
