@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rove_learning.backbone import Backbone, Context, Pictures, build, encode
-from rove_learning.blocks import Attention
+from rove_learning.blocks import Attention, ExactLinear
 from rove_learning.config import ActorConfig
 from rove_learning.realtime import inpaint
 
@@ -68,7 +68,7 @@ class FlowHead(nn.Module):
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 9 * width))
         self.blocks = nn.ModuleList(DiTBlock(width, config.heads, context_width, config.mlp_ratio) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, joints)
+        self.out = ExactLinear(width, joints)
         nn.init.normal_(self.modulation[1].weight, std=0.01)
         nn.init.zeros_(self.modulation[1].bias)
         nn.init.zeros_(self.out.weight)
@@ -80,7 +80,7 @@ class FlowHead(nn.Module):
         condition: tokens (B, M, D) and mask (B, M) of the text condition. A context of one row serves several conditions: its keys and
         values are computed once.
         """
-        words, visible = condition[0].to(self.out.weight.dtype), condition[1]
+        words, visible = condition[0].to(self.position.dtype), condition[1]
         prefix = context.tokens.to(words.dtype)
         weight = visible.to(words.dtype).unsqueeze(-1)
         pooled = self.condition((words * weight).sum(1) / weight.sum(1).clamp(min=1.0))
@@ -102,7 +102,7 @@ class FlowHead(nn.Module):
         caches, mask, pooled = prepared
         if x.shape[1] != self.config.chunk:
             raise ValueError(f"expected chunks of {self.config.chunk} steps, got {x.shape[1]}")
-        dtype = self.out.weight.dtype
+        dtype = self.position.dtype  # the last layer's may be wider
         state_token = torch.where(visible[:, None], self.state(state.to(dtype)), self.mask_token)
         tokens = torch.cat([state_token[:, None], self.action(x.to(dtype))], dim=1) + self.position
         modulation = self.modulation(self.time(time_features(t, self.config.width).to(dtype)) + pooled).view(len(x), 9, -1)

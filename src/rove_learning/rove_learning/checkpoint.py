@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rove_learning import frames
-from rove_learning.actor import Actor, sample
-from rove_learning.backbone import Context, Pictures, load_own_state, own_state
+from rove_learning.actor import Actor
+from rove_learning.backbone import Pictures, load_own_state, own_state
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, CriticConfig, from_dict, to_dict
 from rove_learning.critic import Critic
+from rove_learning.execution import Execution
 
 VERSION = 2
 
@@ -29,6 +30,7 @@ class Policy:
     """A loaded checkpoint: `act` for the action publisher, `value` for the online critic.
 
     guidance: default beta. names: (J,) joint names of the columns. hash: 12 hex digits of the weights. info: the rest of config.json.
+    execution: how it computes; `execution.set_up(...)`, then `prepare(...)`, make it fast on a GPU.
     """
 
     def __init__(self, actor: Actor, critic: Critic | None, info: dict, digest: str, device: str = "cpu"):
@@ -39,11 +41,26 @@ class Policy:
         self.hash = digest
         self.guidance = float(info["guidance"])
         self.names = tuple(info.get("joints", ()))
+        self.execution = Execution(self.actor, self.critic, self.shared)
+
+    def beta(self, guidance: float | None) -> float:
+        """`guidance`, or the checkpoint's own for None."""
+        return self.guidance if guidance is None else float(guidance)
+
+    def prepare(self, instruction: str, guidance: float | None = None) -> bool:
+        """Compile and record what `execution.set_up` asked for, for chunks of this instruction. False: there was nothing to do."""
+        if not self.execution.missing(instruction, self.beta(guidance)):
+            return False
+        self.execution.prepare(instruction, self.beta(guidance))
+        return True
 
     def _picture(self, image: np.ndarray, backbone) -> torch.Tensor:
         """(H, W, 3) uint8 -> (1, S, S, 3) on the device: the resizing that the training cache does too."""
         small = frames.resize(image, backbone.image_size, backbone.resample)
         return torch.from_numpy(np.array(small[None])).to(self.device)
+
+    def _pictures(self, image: np.ndarray, backbone, instruction: str, conditions=()) -> Pictures:
+        return Pictures(self._picture(image, backbone), [instruction], conditions)
 
     def act(self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None) -> np.ndarray:
         """One action chunk.
@@ -53,31 +70,33 @@ class Policy:
         time of the observation. known: actions (chunk, J) rad and weights (chunk,) of steps that are given, from `realtime.align`.
         Raises ValueError for a wrong shape or a state that is not finite.
         """
-        return self._chunk(self._observation(image, instruction), q, guidance, rng, known)
+        return self._chunk(image, q, instruction, guidance, rng, known)[0]
 
-    def _observation(self, image: np.ndarray, instruction: str) -> Pictures:
-        return Pictures(self._picture(image, self.actor.backbone), [instruction], ([NEGATIVE], [POSITIVE]))
-
-    def _chunk(self, observation: Pictures | Context, q: np.ndarray, guidance: float | None, rng, known=None) -> np.ndarray:
+    def _chunk(self, image, q, instruction, guidance, rng, known, value: bool = False) -> tuple[np.ndarray, float | None]:
+        """Arguments of `act`; value: V(o, l) too, where it is `shared`."""
         config, actor = self.actor.config, self.actor
         q = np.asarray(q, dtype=np.float64)
         if q.shape != (actor.joints,) or not np.all(np.isfinite(q)):
             raise ValueError(f"expected a finite state ({actor.joints},), got {q.shape}, {int(np.sum(~np.isfinite(q)))} not finite")
         shape = (1, config.chunk, actor.joints)
         noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
-        state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
-        beta = self.guidance if guidance is None else float(guidance)
-        if known is not None:
-            actions, weight = (torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.device) for part in known)
-            known = ((actions - actor.action_mean) / actor.action_std)[None], weight[None, :, None]
-        chunk = sample(actor, observation, state[None], torch.from_numpy(noise).float().to(self.device), beta, known=known)
-        return (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
+        with self.execution.turn:
+            observation = self._pictures(image, actor.backbone, instruction, ([NEGATIVE], [POSITIVE]))
+            state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
+            if known is not None:
+                actions, weight = (torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.device) for part in known)
+                known = ((actions - actor.action_mean) / actor.action_std)[None], weight[None, :, None]
+            noise = torch.from_numpy(noise).float().to(self.device)
+            chunk, seen = self.execution.chunk(observation, state[None], noise, self.beta(guidance), known, value)
+            chunk = (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
+            return chunk, float(seen[0]) if value and seen is not None else None
 
     def value(self, image: np.ndarray, instruction: str) -> float | None:
         """V(o, l) in [-1, 0], or None without a critic. image: (H, W, 3) uint8 RGB."""
         if self.critic is None:
             return None
-        return float(self.critic.value(Pictures(self._picture(image, self.critic.backbone), [instruction]))[0])
+        with self.execution.turn:
+            return float(self.execution.value(self._pictures(image, self.critic.backbone, instruction))[0])
 
     @property
     def shared(self) -> bool:
@@ -94,9 +113,7 @@ class Policy:
         if not self.shared:
             chunk = self.act(image, q, instruction, guidance=guidance, rng=rng, known=known)
             return chunk, self.value(image, instruction)
-        layers = (self.actor.backbone.layer, self.critic.backbone.layer)
-        context, below = self.actor.backbone.features(*self._observation(image, instruction), layers)
-        return self._chunk(context, q, guidance, rng, known), float(self.critic.value(below)[0])
+        return self._chunk(image, q, instruction, guidance, rng, known, True)
 
 
 def _save_weights(path: Path, name: str, model: torch.nn.Module) -> str:

@@ -46,15 +46,17 @@ class CompactBackbone(Backbone):
         self.layers = nn.ModuleList(TransformerLayer(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         nn.init.normal_(self.bytes.weight, std=0.02)
-        self._encoded: dict[tuple[str, ...], torch.Tensor] = {}
+        self._encoded: dict[tuple, torch.Tensor] = {}
 
     def _text(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """B texts -> tokens (B, L, D), mask (B, L)."""
-        unique = tuple(sorted(set(texts)))
-        if unique not in self._encoded:
-            self._encoded[unique] = torch.from_numpy(frames.encode_text(unique, self.config.text_bytes))
-        row = {text: i for i, text in enumerate(unique)}
-        ids = self._encoded[unique][[row[text] for text in texts]].to(self.byte_position.device)
+        unique, device = tuple(sorted(set(texts))), self.byte_position.device
+        if (unique, device) not in self._encoded:
+            self._encoded[unique, device] = torch.from_numpy(frames.encode_text(unique, self.config.text_bytes)).to(device)
+        ids = self._encoded[unique, device]
+        if unique != tuple(texts):  # else nothing is copied to the device, which a CUDA graph could not record
+            row = {text: i for i, text in enumerate(unique)}
+            ids = ids[torch.tensor([row[text] for text in texts]).to(device)]
         return self.bytes(ids) + self.byte_position[: ids.shape[1]], ids > 0
 
     def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rove_learning.backbone import Backbone, Context, Pictures, build, encode
-from rove_learning.blocks import TransformerLayer
+from rove_learning.blocks import ExactLinear, TransformerLayer
 from rove_learning.config import CriticConfig
 
 
@@ -22,7 +22,7 @@ class ValueHead(nn.Module):
         self.query = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
         self.layers = nn.ModuleList(TransformerLayer(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.out = nn.Linear(config.width, 1)
+        self.out = ExactLinear(config.width, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.constant_(self.out.bias, -0.5)  # the middle of [-1, 0]
 

@@ -1,8 +1,8 @@
 """Real-time chunking: the steps that the robot executes while the next chunk is computed are given, the rest is filled in to fit them.
 
 Black, Galliker and Levine, *Real-Time Execution of Action Chunking Flow Policies* (arXiv 2506.07339), whose soft mask this is. Where they
-steer with the gradient of the network, the velocity of a given step is replaced here by that of its known path, a - eps: exact for
-the frozen steps, without a backward pass, and weaker than theirs for the soft ones.
+steer with the gradient of the network (pseudoinverse guidance, eq. 2 to 4), the velocity of a given step is replaced here by that of its
+known path, a - eps: exact for the frozen steps, without a backward pass, and weaker than theirs for the soft ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ import torch
 
 
 def soft_mask(chunk: int, delay: int, overlap: int) -> np.ndarray:
-    """(chunk,) weights in [0, 1] (eq. 5): 1 for the first `delay` steps, falling to 0 at step `overlap`, the end of the previous chunk."""
+    """(chunk,) weights in [0, 1]: 1 for the first `delay` steps, falling to 0 at step `overlap`, the end of the previous chunk.
+
+    W_i = c_i (e^c_i - 1) / (e - 1) with c_i = (H - s - i) / (H - s - d + 1) for d <= i < H - s (eq. 5; d = delay, H - s = overlap). The
+    authors' code for their Kinetix experiments and LeRobot's `RTCProcessor` ("exp" schedule) have the same weights; pushed down likewise
+    where d > H - s.
+    """
     delay = min(delay, overlap)
     c = np.clip((overlap - np.arange(chunk)) / (overlap - delay + 1.0), 0.0, 1.0)
     weight = c * np.expm1(c) / np.expm1(1.0)

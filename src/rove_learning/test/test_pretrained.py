@@ -1,6 +1,5 @@
 """Pretrained backbones as tiny random models of the real classes: a tree mask is two naive passes; VLAC runs without remote code."""
 
-import copy
 import json
 from dataclasses import replace
 
@@ -410,35 +409,10 @@ def test_live_pictures_are_the_training_cache_s(tmp_path, qwen_path):
     assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("kind", ["qwen3vl", "vlac"])
-def test_a_chunk_never_reads_values_back_so_that_a_graph_can_record_it(qwen_path, vlac_path, kind):
-    """On the meta device reading a value or indexing by a mask raises."""
-    config = qwen_config(qwen_path) if kind == "qwen3vl" else vlac_config(vlac_path)
-    actor = copy.deepcopy(tiny_actor(build(config))).to("meta")
-    image = torch.zeros(1, config.image_size, config.image_size, 3, dtype=torch.uint8, device="meta")
-    state, noise = torch.zeros(1, 50, device="meta"), torch.zeros(1, 50, 50, device="meta")
-    chunk = sample(actor, Pictures(image, TEXTS[:1], ([NEGATIVE], [POSITIVE])), state, noise, 1.7)
-    assert chunk.shape == (1, 50, 50) and chunk.is_meta
-
-
 def test_head_in_bfloat16_stays_close(qwen):
     actor, state, noise = tiny_actor(qwen), torch.randn(1, 50), torch.randn(1, 50, 50)
     observation = Pictures(picture(), TEXTS[:1], ([NEGATIVE], [POSITIVE]))
     exact = sample(actor, observation, state, noise, 1.7)
-    actor.head.bfloat16()
+    actor.head.bfloat16().out.float()  # as on a GPU
     rough = sample(actor, observation, state, noise, 1.7)
     assert rough.dtype == torch.float32 and (rough - exact).abs().mean() < 0.02 * exact.abs().mean()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
-def test_cuda_graph_equals_eager(qwen_path):
-    from rove_learning.chunk_graph import ChunkGraph
-
-    config = replace(qwen_config(qwen_path), dtype="float32")
-    actor = tiny_actor(build(config)).cuda()
-    graph = ChunkGraph(actor, TEXTS[0], 1.7)
-    for seed in range(3):
-        torch.manual_seed(seed)
-        image, state, noise = picture(seed=seed).cuda(), torch.randn(1, 50).cuda(), torch.randn(1, 50, 50).cuda()
-        eager = sample(actor, Pictures(image, TEXTS[:1], ([NEGATIVE], [POSITIVE])), state, noise, 1.7)
-        assert torch.allclose(graph(image, state, noise), eager, atol=1e-4)

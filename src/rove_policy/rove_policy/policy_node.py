@@ -25,6 +25,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rove_contract import episode as episodes
 from rove_contract import joints, messages, ros, timing, topics
 from rove_contract.modes import ACTIVE, Mode
+from rove_policy.loading import Loader
 from rove_policy.overlap import Overlap, TooLate, skip_passed
 from rove_policy.reload import Reload, absent
 from rove_policy.replan import Replanner
@@ -42,20 +43,24 @@ class PolicyNode(Node):
     """Parameters: checkpoint (directory; setting it loads another one), instruction (text; empty: the episode's), guidance (NaN: the
     checkpoint's own), device ("cpu", "cuda", "auto"), threads (torch CPU threads), value_hz (rate of V(s); 0 = off), seed,
     realtime_chunking (a new chunk continues the steps that are executed during inference), actor_backbone and critic_backbone (folder or
-    hub id of a pretrained backbone that is not where the checkpoint says)."""
+    hub id of a pretrained backbone that is not where the checkpoint says). On a GPU: cuda_graphs, precision ("auto", "bfloat16", "float32"
+    of the action head), compile (torch.compile; the start then takes minutes)."""
 
     def __init__(self):
         super().__init__("policy")
         get = self.declare_parameter
         path = get("checkpoint", "").value
         self.instruction = get("instruction", "").value
-        self.guidance = get("guidance", float("nan")).value
+        guidance = get("guidance", float("nan")).value
+        self.guidance = None if math.isnan(guidance) else guidance
         device = get("device", "auto").value
         threads = get("threads", 1).value
         value_hz = get("value_hz", 2.0).value
         seed = get("seed", 0).value
         self.realtime = get("realtime_chunking", False).value
-        self.backbones = {"actor": get("actor_backbone", "").value, "critic": get("critic_backbone", "").value}
+        backbones = {"actor": get("actor_backbone", "").value, "critic": get("critic_backbone", "").value}
+        fast = {"graphs": get("cuda_graphs", True).value, "precision": get("precision", "auto").value}
+        fast["compile"] = get("compile", False).value
         if not path:
             raise ValueError(NO_CHECKPOINT)
         if reason := absent(path):
@@ -65,12 +70,12 @@ class PolicyNode(Node):
         import torch
 
         torch.set_num_threads(threads)
-        self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self.get_logger().info(f"loading {path} on {self.device}")
         self.table = joints.load()
         self.episode_instruction = ""
-        self.policy, self.latency_s = self.load(path)
-        self.reload = Reload(self.load, path, self.not_loaded)
+        self.loader = Loader(self.table, self.words, self.guidance, device, backbones, self.get_logger().warning, **fast)
+        self.get_logger().info(f"loading {path} on {self.loader.device}")
+        self.policy, self.latency_s = self.loader.load(path)
+        self.reload = Reload(self.loader.load, path, self.not_loaded)
         self.rng = np.random.default_rng(seed)
         self.reader = messages.JointReader(self.table)
         self.replan = Replanner()
@@ -95,26 +100,11 @@ class PolicyNode(Node):
         self.create_service(TriggerService, topics.POLICY_RELOAD_SERVICE, self.on_reload, callback_group=alone)
         self._thread = threading.Thread(target=self.work, name="inference", daemon=True)
         self._thread.start()
-        self.get_logger().info(f"policy {self.policy.hash} ready on {self.device}, chunk in {self.latency_s * 1e3:.0f} ms")
+        self.say("ready")
 
-    def load(self, path: str):
-        """The policy of a checkpoint, warmed up before its first rollout, and the time (s) that a chunk took. Raises ValueError."""
-        import numpy as np
-
-        from rove_contract import robot
-        from rove_learning import checkpoint
-
-        policy = checkpoint.load(path, self.device, self.backbones)
-        if policy.names and policy.names != tuple(self.table.names):
-            raise ValueError(f"{path} was trained for other joints than the robot's {len(self.table)}")
-        image = np.zeros((192, 192, 3), dtype=np.uint8)
-        for _ in range(2):
-            begin = time.perf_counter()
-            chunk, _ = policy.act_and_value(image, robot.home(self.table), self.words(policy))
-            latency = time.perf_counter() - begin
-        if not np.isfinite(chunk).all():
-            raise ValueError(f"{path} predicts actions that are not finite")
-        return policy, latency
+    def say(self, state: str) -> None:
+        how = f"chunk in {self.latency_s * 1e3:.0f} ms, {self.policy.execution}"
+        self.get_logger().info(f"policy {self.policy.hash} {state} on {self.loader.device}, {how}")
 
     # ---- another checkpoint
 
@@ -200,7 +190,7 @@ class PolicyNode(Node):
                     (self.policy, self.latency_s), done = loaded
                     self.error = ""
                     done("")
-                    self.get_logger().info(f"policy {self.policy.hash} from {self.reload.path} in force")
+                    self.say(f"from {self.reload.path} in force")
                 now = time.monotonic()
                 observation = self.replan.observation(now, ros.now_ns())
                 value_due = self.mode in ACTIVE and now >= next_value and self.policy.critic is not None
@@ -218,6 +208,8 @@ class PolicyNode(Node):
                 elif latest is not None:
                     next_value = now + self.value_period
                     self.publish_value(self.policy.value(messages.decode_image(latest.image), self.words(self.policy)))
+                else:
+                    self.loader.prepare(self.policy, self.words(self.policy))  # another episode's instruction
             except Exception as error:  # the thread must outlive one bad picture; the reason is logged and on /diagnostics
                 self.bad += 1
                 self.error = str(error) if isinstance(error, TooLate) else traceback.format_exc(limit=1).strip().splitlines()[-1]
@@ -228,9 +220,8 @@ class PolicyNode(Node):
     def publish_chunk(self, observation, known, with_value: bool) -> None:
         begin = time.monotonic()
         act = self.policy.act_and_value if with_value else self.policy.act
-        guidance = None if math.isnan(self.guidance) else self.guidance
         image = messages.decode_image(observation.image)
-        chunk = act(image, observation.q, self.words(self.policy), guidance=guidance, rng=self.rng, known=known)
+        chunk = act(image, observation.q, self.words(self.policy), guidance=self.guidance, rng=self.rng, known=known)
         if with_value:
             chunk, value = chunk
             self.publish_value(value)
@@ -261,6 +252,7 @@ class PolicyNode(Node):
             "shortened": self.late,
             "bad_inputs": self.bad,
             "inference_ms": f"{self.latency_s * 1e3:.1f}",
+            "execution": ". ".join(filter(None, (str(self.policy.execution), self.policy.execution.note))),
             "ready": "true",
             "loading": self.reload.loading,
         }

@@ -196,6 +196,7 @@ def test_a_qwen3_vl_checkpoint_survives_a_stall_of_10_s_and_is_reloaded_between_
     try:
         assert world.spin_until(lambda: world.diagnostics.get("ready") == "true", 90)
         first = world.diagnostics["checkpoint"]
+        assert "head in " in world.diagnostics["execution"]  # "one CUDA graph per chunk" or "operation by operation"
         world.set_mode(Trigger.START_ROLLOUT, Mode.ROLLOUT)
         assert world.spin_until(lambda: len(world.chunks) >= 3 and len(world.values) >= 2)
         chunk, _ = messages.JointReader(TABLE).chunk(world.chunks[-1][1])
