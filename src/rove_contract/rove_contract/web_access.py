@@ -40,8 +40,9 @@ def is_loopback(host: str) -> bool:
 class Access:
     """host: address to bind. token: secret every client must present ("" = none). cert, key: PEM files for TLS.
 
-    names: host names the server is reached under beside its addresses. service: prefix of the ROS parameters that hold these values, and
-    of the cookie. Raises ValueError when others could reach the server unprotected.
+    names: host names the server is reached under beside its addresses. service: what it is called, in refusals and in the name of its
+    cookie. parameters: prefix of the ROS parameters that hold these values, "" if none do. Raises ValueError when others could reach the
+    server unprotected.
     """
 
     host: str = "127.0.0.1"
@@ -50,19 +51,18 @@ class Access:
     key: str = ""
     names: tuple[str, ...] = ()
     service: str = "panel"
+    parameters: str = ""
 
     def __post_init__(self):
+        p = self.parameters
         if bool(self.cert) != bool(self.key):
-            raise ValueError(f"TLS needs both {self.service}_cert and {self.service}_key (PEM files)")
+            raise ValueError(f"TLS needs both {p}cert and {p}key (PEM files)")
         if self.token and len(self.token) < TOKEN_LENGTH:
-            raise ValueError(
-                f"{self.service}_token has {len(self.token)} characters, expected {TOKEN_LENGTH} at least, e.g. of `openssl rand -hex 16`"
-            )
+            raise ValueError(f"{p}token has {len(self.token)} characters, expected {TOKEN_LENGTH} at least, e.g. of `openssl rand -hex 16`")
         if not is_loopback(self.host) and not (self.token and self.cert):
             raise ValueError(
-                f"the {self.service} commands a robot, so binding it to {self.host} needs {self.service}_token and TLS "
-                f"({self.service}_cert, {self.service}_key); leave {self.service}_host at 127.0.0.1 and use "
-                "`ssh -L PORT:127.0.0.1:PORT ROBOT` to reach it from elsewhere"
+                f"the {self.service} commands a robot, so binding it to {self.host} needs {p}token and TLS ({p}cert, {p}key); leave "
+                f"{p}host at 127.0.0.1 and use `ssh -L PORT:127.0.0.1:PORT ROBOT` to reach it from elsewhere"
             )
 
     @property
@@ -87,10 +87,16 @@ class Access:
         # A bare address cannot be a foreign name that resolves here, so a server for others answers to each of its own.
         ours = is_loopback(name) or name == self.host or name in self.names or (not is_loopback(self.host) and _address(name) is not None)
         if not ours:
-            return f"the {self.service} is not served under the host name {host!r}; {self.service}_names lists the ones it has"
+            more = f"; {self.parameters}names adds others" if self.parameters else ""
+            return f"the {self.service} is not served under the host name {host!r} but under {self._served()}{more}"
         if origin is not None and origin != f"{self.scheme}://{host}":
             return f"requests from pages of {origin!r} are refused"
         return ""
+
+    def _served(self) -> str:
+        """Host names and addresses it answers to, in words."""
+        addresses = ["127.0.0.1"] if is_loopback(self.host) else ["any of its addresses"]
+        return ", ".join([*addresses, "localhost", *self.names])
 
     def knows(self, token: str | None) -> bool:
         """True when no token is asked for, or this is it."""
@@ -105,7 +111,7 @@ class Access:
             context.load_cert_chain(self.cert, self.key)
         except OSError as error:
             raise ValueError(
-                f"{self.service}_cert {self.cert} and {self.service}_key {self.key} cannot be used for TLS: {error}; expected a PEM "
+                f"{self.parameters}cert {self.cert} and {self.parameters}key {self.key} cannot be used for TLS: {error}; expected a PEM "
                 "certificate and its private key"
             ) from None
         return context

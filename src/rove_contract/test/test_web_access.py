@@ -13,10 +13,10 @@ def test_the_bucket_lets_a_burst_pass_and_then_the_rate():
 
 
 def test_only_this_machine_may_be_bound_without_token_and_tls():
-    with pytest.raises(ValueError, match="needs panel_token and TLS"):
+    with pytest.raises(ValueError, match="needs token and TLS"):
         Access("0.0.0.0")
     with pytest.raises(ValueError, match="needs panel_token and TLS"):
-        Access("0.0.0.0", token="a long secret")
+        Access("0.0.0.0", token="a long secret", parameters="panel_")
     Access("0.0.0.0", token="a long secret", cert="c.pem", key="k.pem")
 
 
@@ -27,6 +27,11 @@ def test_only_this_machine_may_be_bound_without_token_and_tls():
 ])
 def test_foreign_hosts_and_origins_are_refused(host, origin, ok):
     assert (Access().refusal(host, origin) == "") is ok
+
+
+def test_a_server_without_parameters_names_none():
+    refusal = Access(service="webxr", names=("robot.local",)).refusal("evil.example:8443", None)
+    assert refusal == "the webxr is not served under the host name 'evil.example:8443' but under 127.0.0.1, localhost, robot.local"
 
 
 def test_tokens():
@@ -41,9 +46,9 @@ def test_a_short_token_is_refused():
 
 
 def test_a_server_for_others_answers_to_its_addresses_and_its_names_only():
-    access = Access("0.0.0.0", token="a long secret", cert="c.pem", key="k.pem", names=("robot.lab",))
+    access = Access("0.0.0.0", token="a long secret", cert="c.pem", key="k.pem", names=("robot.lab",), parameters="panel_")
     assert access.refusal("192.168.1.5:8765", "https://192.168.1.5:8765") == "" and access.refusal("robot.lab:8765", None) == ""
-    assert "panel_names" in access.refusal("evil.example:8765", None)
+    assert "robot.lab; panel_names adds others" in access.refusal("evil.example:8765", None)
     assert access.refusal("[", None) and access.refusal("192.168.1.5:8765", "http://192.168.1.5:8765")
 
 

@@ -14,13 +14,13 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from aiohttp import web
 
+from rove_contract import web_page
 from rove_contract.web_access import Access, guard
 from rove_recorder.corrections import CorrectionError
 from rove_recorder.lerobot_format import DatasetError
@@ -29,8 +29,6 @@ from rove_recorder.review_data import ReviewData, packed
 PORT = 8770
 MOST_PICTURES = 64  # in one answer: about 3 s of an episode, under 100 ms of decoding
 MOST_BYTES = 4096  # of a correction
-# Not from the system's MIME table: a module script with another type is refused by browsers.
-TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 class ReviewServer:
@@ -38,7 +36,7 @@ class ReviewServer:
 
     def __init__(self, data: ReviewData, by: str):
         self.data, self.by = data, by
-        self._files = _page_files()
+        self._files = web_page.files("rove_recorder", "review_page")
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[guard(Access(service="review"), public=frozenset()), _errors], client_max_size=MOST_BYTES)
@@ -122,16 +120,6 @@ async def _wish(request: web.Request, keys: dict) -> dict:
         if not isinstance(wish[key], kind) or (kind is int and isinstance(wish[key], bool)):
             raise web.HTTPBadRequest(text=f"{key} cannot be {wish[key]!r}")
     return wish
-
-
-def _page_files() -> dict[str, tuple[str, bytes]]:
-    """name -> (content type, bytes) of the page's files, wherever the package is installed."""
-    files = {}
-    for entry in (resources.files("rove_recorder") / "review_page").iterdir():
-        suffix = entry.name.rpartition(".")[2]
-        if suffix in TYPES:
-            files[entry.name] = (TYPES[suffix], entry.read_bytes())
-    return files
 
 
 async def _serve(server: ReviewServer, port: int, browse: bool) -> None:

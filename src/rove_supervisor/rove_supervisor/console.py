@@ -66,7 +66,7 @@ class Panel:
         self.received = 0.0  # monotonic s
         self.name = ""
         self.ws: aiohttp.ClientWebSocketResponse | None = None
-        self._next = 1
+        self._next, self._seen = 1, 0
 
     @contextlib.asynccontextmanager
     async def connected(self):
@@ -102,6 +102,12 @@ class Panel:
         """Ask for an action; returns the id of the request, 0 when there is no connection."""
         self._next += 1
         return self._next if await self.send({"do": action, "id": self._next, **extra}) else 0
+
+    async def acknowledge(self) -> None:
+        """Confirm the newest state, so that the next one comes: over a slow line there are fewer, never old ones."""
+        if self.state is not None and self.state["n"] != self._seen:
+            self._seen = self.state["n"]
+            await self.send({"seen": self._seen})
 
     def read(self, message) -> dict | None:
         """Take in a message; returns it when it is an answer."""
@@ -178,6 +184,7 @@ class Screen:
                     async for message in ws:
                         before = self.shown()
                         reply = self.panel.read(message)
+                        await self.panel.acknowledge()
                         if reply is not None:
                             self.say(reply["text"] if reply["ok"] else f"refused: {reply['text']}")
                         elif self.shown() != before:  # the rest can wait for the next tick: ssh may be slow

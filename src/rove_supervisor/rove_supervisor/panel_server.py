@@ -1,7 +1,7 @@
 """The panel's web server: aiohttp on its own asyncio loop in its own thread, one WebSocket per page. No rclpy here.
 
-Every client has one sending task and only ever gets the latest state and the latest camera frame: a frame is sent when the page has
-acknowledged the one before the last, so a slow page gets fewer frames, never older ones, and delays nobody else.
+Every page gets the newest state and the newest camera picture only, as fast as it acknowledges them (`web_page`): a slow page gets fewer,
+never older ones, and delays nobody else.
 """
 
 from __future__ import annotations
@@ -10,41 +10,28 @@ import asyncio
 import json
 import threading
 import time
-from collections import deque
-from importlib import resources
 
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSMsgType, web
 
+from rove_contract import web_page
 from rove_contract.web_access import Access, Bucket, guard
 from rove_supervisor import protocol
 from rove_supervisor.supervisor import SWITCHES
 
 STATE_PERIOD_S = 0.1  # the page interpolates clocks; ages and bars look live at 10 Hz
-FRAMES_IN_FLIGHT = 2  # one on the wire while one is decoded
-ACK_LOST_S = 1.0  # after this a page that forgot to acknowledge gets a frame again
 MAX_CLIENTS = 32
 HEALTHY_S = 1.0  # the ROS thread's heart beats every 0.05 s
 ACTIONS_HZ, ACTIONS_BURST = 5.0, 15.0  # a person presses less than 5 buttons a second
 MESSAGES_HZ, MESSAGES_BURST = 150.0, 300.0  # acknowledgements of a 60 fps camera and then some
-# Not from the system's MIME table: a module script with another type is refused by browsers.
-TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
-class Client:
-    """One connected page or console. camera: it wants frames."""
+class Client(web_page.Page):
+    """One connected page or console."""
 
-    def __init__(self, ws: web.WebSocketResponse, name: str, camera: bool):
-        self.ws, self.name, self.camera = ws, name, camera
-        self.wake = asyncio.Event()
-        self.replies: deque[dict] = deque(maxlen=64)
-        self.version = 0  # of the state last sent
-        self.sent = self.acked = 0  # sequence numbers of camera frames
-        self.sent_at = 0.0
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         self.actions = Bucket(ACTIONS_HZ, ACTIONS_BURST)
         self.messages = Bucket(MESSAGES_HZ, MESSAGES_BURST)
-
-    def wants_frame(self, seq: int, now: float) -> bool:
-        return self.camera and seq > self.sent and (self.sent - self.acked < FRAMES_IN_FLIGHT or now - self.sent_at > ACK_LOST_S)
 
 
 class PanelServer:
@@ -56,15 +43,17 @@ class PanelServer:
         self.port = port
         self.access = access or Access()
         self.counts = {"malformed": 0, "rate_limited": 0, "refused_requests": 0}
-        self.clients: set[Client] = set()
+        self.feed = web_page.Feed()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._error: str = ""
         self._names = 0
-        self._version, self._state = 0, ""
-        self._seq, self._frame = 0, b""
-        self._static = _static_files()
+        self._static = web_page.files("rove_supervisor", "static")
         self._thread = threading.Thread(target=self._run, name="panel", daemon=True)
+
+    @property
+    def clients(self) -> set[Client]:
+        return self.feed.pages
 
     # -- called by the node --------------------------------------------------------------------------------------------------
 
@@ -89,10 +78,9 @@ class PanelServer:
 
     def frame(self, jpeg: bytes, stamp_s: float) -> None:
         """Newest camera picture; replaces the one before, sent or not."""
-        self._seq += 1
-        self._frame = protocol.frame(self._seq, stamp_s, jpeg)
+        self.feed.show(jpeg, stamp_s)
         if self.clients:
-            self._call(self._wake_all)
+            self._call(self.feed.wake)
 
     def _call(self, function) -> None:
         # The loop is closed between stop() and the end of the node; then nobody is left to tell.
@@ -149,13 +137,8 @@ class PanelServer:
             return
         state = self.snapshot()
         state["panel"] = {"clients": len(self.clients), **self.counts}
-        self._state = json.dumps(state, allow_nan=False, separators=(",", ":"))
-        self._version += 1
-        self._wake_all()
-
-    def _wake_all(self) -> None:
-        for client in self.clients:
-            client.wake.set()
+        state["n"] = self.feed.text[0] + 1
+        self.feed.say(json.dumps(state, allow_nan=False, separators=(",", ":")))
 
     async def _healthz(self, request: web.Request) -> web.Response:
         heart = self.heart()
@@ -181,20 +164,21 @@ class PanelServer:
         ws = web.WebSocketResponse(heartbeat=5.0, max_msg_size=protocol.MAX_MESSAGE, compress=False)
         await ws.prepare(request)
         self._names += 1
-        client = Client(ws, f"panel {self._names}", request.query.get("camera") != "0")
-        client.replies.append({"type": "hello", "name": client.name})
+        client = Client(self.feed, ws, f"panel {self._names}", pictures=request.query.get("camera") != "0")
+        client.answer(json.dumps({"type": "hello", "name": client.name}))
         self.clients.add(client)
-        sender = asyncio.ensure_future(self._send(client))
+        sender = asyncio.ensure_future(client.send())
         self._refresh()
         try:
             async for message in ws:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     reply = self._answer(client, message)
                     if reply is not None:
-                        client.replies.append(reply)
                         if reply["ok"] and reply["type"] == "reply":
                             self._refresh()
-                        client.wake.set()
+                        client.answer(json.dumps(reply))
+                elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
+                    self.counts["malformed"] += 1  # too long, not UTF-8, no frame at all: answered by closing with the code for it
         finally:
             self.clients.discard(client)
             sender.cancel()
@@ -203,13 +187,12 @@ class PanelServer:
     def _answer(self, client: Client, message) -> dict | None:
         """What to reply to one message; never raises on what a page can send."""
         now = time.monotonic()
-        if message.type is WSMsgType.BINARY:
-            self.counts["malformed"] += 1
-            return {"type": "reply", "id": 0, "ok": False, "text": "malformed message: expected text, got binary"}
         try:
             wish = protocol.parse(message.data)
         except protocol.Malformed as error:
             self.counts["malformed"] += 1
+            if not client.messages.take(now):
+                return None  # a flood is counted, not answered
             return {"type": "reply", "id": 0, "ok": False, "text": f"malformed message: {error}"}
         if isinstance(wish, protocol.Do) and wish.action == "estop":  # never rate-limited
             return self._reply(wish, self.request("estop", client.name, client.name))
@@ -218,8 +201,7 @@ class PanelServer:
             return None
         limited = not client.messages.take(now)
         if isinstance(wish, protocol.Ack):
-            client.acked = max(client.acked, min(wish.seq, client.sent))
-            client.wake.set()
+            (client.acknowledge_picture if wish.picture else client.acknowledge_text)(wish.number)
             return None
         if limited or (wish.action != "ping" and not client.actions.take(now)):
             self.counts["rate_limited"] += 1
@@ -235,31 +217,3 @@ class PanelServer:
     @staticmethod
     def _reply(wish: protocol.Do, result: tuple[bool, str]) -> dict:
         return {"type": "reply", "id": wish.id, "do": wish.action, "ok": result[0], "text": result[1]}
-
-    async def _send(self, client: Client) -> None:
-        ws = client.ws
-        try:
-            while not ws.closed:
-                await client.wake.wait()
-                client.wake.clear()
-                if client.version != self._version:  # first: it is what the person waits for
-                    client.version = self._version
-                    await ws.send_str(self._state)
-                while client.replies:
-                    await ws.send_str(json.dumps(client.replies.popleft()))
-                now = time.monotonic()
-                if client.wants_frame(self._seq, now):
-                    client.sent, client.sent_at = self._seq, now
-                    await ws.send_bytes(self._frame)
-        except ConnectionError:
-            pass  # the page is gone; the reading side sees it too and forgets the client
-
-
-def _static_files() -> dict[str, tuple[str, bytes]]:
-    """name -> (content type, bytes) of the page's files, wherever the package is installed."""
-    files = {}
-    for entry in (resources.files("rove_supervisor") / "static").iterdir():
-        suffix = entry.name.rpartition(".")[2]
-        if suffix in TYPES:
-            files[entry.name] = (TYPES[suffix], entry.read_bytes())
-    return files

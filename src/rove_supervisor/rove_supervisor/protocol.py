@@ -5,22 +5,22 @@ page -> supervisor   {"do": ACTION, "id": n}               ACTION: a service nam
                      {"do": "dead_man" | "auto_pause", "on": bool, "id": n}
                      {"do": "ping", "id": n}
                      {"alive": true}                       every RENEW_S s while the dead-man lease is switched on
-                     {"ack": seq}                          camera frame `seq` is on the screen; the next one may come
+                     {"ack": number}                       camera picture `number` is on the screen; the next one may come
+                     {"seen": n}                           state `n` is on the screen; the next one may come
 supervisor -> page   {"type": "hello", "name": s}          how this client is called in replies and in the lease
                      {"type": "reply", "id": n, "ok": bool, "text": s}, {"type": "pong", "id": n, "t": unix s}
-                     {"type": "state", …}                  see `snapshot`
-                     binary                                header (FRAME: seq, stamp of the picture in unix s), then the JPEG;
-                                                           none to /ws?camera=0
+                     {"type": "state", "n": n, …}          see `snapshot`
+                     binary                                camera picture, see `web_page`; none to /ws?camera=0
 """
 
 from __future__ import annotations
 
 import json
-import struct
+import re
 from dataclasses import dataclass
 
-FRAME = struct.Struct("<Id")
 MAX_MESSAGE = 2048  # bytes; the longest honest message has about 80
+NAME = re.compile(r"[a-z_]{1,40}")  # of an action; it goes into the log, where control characters and half surrogates do harm
 MAX_ID = 2**53  # numbers above are not exact in JavaScript
 
 
@@ -30,7 +30,10 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True)
 class Ack:
-    seq: int
+    """Of a camera picture or of a state."""
+
+    number: int
+    picture: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ def _integer(value, what: str) -> int:
     return value
 
 
-def parse(text: str) -> Ack | Alive | Do:
-    """One text message of a page. Raises Malformed."""
+def parse(text: str | bytes) -> Ack | Alive | Do:
+    """One message of a page. Raises Malformed."""
+    if not isinstance(text, str):
+        raise Malformed("expected text, got binary")
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
@@ -62,11 +67,13 @@ def parse(text: str) -> Ack | Alive | Do:
         raise Malformed(f"expected an object such as {{\"do\": \"pause\", \"id\": 1}}, got {type(message).__name__}")
     if "ack" in message:
         return Ack(_integer(message["ack"], "ack"))
+    if "seen" in message:
+        return Ack(_integer(message["seen"], "seen"), picture=False)
     if message.get("alive") is True:
         return Alive()
     action = message.get("do")
-    if not isinstance(action, str) or not action:
-        raise Malformed("expected \"do\": ACTION, \"ack\": SEQ or \"alive\": true")
+    if not isinstance(action, str) or not NAME.fullmatch(action):
+        raise Malformed('expected "do": ACTION, "ack": NUMBER, "seen": NUMBER or "alive": true')
     stage = message.get("stage", "")
     if not isinstance(stage, str):
         raise Malformed("stage must be a text")
@@ -74,8 +81,3 @@ def parse(text: str) -> Ack | Alive | Do:
     if not isinstance(on, bool):
         raise Malformed("on must be true or false")
     return Do(action, _integer(message.get("id", 0), "id"), stage, on)
-
-
-def frame(seq: int, stamp_s: float, jpeg: bytes) -> bytes:
-    """Binary camera frame for the page."""
-    return FRAME.pack(seq & 0xFFFFFFFF, stamp_s) + jpeg

@@ -83,11 +83,13 @@ class SessionLog:
         """Rates over judged rollouts (success or failure; aborted ones are not trained on and not counted).
 
         success_rate: rollouts that ended well, with or without help. autonomous_rate: those without any takeover.
-        intervention_fraction: share of time under the operator, pauses removed (paper, Table 2). None before the first rollout.
+        intervention_fraction: share of time under the operator over the rollouts with a takeover, pauses removed (paper, Table 2).
+        None: there was none yet.
         """
         judged = [row for row in self.rows if row.kind == "rollout" and row.outcome in (Outcome.SUCCESS, Outcome.FAILURE)]
         good = [row for row in judged if row.outcome is Outcome.SUCCESS]
-        time = sum(row.length for row in judged)
+        helped = [row for row in judged if row.intervention > 0.0]
+        time = sum(row.length for row in helped)
         return {
             "episodes": len(self.rows),
             "rollouts": len(judged),
@@ -96,7 +98,7 @@ class SessionLog:
             "success": len(good),
             "success_rate": len(good) / len(judged) if judged else None,
             "autonomous_rate": sum(row.intervention == 0.0 for row in good) / len(judged) if judged else None,
-            "intervention_fraction": sum(row.intervention for row in judged) / time if time > 0.0 else None,
+            "intervention_fraction": sum(row.intervention for row in helped) / time if time > 0.0 else None,
         }
 
     def collected(self) -> Counter[str]:

@@ -69,6 +69,7 @@ class SupervisorNode(Node):
             get("panel_cert", "").value,
             get("panel_key", "").value,
             tuple(name for name in get("panel_names", [""]).value if name),
+            parameters="panel_",
         )
         advisor = Advisor(threshold=get("advice_threshold", -0.6).value)
 

@@ -84,14 +84,14 @@ def episode(log, outcome, plan, kind="rollout"):
     log.ended(Episode(f"e{len(log.rows)}", "t", kind=kind, outcome=outcome))
 
 
-def test_intervention_fraction_leaves_pauses_out():
+def test_intervention_fraction_counts_rollouts_with_a_takeover_without_their_pauses():
     log = SessionLog()
     episode(log, Outcome.SUCCESS, [(Mode.ROLLOUT, 6.0), (Mode.PAUSED, 50.0), (Mode.ADAPTATION, 1.0), (Mode.RECOVERY, 3.0)])
     episode(log, Outcome.FAILURE, [(Mode.ROLLOUT, 10.0)])
     episode(log, Outcome.ABORTED, [(Mode.ROLLOUT, 99.0)])
     episode(log, Outcome.SUCCESS, [(Mode.DEMONSTRATION, 9.0)], kind="demonstration")
     numbers = log.numbers()
-    assert numbers["intervention_fraction"] == pytest.approx(4.0 / 20.0)
+    assert numbers["intervention_fraction"] == pytest.approx(4.0 / 10.0)
     assert (numbers["success_rate"], numbers["autonomous_rate"]) == (0.5, 0.0)
     assert (numbers["episodes"], numbers["rollouts"], numbers["aborted"], numbers["demonstrations"]) == (4, 2, 1, 1)
 

@@ -13,10 +13,10 @@ import struct
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 
 from aiohttp import WSMsgType, web
 
+from rove_contract import web_page
 from rove_contract.web_access import Access, guard
 from rove_teleop.practice import Practice
 from rove_teleop.preview_picture import Picture, View
@@ -26,7 +26,6 @@ IN_FLIGHT = 2  # pictures on the way to a page; a slow page gets fewer, never ol
 ACK_LOST_S = 1.0
 MAX_PAGES = 8
 MAX_MESSAGE = 1024  # bytes; the longest wish is a view
-TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 class Page:
@@ -49,7 +48,7 @@ class PreviewServer:
         self.view = View()
         self.malformed = 0
         self._pages: set[Page] = set()
-        self._files = _files()
+        self._files = web_page.files("rove_teleop", "preview_page")
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="picture")
         self._drawn: deque[float] = deque(maxlen=120)  # times of pictures
         self._taken: dict[int, float] = {}  # picture -> when the operator was in that pose
@@ -178,9 +177,3 @@ class PreviewServer:
 
 def _number(value) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _files() -> dict[str, tuple[str, bytes]]:
-    """name -> (content type, bytes) of the page's files, wherever the package is installed."""
-    entries = [e for e in (resources.files("rove_teleop") / "preview_page").iterdir() if e.name.rpartition(".")[2] in TYPES]
-    return {e.name: (TYPES[e.name.rpartition(".")[2]], e.read_bytes()) for e in entries}

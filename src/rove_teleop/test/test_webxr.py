@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rove_contract import joints, robot
+from rove_contract.web_page import PICTURE
 from rove_teleop import frames
 from rove_teleop.robot_geometry import RobotSkeleton
 from rove_teleop.sources import RobotView
@@ -333,11 +334,11 @@ def test_only_the_newest_picture_is_sent_to_a_slow_page(source, tmp_path):
         got = []
         for i in (1, 2):
             source.show_camera(b"jpeg %d" % i, 1.0)
-            got.append((await ws.receive_bytes())[16:])
+            got.append((await ws.receive_bytes())[PICTURE.size :])
         for i in (3, 4, 5):
             source.show_camera(b"jpeg %d" % i, 1.0)
         await ws.send_json({"type": "ack", "seq": 2})
-        got.append((await ws.receive_bytes())[16:])
+        got.append((await ws.receive_bytes())[PICTURE.size :])
         source.show_robot(RobotView(POSE, "PAUSED", 1, "left_elbow is 0.50 rad off", {"left": 0.5, "right": math.inf}))
         state = json.loads(await ws.receive_str())
         return got, state

@@ -74,6 +74,7 @@ export class Link {
       this.received = performance.now();
       this.retry = 250;
       this.on.state();
+      this.send({ seen: message.n });
     } else if (message.type === "reply") this.on.reply(message);
     else if (message.type === "hello") this.name = message.name;
     else if (message.type === "pong") this.pong(message);

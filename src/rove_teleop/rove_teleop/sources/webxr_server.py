@@ -1,7 +1,6 @@
 """The headset page's web server: aiohttp on its own asyncio loop in its own thread, one WebSocket per page. No rclpy here.
 
-To a page goes only the newest view of the robot and the newest camera picture: a picture is sent when the page has acknowledged the one
-before the last, so a slow headset gets fewer pictures, never older ones.
+To a page goes only the newest view of the robot and the newest camera picture (`web_page`): a slow headset gets fewer, never older ones.
 """
 
 from __future__ import annotations
@@ -9,45 +8,32 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
+from rove_contract import web_page
 from rove_contract.web_access import HEADERS, Access, Bucket, guard
 from rove_teleop.frames import FrameError
 from rove_teleop.sources.webxr import SIZE, Message, parse
 
-PICTURE = struct.Struct("<Qd")  # sequence number, stamp (robot's unix time, s); the JPEG follows
-PICTURES_IN_FLIGHT = 2  # one on the wire while one is decoded
-ACK_LOST_S = 1.0  # after this a page that forgot to acknowledge gets a picture again
 MAX_MESSAGE = 4096  # bytes; a frame has 1468
 MAX_PAGES = 8
 FRAMES_HZ, FRAMES_BURST = 300.0, 600.0  # headsets send at 60 to 120 Hz
 TEXTS_HZ, TEXTS_BURST = 150.0, 300.0  # acknowledgements of a 60 fps camera and then some
-TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 AUTHORITY = "/rove-ca.crt"
 
 
-class Page:
-    """One connected page."""
+class Headset(web_page.Page):
+    """One connected page. It acknowledges pictures and views."""
 
-    def __init__(self, ws: web.WebSocketResponse, name: str):
-        self.ws, self.name = ws, name
-        self.wake = asyncio.Event()
-        self.pongs: list[str] = []
-        self.view = 0  # version last sent
-        self.sent = self.acked = 0  # sequence numbers of pictures
-        self.sent_at = 0.0
-        self.frames, self.texts = Bucket(FRAMES_HZ, FRAMES_BURST), Bucket(TEXTS_HZ, TEXTS_BURST)
-
-    def wants_picture(self, seq: int, now: float) -> bool:
-        return seq > self.sent and (self.sent - self.acked < PICTURES_IN_FLIGHT or now - self.sent_at > ACK_LOST_S)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.frames, self.messages = Bucket(FRAMES_HZ, FRAMES_BURST), Bucket(TEXTS_HZ, TEXTS_BURST)
 
 
 class HeadsetServer:
@@ -70,14 +56,12 @@ class HeadsetServer:
         self._on_frame, self._on_close, self._hello, self._authority, self._clock = on_frame, on_close, hello, authority, clock
         self.counts: Counter[str] = Counter()
         self.last_error = ""
-        self.pages: set[Page] = set()
+        self.feed = web_page.Feed()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._error = ""
         self._names = 0
-        self._version, self._view = 0, ""
-        self._seq, self._picture = 0, b""
-        self._static = _static_files()
+        self._static = web_page.files("rove_teleop", "webxr_page")
         self._thread = threading.Thread(target=self._run, name="headset page", daemon=True)
 
     def start(self) -> str:
@@ -95,31 +79,29 @@ class HeadsetServer:
             self._call(lambda: self._stop.set())
             self._thread.join(timeout=5.0)
 
+    @property
+    def pages(self) -> set[Headset]:
+        return self.feed.pages
+
     def view(self, view: dict) -> None:
         """Newest view of the robot."""
         if self.pages:
-            text = json.dumps({"type": "robot", **view}, allow_nan=False, separators=(",", ":"))
-            self._call(lambda: self._new_view(text))
+            self._call(lambda: self._say(view))
 
     def picture(self, jpeg: bytes, stamp_s: float) -> None:
         """Newest camera picture; replaces the one before, sent or not."""
-        self._seq += 1
-        self._picture = PICTURE.pack(self._seq, stamp_s) + jpeg
+        self.feed.show(jpeg, stamp_s)
         if self.pages:
-            self._call(self._wake_all)
+            self._call(self.feed.wake)
 
     def _call(self, function) -> None:
         # The loop is closed between stop() and the end of the node; then nobody is left to tell.
         if self._ready.is_set() and self._thread.is_alive() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function)
 
-    def _new_view(self, text: str) -> None:
-        self._version, self._view = self._version + 1, text
-        self._wake_all()
-
-    def _wake_all(self) -> None:
-        for page in self.pages:
-            page.wake.set()
+    def _say(self, view: dict) -> None:
+        message = {"type": "robot", "n": self.feed.text[0] + 1, **view}
+        self.feed.say(json.dumps(message, allow_nan=False, separators=(",", ":")))
 
     # -- the loop's thread ---------------------------------------------------------------------------------------------------
 
@@ -184,9 +166,10 @@ class HeadsetServer:
         ws = web.WebSocketResponse(heartbeat=5.0, max_msg_size=MAX_MESSAGE, compress=False)
         await ws.prepare(request)
         self._names += 1
-        page = Page(ws, f"webxr {self._names}")
+        page = Headset(self.feed, ws, f"webxr {self._names}")
+        await ws.send_json({"type": "hello", "you": page.name, "frame_bytes": SIZE, **self._hello})
         self.pages.add(page)
-        sender = asyncio.ensure_future(self._send(page))
+        sender = asyncio.ensure_future(page.send())
         try:
             async for message in ws:
                 if message.type is WSMsgType.BINARY:
@@ -205,7 +188,7 @@ class HeadsetServer:
         self.counts[f"malformed/{reason}"] += 1
         self.last_error = text
 
-    def _frame(self, page: Page, data: bytes) -> None:
+    def _frame(self, page: Headset, data: bytes) -> None:
         now = self._clock()
         self.counts["received"] += 1
         if not page.frames.take(now):
@@ -218,51 +201,21 @@ class HeadsetServer:
             return
         self._on_frame(page.name, message, now)
 
-    def _text(self, page: Page, data: str) -> None:
-        """{"type": "ping", "t": s} or {"type": "ack", "seq": n}."""
-        if not page.texts.take(self._clock()):
+    def _text(self, page: Headset, data: str) -> None:
+        """{"type": "ping", "t": s}, {"type": "ack", "seq": number of a picture} or {"type": "seen", "n": number of a view}."""
+        if not page.messages.take(self._clock()):
             self.counts["rate_limited"] += 1
             return
         try:
             wish = json.loads(data)
             kind = wish["type"]
             if kind == "ping" and type(wish["t"]) in (int, float) and math.isfinite(wish["t"]):
-                page.pongs = [*page.pongs[-4:], json.dumps({"type": "pong", "t": wish["t"], "robot": self._clock()})]
+                page.answer(json.dumps({"type": "pong", "t": wish["t"], "robot": self._clock()}))
             elif kind == "ack" and type(wish["seq"]) is int:
-                page.acked = max(page.acked, min(wish["seq"], page.sent))
+                page.acknowledge_picture(wish["seq"])
+            elif kind == "seen" and type(wish["n"]) is int:
+                page.acknowledge_text(wish["n"])
             else:
                 raise ValueError(f"type {kind!r}")
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            self._malformed("text", f"expected a ping or an ack, got {data[:80]!r} ({error!r})")
-            return
-        page.wake.set()
-
-    async def _send(self, page: Page) -> None:
-        ws = page.ws
-        try:
-            await ws.send_json({"type": "hello", "you": page.name, "frame_bytes": SIZE, **self._hello})
-            while not ws.closed:
-                while page.pongs:
-                    await ws.send_str(page.pongs.pop(0))
-                if page.view != self._version:
-                    page.view = self._version
-                    await ws.send_str(self._view)
-                now = time.monotonic()
-                if page.wants_picture(self._seq, now):
-                    page.sent, page.sent_at = self._seq, now
-                    self.counts["pictures"] += 1
-                    await ws.send_bytes(self._picture)
-                await page.wake.wait()
-                page.wake.clear()
-        except ConnectionError:
-            pass  # the page is gone; the reading side sees it too and forgets it
-
-
-def _static_files() -> dict[str, tuple[str, bytes]]:
-    """name -> (content type, bytes) of the page's files, wherever the package is installed."""
-    files = {}
-    for entry in (resources.files("rove_teleop") / "webxr_page").iterdir():
-        suffix = entry.name.rpartition(".")[2]
-        if suffix in TYPES:
-            files[entry.name] = (TYPES[suffix], entry.read_bytes())
-    return files
+            self._malformed("text", f"expected a ping or an acknowledgement, got {data[:80]!r} ({error!r})")

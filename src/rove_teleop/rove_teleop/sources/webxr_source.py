@@ -190,8 +190,9 @@ class WebxrSource(Source):
         values["accepted"], values["late"] = guard.counts["accepted"] - self._late, guard.counts["late"] + self._late
         malformed = {key: n for key, n in sorted(counts.items()) if key.startswith("malformed/")}
         values |= {"malformed": sum(malformed.values()), **malformed}
-        for key in ("rate_limited", "refused_requests", "pictures"):
+        for key in ("rate_limited", "refused_requests"):
             values[key] = counts[key]
+        values["pictures"] = self._server.feed.pictures_sent
         values["pages"] = len(self._server.pages)
         values["clock_steps"] = guard.clock.steps
         values["clock_offset_s"] = "" if offset is None else round(self._clock() - time.time() - offset, 4)

@@ -59,13 +59,16 @@ export class Link {
     } else if (message.type === "hello") {
       this.hello = message;
       this.on.state();
-    } else if (message.type === "robot") this.on.robot(message);
+    } else if (message.type === "robot") {
+      this.on.robot(message);
+      this.text({ type: "seen", n: message.n });
+    }
   }
 
   async shown(data) {
-    const seq = Number(new DataView(data).getBigUint64(0, true));
+    const seq = new DataView(data).getUint32(0, true);
     try {
-      this.on.picture(await createImageBitmap(new Blob([new Uint8Array(data, 16)], { type: "image/jpeg" })), seq);
+      this.on.picture(await createImageBitmap(new Blob([new Uint8Array(data, 12)], { type: "image/jpeg" })), seq);
       this.pictures += 1;
     } catch (error) {
       console.warn("a camera picture cannot be decoded", error);
