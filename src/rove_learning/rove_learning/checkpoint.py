@@ -190,6 +190,12 @@ def _read(path: Path, name: str = "config.json") -> dict:
     return info
 
 
+def kinds(path) -> set[str]:
+    """Backbone kinds of a checkpoint, without loading it. Raises CheckpointError."""
+    info = _read(Path(path))
+    return {info[name]["backbone"]["kind"] for name in ("actor", "critic") if info[name] is not None}
+
+
 def _weights(path: Path, name: str, model: torch.nn.Module, info: dict) -> None:
     expected, fingerprint = info["sha256"][name], info["fingerprints"][name]
     if model.backbone.fingerprint != fingerprint:

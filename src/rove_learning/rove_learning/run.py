@@ -44,8 +44,9 @@ class Run:
 
     def __init__(self, config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = lambda: False):
         torch.set_num_threads(config.threads)
-        if config.device != "cpu":
-            phases.accelerator(config.device)  # selects this process' device before anything is put on it
+        config = replace(config, precision=mixed_precision(config))
+        if config.device != "cpu" or config.precision != "no":
+            start_accelerate(config)
         self.out, self.work = Path(config.out), Path(config.out) / "work"
         self.progress, self.stop = progress, stop
         self.main = phases.main_process()
@@ -148,13 +149,14 @@ class Run:
     def claim(self, step: str, **settings) -> None:
         """Compare this step's settings with those it was begun with; write them when it is new. A resumed step must be the same step."""
         config = self.config
-        common = {"seed": config.seed, "datasets": self.contents, "init": self.previous.hash if self.previous else "",
+        common = {"seed": config.seed, "precision": config.precision, "datasets": self.contents,
+                  "init": self.previous.hash if self.previous else "",
                   "critic_checkpoint": self.labelling[1] if self.labelling else "", "reward": to_dict(config.reward)}  # fmt: skip
         plain = {key: to_dict(value) if dataclasses.is_dataclass(value) else value for key, value in settings.items()}
         mine = json.loads(json.dumps({**common, **plain}))
         file = self.work / f"{step}.json"
         if file.is_file():
-            theirs = json.loads(file.read_text(encoding="utf-8"))
+            theirs = {"precision": "no", **json.loads(file.read_text(encoding="utf-8"))}  # older runs had no other
             changed = [key for key in mine if theirs.get(key) != mine[key]]
             if changed:
                 raise RunMismatch(f"{self.out} holds a {step} with another {', '.join(changed)}; choose another --out or remove the folder")
@@ -185,6 +187,26 @@ class Run:
         if not file.is_file():
             raise ValueError(f"{self.out} has no {name}: run `rove run rove_learning {command}` with the same arguments first")
         return file
+
+
+def mixed_precision(config: TrainConfig) -> str:
+    """The precision in force: the configuration's, else the launch's, else bf16 on a GPU that has it and for a pretrained backbone."""
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if config.precision != "auto" or launched:
+        return config.precision if config.precision != "auto" else launched
+    pretrained = {config.actor.backbone.kind, config.critic.backbone.kind, *(checkpoint.kinds(config.init) if config.init else ())}
+    native = config.device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if native and pretrained != {"compact"} else "no"
+
+
+def start_accelerate(config: TrainConfig) -> None:
+    """Select this process' device, before anything is put on it, and its precision. Raises ValueError where another one is in force."""
+    from accelerate.utils import patch_environment
+
+    with patch_environment(accelerate_mixed_precision=config.precision):  # where `accelerate launch` writes it
+        got = phases.accelerator(config.device).mixed_precision
+    if got != config.precision:
+        raise ValueError(f"--precision {config.precision}, but this process trains with {got} already; start another one")
 
 
 def write(file: Path, text: str) -> None:

@@ -94,3 +94,19 @@ def test_after_sigkill_the_same_command_ends_with_the_same_checkpoint(mixed, tmp
     train(settings, progress=False)
     assert checkpoint.load(tmp_path / "whole").hash == checkpoint.load(tmp_path / "killed").hash
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
+
+
+def test_bfloat16_is_asked_for_stored_and_kept_through_a_resume(mixed, tmp_path):
+    from rove_learning.train import train
+
+    train(config(mixed, tmp_path / "exact", 8), progress=False)
+    settings = config(mixed, tmp_path / "rough", 8, precision="bf16")
+    finish(start(settings, tmp_path))
+    info = json.loads((tmp_path / "rough/config.json").read_text())
+    assert info["train"]["precision"] == "bf16" and "precision: bf16" in (tmp_path / "rough/config.yaml").read_text()
+    assert all(value.dtype == np.float32 for value in weights(tmp_path / "rough").values())
+    for name, curve in losses(tmp_path / "exact").items():
+        assert curve != losses(tmp_path / "rough")[name]
+        np.testing.assert_allclose(curve, losses(tmp_path / "rough")[name], rtol=0.05, err_msg=name)
+    with pytest.raises(ValueError, match="holds a critic with another precision"):
+        train(replace(settings, precision="auto"), progress=False)

@@ -14,7 +14,7 @@ from rove_learning import checkpoint, label, train_actor, train_critic
 from rove_learning.command_line import parse, read_yaml
 from rove_learning.config import RewardConfig, TrainConfig, from_dict
 from rove_learning.dataset import DatasetError
-from rove_learning.run import Run, RunMismatch
+from rove_learning.run import Run, RunMismatch, mixed_precision
 from rove_learning.synthetic import ACTOR, CRITIC
 from rove_learning.train import train
 from rove_recorder.scores import read_scores
@@ -101,7 +101,7 @@ def test_the_three_steps_make_the_same_checkpoint_as_train(mixed, tmp_path):
         module.step(Run(steps, progress=False))
     assert checkpoint.load(tmp_path / "at_once").hash == checkpoint.load(tmp_path / "steps").hash
     stored = from_dict(TrainConfig, read_yaml(str(tmp_path / "steps/config.yaml")))
-    assert stored == steps  # what was run stands beside its results and can be run again
+    assert stored == replace(steps, precision="no")  # what was run stands beside its results and can be run again
 
 
 def test_label_leaves_scores_beside_the_dataset_human_videos_included(mixed, tmp_path):
@@ -189,3 +189,24 @@ def test_a_refused_run_leaves_the_configuration_of_the_one_that_is_there(mixed, 
     with pytest.raises(RunMismatch, match="holds a critic with another seed"):
         train(config(mixed, tmp_path / "out", seed=9), progress=False)
     assert (tmp_path / "out/config.yaml").read_text() == before
+
+
+def test_bfloat16_is_the_default_for_pretrained_backbones_on_a_gpu_only(mixed, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    compact = config(mixed, tmp_path)
+    qwen = replace(compact, actor=replace(ACTOR, backbone=replace(ACTOR.backbone, kind="qwen3vl")))
+    assert [mixed_precision(replace(c, device=d)) for c in (compact, qwen) for d in ("cpu", "cuda")] == ["no", "no", "no", "bf16"]
+    assert mixed_precision(replace(qwen, device="cuda", precision="no")) == "no"
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as `accelerate launch --mixed_precision no`
+    assert mixed_precision(replace(qwen, device="cuda")) == "no"
+    assert mixed_precision(replace(qwen, device="cuda", precision="bf16")) == "bf16"
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert mixed_precision(replace(qwen, device="cuda")) == "no"
+    init = tmp_path / "init"
+    init.mkdir()
+    kinds = {"actor": {"backbone": {"kind": "qwen3vl"}}, "critic": None}
+    (init / "config.json").write_text(json.dumps({"version": checkpoint.VERSION, **kinds}))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert mixed_precision(replace(compact, device="cuda", init=str(init))) == "bf16"
