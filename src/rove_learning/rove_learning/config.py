@@ -137,8 +137,7 @@ class TrainConfig:
     seed: int = 0
     threads: int = 2  # CPU threads of torch
     device: str = "cpu"
-    precision: Literal["auto", "bf16", "no"] = "auto"  # of the matrices in training; auto: as accelerate was launched, else bf16 on a GPU
-    # with a pretrained backbone, no (float32) otherwise. Weights, optimiser and the heads' last layers are float32 always.
+    precision: Literal["auto", "bf16", "no"] = "auto"  # autocast; auto: the launch's, else bf16 for pretrained backbones on a GPU, else no
     picture_cache: bool = True  # decode all pictures once to DATASET/.cache; off: when asked for, where the disk is too small for that
     feature_cache: bool = True  # tokens of a pretrained backbone once per frame to DATASET/.cache; off: it runs in every training step
     critic_from: Literal["auto", "init", "scratch"] = "auto"  # auto: the critic of --init where it has one
