@@ -17,7 +17,7 @@ from rove_learning.config import NEGATIVE, POSITIVE
 from rove_learning.critic import Critic
 
 WARM_UP = 3  # passes before recording, in which libraries choose kernels and allocate their workspace
-TOLERANCE = 0.02  # of normalised actions and values: what the order of sums in bfloat16 may change
+TOLERANCE = 0.05  # of the largest action or value, and 1: kernels chosen anew may sum in another order, 0.4 % each in bfloat16
 RECORDING = threading.Lock()  # CUDA allows one recording in a process; nothing else should use the GPU meanwhile
 
 
@@ -89,8 +89,10 @@ class Static:
         expected = self.eager()
         self._graph.replay()
         for a, b in zip(self._out, expected):
-            difference = 0.0 if a is None else float((a - b).abs().max())
-            if not difference <= TOLERANCE:
+            if a is None:
+                continue
+            difference = float((a - b).abs().max())
+            if not difference <= TOLERANCE * (1.0 + float(b.abs().max())):  # also for a NaN
                 self._graph = None
                 raise RuntimeError(f"the replayed graph differs from the operations it was recorded from by {difference:.2g}")
 

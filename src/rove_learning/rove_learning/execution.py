@@ -14,7 +14,7 @@ from rove_learning.backbone import Pictures
 from rove_learning.critic import Critic
 
 Precision = Literal["auto", "bfloat16", "float32"]
-INSTRUCTIONS = 8  # kept prepared; a graph holds what a chunk computes in between, some 10 MB at 300 tokens
+INSTRUCTIONS = 8  # kept prepared; a graph holds what a chunk computes in between, tens of MB at 300 tokens
 
 
 def cause(error: BaseException) -> str:
@@ -34,7 +34,7 @@ class Execution:
     def __init__(self, actor: Actor, critic: Critic | None, shared: bool):
         self.actor, self.critic = actor, critic
         self._above = critic if shared else None  # its value comes from the pass of a chunk
-        self.note = ""
+        self._notes: list[str] = []
         self.turn = chunk_graph.RECORDING if actor.state_mean.device.type == "cuda" else contextlib.nullcontext()
         self._backend = ""
         self._compiled: list[nn.Module] = []
@@ -56,6 +56,10 @@ class Execution:
         dtype = str(self.actor.head.position.dtype).removeprefix("torch.")
         compiled = ", layers compiled" if self._compiled else ""
         return f"{'one CUDA graph per chunk' if recorded else 'operation by operation'}, head in {dtype}{compiled}"
+
+    @property
+    def note(self) -> str:
+        return "; ".join(self._notes)
 
     # ---- recording
 
@@ -104,14 +108,14 @@ class Execution:
             for layer in self._compiled:
                 layer.__dict__.pop("forward", None)
             self._compiled, self._backend = [], ""
-            self.note = f"torch.compile failed, the layers run as they are: {cause(error)}"
+            self._notes.append(f"torch.compile failed, the layers run as they are: {cause(error)}")
 
     def _record(self, kind: str, static: chunk_graph.Static) -> None:
         try:
             static.record()
         except Exception as error:  # an old driver, an operation that cannot be recorded, no memory: the operations themselves still work
-            self._recordable.discard(kind)
-            self.note = f"no CUDA graph of a {kind} could be recorded, so it runs operation by operation, which is slower: {cause(error)}"
+            self._recordable -= {"chunk", "value"} if kind == "chunk" else {kind}  # a value is not worth another failure
+            self._notes.append(f"no CUDA graph of a {kind} could be recorded, so it runs operation by operation, slower: {cause(error)}")
 
     # ---- running
 
