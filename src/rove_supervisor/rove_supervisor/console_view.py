@@ -13,10 +13,10 @@ MODES = {  # what it means, style
     "IDLE": ("Nobody drives. The robot holds its pose", "idle"),
     "ROLLOUT": ("The policy drives the robot", "blue"),
     "PAUSED": ("The robot holds still. Operator: align with it", "amber"),
-    "ADAPTATION": ("The operator drives and finds back. Press Recovered on progress", "violet"),
+    "ADAPTATION": ("Operator drives. Press Recovered at clear progress", "violet"),
     "RECOVERY": ("The operator drives and completes the task", "green"),
     "DEMONSTRATION": ("The operator demonstrates the task", "cyan"),
-    "ESTOP": ("Emergency stop. The robot holds. Reset when it is safe", "red"),
+    "ESTOP": ("The robot holds. Reset when it is safe", "red"),
 }
 KEYS = {  # key -> (action, its name); the keys of the page
     " ": ("estop", "E-STOP"),
@@ -137,7 +137,7 @@ def _reasons(actions: dict[str, str], mode: str) -> Iterable[Line]:
 
 def _alignment(alignment: dict) -> Iterable[Line]:
     threshold, stale = alignment["threshold"], "operator" in alignment["why"]
-    verdict = alignment["why"].partition(", takeover needs")[0] or f"aligned; worst: {alignment['worst_joint'] or '–'}"
+    verdict = alignment["why"].partition(", limit")[0] or f"aligned; worst: {alignment['worst_joint'] or '–'}"
     for i, (block, name) in enumerate(BLOCKS.items()):
         error = alignment["blocks"].get(block, 0.0) if not stale else None
         filled = 0 if stale else 20 if error is None else min(20, round(10 * error / threshold))

@@ -45,8 +45,9 @@ def picture(i: int, size: int = 192) -> bytes:
 class World:
     """Fake robot, operator and recorder, and a listener on what the supervisor says; its executor runs in a thread.
 
-    Switches: robot, camera, operator, recorder_ready (publish or not), policy_ready, errors (alignment per block, rad), value (V(s) or
-    None), diagnosis (level and text of the policy's report). stages: start stages announced for the next episode.
+    Switches: robot, camera, operator, recorder_ready (publish or not), policy_ready, errors (alignment per block, rad), target (pose the
+    operator asks for, rad), value (V(s) or None), diagnosis (level and text of the policy's report), dropped, disk_free_gb (of the
+    recorder). stages: start stages announced for the next episode.
     """
 
     def __init__(self):
@@ -58,6 +59,7 @@ class World:
         self.worst = "right_index_proximal"
         self.value: float | None = None
         self.diagnosis = (0, "ready")
+        self.dropped, self.disk_free_gb = 0, 212.4
         self.modes: list[tuple[str, int]] = []  # distinct transitions: (mode, stamp in ns)
         self.heartbeats: list[float] = []
         self.episodes: list[episodes.Episode] = []
@@ -94,7 +96,8 @@ class World:
                 pub["/policy/value"].publish(Float32(data=self.value))
 
         def slow():
-            values = {"ready": str(self.recorder_ready).lower(), "recording": "false", "dropped": 0, "disk_free_gb": "212.4"}
+            values = {"ready": str(self.recorder_ready).lower(), "recording": "false", "dropped": self.dropped}
+            values["disk_free_gb"] = f"{self.disk_free_gb:.1f}"
             pub["/recorder/status"].publish(ros.status("recorder", "ready" if self.recorder_ready else "the disk is full", values))
             level, text = self.diagnosis
             array = ros.DiagnosticArray(status=[ros.status("policy", text, {"ready": str(self.policy_ready).lower()}, level)])

@@ -72,7 +72,7 @@ class Alignment:
         worst = self.errors[block]
         if worst > threshold:
             where = f"{self.worst_joint} ({block})" if self.worst_joint else f"the {block}"
-            return f"misaligned: {where} is {worst:.2f} rad off, takeover needs at most {threshold:.2f}"
+            return f"misaligned: {where} is {worst:.2f} rad off, limit {threshold:.2f}"
         return ""
 
 

@@ -57,8 +57,10 @@ def browser():
 def opened(browser, url, size=(1280, 800), **options):
     # bypass_csp: Playwright evaluates its waiting conditions as strings, which the page's own policy forbids.
     page = browser.new_page(viewport={"width": size[0], "height": size[1]}, bypass_csp=True, **options)
-    page.errors = []
+    page.errors, origin = [], url.partition("?")[0]
     page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("request", lambda request: request.url.startswith(origin) or page.errors.append(f"loaded from elsewhere: {request.url}"))
+    page.on("websocket", lambda ws: ws.url.startswith(origin.replace("http", "ws", 1)) or page.errors.append(f"connected to {ws.url}"))
     page.goto(url)
     page.wait_for_function("window.rove?.state()")
     return page
@@ -92,10 +94,13 @@ def page(world, one_page):
     page = one_page
     world.robot = world.camera = world.operator = world.recorder_ready = world.policy_ready = True
     world.errors, world.value, world.diagnosis = {"head": 0.04, "waist": 0.09, "arm": 0.12, "hand": 0.21}, None, (0, "ready")
+    world.dropped, world.worst = 0, "right_index_proximal"
     world.until("estop")
     world.until("reset")
-    for switch in ("auto_pause", "dead_man"):
-        page.evaluate(f"rove.ask('{switch}', {{on: false}})")
+    page.evaluate("""() => {
+        if (rove.state().auto_pause) rove.ask('auto_pause', { on: false });
+        if (rove.state().dead_man.on) rove.ask('dead_man', { on: false });
+    }""")
     page.set_viewport_size({"width": 1280, "height": 800})
     page.mouse.move(5, 5)
     page.wait_for_function("rove.state().mode === 'IDLE' && !document.querySelector('[data-do=start_rollout]').disabled", timeout=15000)

@@ -54,7 +54,11 @@ def test_takeover_unlocks_when_aligned(world, page):
     button = page.locator("[data-do=takeover]")
     expect(button).to_be_disabled()
     expect(page.locator("#verdict")).to_have_text("Not aligned")
-    expect(page.locator("#verdict-why")).to_contain_text("left_elbow (arm) is 0.52 rad off")
+    expect(page.locator("#verdict-why")).to_have_text("left_elbow (arm) is 0.52 rad off, limit 0.35")
+    for block, error, over in (("head", "0.04", False), ("waist", "0.09", False), ("arm", "0.52", True), ("hand", "0.21", False)):
+        row = page.locator(f"[data-block={block}]")
+        expect(row).to_have_class("row over" if over else "row")
+        expect(row.locator("output")).to_have_text(error)
     world.errors = world.errors | {"arm": 0.1}
     expect(button).to_be_enabled()
     expect(page.locator("#force")).to_be_disabled()
@@ -70,6 +74,7 @@ def test_forcing_a_takeover_needs_a_second_press(world, page):
     press(page, "force_takeover")
     expect(page.locator("#force")).to_have_class("armed")
     shows(page, "PAUSED")
+    expect(page.locator("#force")).to_have_text("Press again⇧T")
     for _ in range(5):  # on a starved machine the first press may have lapsed meanwhile
         press(page, "force_takeover")
         page.wait_for_timeout(500)

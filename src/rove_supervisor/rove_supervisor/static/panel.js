@@ -10,14 +10,15 @@ import * as timeline from "./timeline.js";
 const HOLD_MS = 400; // Space: a stray tap is shorter
 const FORCE_MS = 3000; // the second press of "force" must come within
 const BEEP_MS = 4000; // advice that stays is repeated
+const SILENT_S = 0.5; // a source that sends nothing for so long is silent
 const WORDS = {
   IDLE: "Nobody drives. The robot holds its pose",
   ROLLOUT: "The policy drives the robot",
   PAUSED: "The robot holds still. Operator: align with it",
-  ADAPTATION: "The operator drives and finds back. Press Recovered on progress",
+  ADAPTATION: "Operator drives. Press Recovered at clear progress",
   RECOVERY: "The operator drives and completes the task",
   DEMONSTRATION: "The operator demonstrates the task",
-  ESTOP: "Emergency stop. The robot holds. Reset when it is safe",
+  ESTOP: "The robot holds. Reset when it is safe",
 };
 const PURPOSE = {
   start_rollout: "the policy drives", start_demonstration: "the operator drives", pause: "the robot holds still", takeover: "the operator drives",
@@ -38,7 +39,7 @@ function request(action, extra = {}) {
   const why = reason(action);
   if (why && action !== "estop") return hint(`${name(action)}: ${why}`, "bad");
   if (action === "force_takeover") {
-    if (performance.now() > armedUntil) { armedUntil = performance.now() + FORCE_MS; hint("Force takeover: press once more within 3 s. The robot moves to the operator's pose", "bad"); return show(); }
+    if (performance.now() > armedUntil) { armedUntil = performance.now() + FORCE_MS; hint("Press again within 3 s: the robot moves to the operator's pose", "bad"); return show(); }
     armedUntil = 0;
   }
   const sent = link.request(action, extra);
@@ -57,7 +58,7 @@ const OTHERS = {
 const act = (action) => (OTHERS[action] || request)(action);
 
 function reply({ ok, text, do: action }) {
-  hint(ok ? `${name(action)}: ${text}` : action ? `${name(action)} refused: ${text}` : text, ok ? "good" : "bad");
+  hint(ok ? (action in OTHERS ? text[0].toUpperCase() + text.slice(1) : `${name(action)}: ${text}`) : action ? `${name(action)} refused: ${text}` : text, ok ? "good" : "bad");
 }
 
 function hint(text, kind = "") {
@@ -118,10 +119,13 @@ function showButton(button, live) {
   if (button.classList.contains("best") !== best) button.classList.toggle("best");
   const small = button.querySelector("small");
   // Forbidden by the mode: the tooltip says it. Possible in this mode but a condition is missing: the button says it.
-  if (small) set(small, why && live && !why.includes("not possible in") ? why.replace("misaligned: ", "") : PURPOSE[action]);
+  if (small) set(small, why && live && !why.includes("not possible in") ? brief(action, why) : PURPOSE[action]);
   attribute(button, "aria-description", why || PURPOSE[action] || "");
   explain(button.parentElement, why);
 }
+
+// Room for a few words only; the alignment below and the tooltip have the whole sentence.
+const brief = (action, why) => (action !== "takeover" ? why : why.startsWith("misaligned") ? "not aligned" : "no operator");
 
 function showSwitches(state) {
   const on = { sound, auto_pause: state.auto_pause, dead_man: state.dead_man.on };
@@ -147,11 +151,17 @@ function explain(act, why) {
   if (act === explained && !tip.hidden) { tip.textContent = why; tip.hidden = !why; }
 }
 
+// What is wrong with a source, in the room of two words; its title has the whole sentence.
+function trouble({ age, text }) {
+  if (age === null) return "nothing yet";
+  return age > SILENT_S ? `silent ${age.toFixed(1)} s` : text.split(": ").at(-1);
+}
+
 function showLinks(links) {
   const rates = { robot: "Hz", camera: "fps", operator: "Hz" };
   for (const [key, source] of Object.entries(links)) {
     const item = $(`link-${key}`);
-    let text = source.text || (rates[key] ? (innerWidth > 1180 ? `${source.rate.toFixed(0)} ${rates[key]} · ${ms(source.age)}` : ms(source.age)) : "");
+    let text = source.text ? trouble(source) : (rates[key] ? (innerWidth > 1180 ? `${source.rate.toFixed(0)} ${rates[key]} · ${ms(source.age)}` : ms(source.age)) : "");
     if (key === "recorder" && !source.text) text = !source.on ? "off" : source.recording ? "● recording" : "ready";
     attribute(item, "data-ok", key === "recorder" && !source.on ? "off" : String(source.ok));
     attribute(item, "title", source.text);
@@ -174,7 +184,7 @@ function showAlignment({ blocks, threshold, worst_joint: worst, why }) {
   const drives = ["ADAPTATION", "RECOVERY", "DEMONSTRATION"].includes(shownMode); // then the distance is what the robot lags behind
   $("verdict").className = `verdict ${why ? (drives && !stale ? "" : "bad") : "good"}`;
   set($("verdict"), stale ? "No operator" : drives ? "Operator drives" : why ? "Not aligned" : "Aligned");
-  set($("verdict-why"), why ? why.replace(/^(no operator|misaligned): /, "") : `worst: ${worst || "–"}, limit ${threshold.toFixed(2)} rad`);
+  set($("verdict-why"), why ? why.replace(/^(no operator|misaligned): /, "") : `worst joint ${worst || "–"}; limit ${threshold.toFixed(2)} rad`);
 }
 
 function showEpisode() {
@@ -184,14 +194,19 @@ function showEpisode() {
   attribute($("timeline"), "data-segments", segments.map(([mode]) => mode).join(" "));
 }
 
+function value({ value: { points, threshold }, mode }) {
+  if (!points.length) return "No advice: no value from an online critic";
+  const limit = mode === "ROLLOUT" ? `; pausing is advised below ${threshold.toFixed(2)}` : "";
+  return `Value ${points.at(-1)[1].toFixed(2)}${limit}`;
+}
+
 let beeped = -Infinity, said = "";
 // advice: a suggestion; notice: what was done without anybody pressing.
 function advise(advice, notice) {
   const text = notice || advice, now = performance.now();
   const kind = `advice${text ? " on" : ""}${notice ? " done" : ""}`;
   if ($("advice").className !== kind) $("advice").className = kind;
-  const points = link.connected ? link.state.value.points : [];
-  set($("advice-text"), text || (points.length ? `Value ${points.at(-1)[1].toFixed(2)}` : "No advice"));
+  set($("advice-text"), text || (link.connected ? value(link.state) : ""));
   const again = advice && now - beeped > BEEP_MS; // the number in the sentence changes all the time, so its text does not tell
   if (sound && ((notice && notice !== said) || again)) { beeped = now; audio.beep(); }
   said = notice;
@@ -253,10 +268,11 @@ addEventListener("keydown", (event) => {
 addEventListener("keyup", (event) => { if (event.code === "Space") { event.preventDefault(); release(); } });
 addEventListener("blur", release);
 
-$("legend").replaceChildren(...timeline.MODES.map((mode) => {
-  const item = document.createElement("span"), square = document.createElement("i");
-  square.style.background = `var(--${mode})`;
-  item.append(square, mode[0] + mode.slice(1).toLowerCase());
+$("legend").replaceChildren(...[...timeline.MODES, "Value"].map((mode) => {
+  const item = document.createElement("span"), sample = document.createElement("i");
+  if (mode === "Value") sample.className = "line";
+  else sample.style.background = `var(--${mode})`;
+  item.append(sample, mode[0] + mode.slice(1).toLowerCase());
   return item;
 }));
 setInterval(show, 500);

@@ -32,9 +32,15 @@ function stages(s, active) {
 }
 
 function episodes(rows) {
-  const recent = $("recent"), key = (rows[0] || [""])[0];
+  const recent = $("recent"), key = (rows[0] || ["none"])[0];
   if (recent.dataset.key === key) return;
   recent.dataset.key = key;
+  if (!rows.length) {
+    const none = document.createElement("li");
+    none.className = "none";
+    none.textContent = "None yet";
+    return recent.replaceChildren(none);
+  }
   recent.replaceChildren(...rows.map(([id, kind, outcome, length, helped]) => {
     const item = document.createElement("li"), title = document.createElement("b"), numbers = document.createElement("span");
     item.dataset.outcome = outcome;
