@@ -49,6 +49,10 @@ class Static:
         self._out: tuple = ()
 
     @property
+    def device(self) -> torch.device:
+        return next(iter(self.buffers.values())).device
+
+    @property
     def recorded(self) -> bool:
         return self._graph is not None
 
@@ -62,10 +66,9 @@ class Static:
 
         Raises ValueError off a GPU, RuntimeError (torch's own, or where the two differ) when it cannot be recorded.
         """
-        device = next(iter(self.buffers.values())).device
-        if device.type != "cuda":
-            raise ValueError(f"CUDA graphs need a GPU, the model is on {device}")
-        with torch.cuda.device(device):
+        if self.device.type != "cuda":
+            raise ValueError(f"CUDA graphs need a GPU, the model is on {self.device}")
+        with torch.cuda.device(self.device):
             current, beside = torch.cuda.current_stream(), torch.cuda.Stream()
             beside.wait_stream(current)
             with torch.cuda.stream(beside):

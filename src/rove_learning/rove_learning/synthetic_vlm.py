@@ -32,6 +32,9 @@ QWEN_TINY = {
 }  # fmt: skip
 VLAC_TINY = {"hidden": 32, "layers": 4, "heads": 4, "kv_heads": 2, "mlp": 48, "vision_hidden": 16, "vision_layers": 2, "vision_heads": 2,
              "vision_mlp": 24, "image_size": 56, "vocabulary": 400}  # fmt: skip
+# Sizes of InternVL2-2B's published config.json, VLAC's architecture.
+VLAC_2B = {"hidden": 2048, "layers": 24, "heads": 16, "kv_heads": 8, "mlp": 8192, "vision_hidden": 1024, "vision_layers": 24,
+           "vision_heads": 16, "vision_mlp": 4096, "image_size": 448, "vocabulary": 92553}  # fmt: skip
 
 
 def byte_tokenizer() -> Tokenizer:

@@ -1,5 +1,6 @@
 """What a GPU records: a chunk as a function of fixed buffers, tested on any device; graphs themselves where there is a GPU."""
 
+import contextlib
 import copy
 import threading
 from dataclasses import replace
@@ -172,6 +173,70 @@ def test_on_a_cpu_asking_for_graphs_is_answered_in_words(configs):
     policy.execution.set_up()
     policy.prepare(TEXT)
     assert "CUDA graphs need a GPU, the model is on cpu" in policy.execution.note
+
+
+class Stream:
+    def wait_stream(self, other):
+        pass
+
+
+class FakeCuda:
+    """torch.cuda as far as recording goes. A recording that fails ends in another error and leaves its stream in force, as torch's does."""
+
+    def __init__(self, monkeypatch, static):
+        self.static, self.current, self.modes = static, Stream(), []
+        replaced = {"device": lambda device: contextlib.nullcontext(), "current_stream": lambda: self.current, "Stream": Stream,
+                    "stream": self.stream, "set_stream": lambda stream: setattr(self, "current", stream),
+                    "CUDAGraph": lambda: self, "graph": self.graph}  # fmt: skip
+        for name, value in replaced.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        monkeypatch.setattr(chunk_graph.Static, "device", torch.device("cuda"))
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        before, self.current = self.current, stream
+        yield
+        self.current = before
+
+    @contextlib.contextmanager
+    def graph(self, graph, stream, capture_error_mode):
+        assert graph is self and chunk_graph.RECORDING.locked()
+        self.modes.append(capture_error_mode)
+        before, self.current = self.current, stream
+        try:
+            yield
+        except RuntimeError:
+            raise RuntimeError("capture was invalidated") from None
+        self.current = before
+
+    def replay(self):
+        for out, new in zip(self.static._out, self.static.eager()):
+            out.copy_(new)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_recording_warms_up_on_its_own_stream_and_gives_the_caller_s_back_also_when_it_fails(monkeypatch, broken):
+    streams = []
+
+    def step(x):
+        streams.append(cuda.current)
+        if broken and len(streams) > chunk_graph.WARM_UP:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return (2.0 * x,)
+
+    static = chunk_graph.Static(step, {"x": torch.zeros(3)})
+    cuda = FakeCuda(monkeypatch, static)
+    caller = cuda.current
+    if broken:
+        with pytest.raises(RuntimeError) as error:
+            static.record()
+        assert cause(error.value) == "operation not permitted when stream is capturing" and not static.recorded
+    else:
+        static.record()
+        assert static.recorded and static(x=torch.ones(3))[0].tolist() == [2.0] * 3
+    assert cuda.current is caller and not chunk_graph.RECORDING.locked() and cuda.modes == ["thread_local"]
+    beside = streams[: chunk_graph.WARM_UP + 1]
+    assert len(beside) == chunk_graph.WARM_UP + 1 and set(beside) == {beside[0]} != {caller}
 
 
 def test_a_graph_that_kept_an_input_of_its_recording_is_refused(configs):

@@ -285,12 +285,18 @@ def test_vlac_default_layer_is_what_enters_the_last_of_24(vlac_path, tmp_path):
     assert isinstance(backbone.text.norm, torch.nn.Identity)
 
 
-def test_vlac_renames_every_weight_of_the_published_layout_to_one_that_exists(vlac_path):
-    sizes = synthetic_vlm.VLAC_TINY | {"layers": 24, "vision_layers": 24}
-    names = [name for key in synthetic_vlm.vlac_weights(sizes) if key != vlac.DROPPED for name in vlac.targets(key)]
+def test_vlac_maps_every_weight_of_the_published_layout_to_one_of_the_same_shape():
+    """At full size, on the meta device."""
+    sizes, mapped = synthetic_vlm.VLAC_2B, {}
+    config = vlac.native_config(synthetic_vlm.vlac_config(sizes))
     with torch.device("meta"):
-        model = transformers.InternVLModel(vlac.native_config(synthetic_vlm.vlac_config(sizes)))
-    assert sorted(names) == sorted(model.state_dict())
+        model = transformers.InternVLModel(config)
+        for key, value in synthetic_vlm.vlac_weights(sizes).items():
+            if key != vlac.DROPPED:
+                mapped |= dict(zip(vlac.targets(key), vlac.cut(key, value, config), strict=True))
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    assert {name: value.shape for name, value in mapped.items()} == expected
+    assert sum(shape.numel() for shape in expected.values()) == pytest.approx(2.0e9, rel=0.02)  # of 2.2, less the layer that predicts words
 
 
 @pytest.mark.parametrize(
