@@ -128,14 +128,16 @@ def test_it_publishes_chunks_in_rollout_only_and_survives_a_frozen_camera(world,
         assert world.spin_until(lambda: len(world.values) > 0)
         assert -1.0 <= world.values[-1].data <= 0.0
 
+        assert world.spin_until(lambda: world.diagnostics.get("message") == "running")
         world.set_mode(Trigger.PAUSE, Mode.PAUSED)
+        assert world.spin_until(lambda: world.diagnostics["message"] == "ready")  # it knows of the pause
         world.spin_until(lambda: False, 1.0)  # a chunk published before the pause arrived may still be on its way
         count = len(world.chunks)
         world.spin_until(lambda: False, 2.0)
         assert len(world.chunks) == count
 
         world.frozen_camera = True
-        world.spin_until(lambda: False, 1.0)  # older than the image time-out
+        assert world.spin_until(lambda: world.diagnostics["message"] == "ego image missing")
         world.set_mode(Trigger.RESUME, Mode.ROLLOUT)
         world.spin_until(lambda: False, 1.5)
         assert len(world.chunks) == count
