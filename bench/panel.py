@@ -48,7 +48,7 @@ def clicks(page, count: int) -> list[float]:
         action, mode = (("pause", "PAUSED"), ("resume", "ROLLOUT"))[i % 2]
         page.wait_for_function(f"!document.querySelector('[data-do={action}]').disabled")
         times.append(page.evaluate(CLICK, [action, mode]))
-        page.wait_for_timeout(150)  # a person presses less than 5 buttons a second; more is refused
+        page.wait_for_timeout(210)  # a person presses less than 5 buttons a second; more is refused
     return times
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from rove_contract import timing
+from rove_supervisor.panel_server import MAX_CLIENTS, PanelServer
 from rove_supervisor.rehearsal import CHROMIUM, answer, press, shows, talk
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
@@ -216,6 +217,19 @@ def test_a_client_that_vanished_without_a_word_is_let_go(supervisor, page):
         page.wait_for_function("rove.state().panel.clients === 1", timeout=30000)  # after a ping without an answer
 
 
+def test_more_pages_than_there_is_room_for_are_refused_with_the_reason(supervisor):
+    async def scenario():
+        async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as stack:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                for _ in range(MAX_CLIENTS + 1):
+                    await stack.enter_async_context(session.ws_connect(supervisor.url + "ws?camera=0"))
+            assert refused.value.status == 503
+            async with session.get(supervisor.url + "ws") as response:
+                assert f"{MAX_CLIENTS} pages are open already" in (await response.json())["error"]
+
+    talk(scenario())
+
+
 def test_healthz(supervisor):
     async def scenario():
         async with aiohttp.ClientSession() as session, session.get(supervisor.url + "healthz") as response:
@@ -226,8 +240,6 @@ def test_healthz(supervisor):
 
 def test_healthz_says_when_the_ros_thread_does_not_answer(world):
     """A stopped process answers nothing at all; what answers while ROS hangs is tested by the server's own clock."""
-    from rove_supervisor.panel_server import PanelServer
-
     server = PanelServer(None, dict, None, lambda: 7.0, 0)
     url = server.start()
     try:
