@@ -96,23 +96,24 @@ def shares(labels: Labels) -> dict:
 
 
 def step(run: Run) -> dict:
-    """Score D^critic, label D^actor, write both. Returns shares of positive and kept frames."""
+    """Score D^critic, all processes a part of it, label D^actor, write both. Returns shares of positive and kept frames."""
     config, buffer = run.config, run.actor_buffer
     run.claim("label", method=config.method, labels=config.labels, horizon=config.critic.horizon)
     scored = run.critic_buffer if run.trains_critic or run.labelling is not None else None
     summary: dict = {}
+    value = advantage = np.full(len(buffer), np.nan)
+    scores = None
+    if scored is not None:
+        if run.labelling is not None:
+            critic, critic_hash = run.labelling
+        else:
+            run.need("critic.json", "train_critic")
+            critic, critic_hash = checkpoint.load_critic(run.out, config.device)
+        cached = config.feature_cache and critic.backbone.fingerprint  # the critic's training has computed them
+        source = run.features(scored, critic.backbone) if cached else None
+        value = values(critic, scored, config.device, source=source, processes=run.processes)
     if run.main:
-        value = advantage = np.full(len(buffer), np.nan)
-        scores = None
         if scored is not None:
-            if run.labelling is not None:
-                critic, critic_hash = run.labelling
-            else:
-                run.need("critic.json", "train_critic")
-                critic, critic_hash = checkpoint.load_critic(run.out, config.device)
-            cached = config.feature_cache and critic.backbone.fingerprint  # the critic's training has computed them
-            source = run.features(scored, critic.backbone, alone=True) if cached else None
-            value = values(critic, scored, config.device, source=source)
             advantage = advantages(scored, value, config.reward, config.critic.horizon)
             scores = (value, advantage)
             value, advantage = value[scored.has_robot], advantage[scored.has_robot]

@@ -25,8 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
+from rove_learning import sharding
 from rove_learning.backbone import load_own_state, own_state
 
 
@@ -56,7 +58,9 @@ class Share:
 @dataclass(frozen=True)
 class Phase:
     """One optimisation. batch(share) draws the data, without the model; loss(model, batch) -> (scalar tensor, metrics), the mean over the
-    share; after_step runs behind the optimiser. Off the CPU the next batch is drawn in a thread while the step before it runs."""
+    share; after_step runs behind the optimiser. Off the CPU the next batch is drawn in a thread while the step before it runs.
+
+    loss and after_step find the models in `models`: while weights are sharded, others than the ones put there stand in it."""
 
     name: str
     steps: int
@@ -87,18 +91,15 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 
 @functools.cache
 def accelerator(device: str = "cpu"):
-    """The process' accelerate.Accelerator: `accelerate launch` or torchrun decide how many processes there are, precision and compilation.
+    """The process' accelerate.Accelerator: `accelerate launch` or torchrun decide how many processes there are, precision, compilation
+    and sharding.
 
-    Raises ValueError for a launch that shards weights.
+    Raises ValueError for a launch that shards in a way that is not supported.
     """
     from accelerate import Accelerator
-    from accelerate.utils import DistributedType as Kind
 
     processes = Accelerator(cpu=device == "cpu")
-    if processes.distributed_type in (Kind.FSDP, Kind.DEEPSPEED, Kind.MEGATRON_LM):
-        kind = processes.distributed_type.value
-        raise ValueError(f"accelerate was launched with {kind}, but training here is data parallel (DDP): the heads that are trained are "
-                         "small, and frozen backbones are cached. Use configs/accelerate_ddp.yaml")  # fmt: skip
+    sharding.asked(processes)
     return processes
 
 
@@ -138,37 +139,54 @@ def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) ->
 
 def run(
     phase: Phase, work: Path, seed: int, device: str = "cpu", save_every_s: float = 30.0, progress: bool = True,
-    stop: Callable[[], bool] = lambda: False, timing: dict[str, float] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[dict]:  # fmt: skip
-    """Train until phase.steps, continuing from `work`/<name>.pt where it exists. Returns the metrics of every step, from the first on.
+    """Train until phase.steps, continuing from `work`/<name>.pt where it exists. Returns the metrics of every step, from the first on:
+    loss, grad_norm, those of phase.loss, "seconds" it took and "waited", the seconds of them in which it waited for its data.
 
-    timing: gets "seconds" of the loop and "waited", the seconds of them in which the step waited for its data (in the bar: data).
     Raises KeyboardInterrupt after saving when `stop()` turns true (tests), FloatingPointError when the loss is not finite.
     """
     work.mkdir(parents=True, exist_ok=True)
     file = work / f"{phase.name}.pt"
-    online = phase.models["online"]
-    trainable = [p for p in online.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=phase.lr, weight_decay=phase.weight_decay, betas=(0.9, 0.98), fused=True)
     history: list[dict] = []
     begin = 0
+    state = None
     if file.is_file():
-        state = torch.load(file, weights_only=True)
+        state = torch.load(file, weights_only=True, map_location="cpu")
         for name, model in phase.models.items():
             load_own_state(model, state["models"][name])
-        optimizer.load_state_dict(state["optimizer"])
         begin, history = state["step"], json.loads(state["history"])
-        if begin >= phase.steps:
-            online.eval()
-            return history
-    processes = accelerator(device)
-    model, stepper = processes.prepare(online, optimizer)
+    if begin < phase.steps:
+        processes = accelerator(device)
+        with contextlib.ExitStack() as stack:
+            plugin = sharding.asked(processes)
+            if plugin is not None:
+                stack.enter_context(sharding.sharded(phase.models, processes, plugin))
+            _train(phase, file, seed, begin, history, state and state["optimizer"], processes, save_every_s, progress, stop)
+        processes.wait_for_everyone()
+        processes.free_memory()  # it would keep every phase's model alive
+    phase.models["online"].eval()
+    return history
+
+
+def _train(phase, file, seed, begin, history, optimizer_state, processes, save_every_s, progress, stop) -> None:
+    """The steps from `begin` on, appended to `history`; the models may be sharded."""
+    online = phase.models["online"]
+    sharded = isinstance(online, FSDPModule)
+    trainable = [p for p in online.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=phase.lr, weight_decay=phase.weight_decay, betas=(0.9, 0.98), fused=True)
+    if optimizer_state is not None:
+        sharding.load_optimizer(optimizer, optimizer_state)
+    model, stepper = (online, optimizer) if sharded else processes.prepare(online, optimizer)
     shares = phase.accumulate * processes.num_processes
 
     def save(step: int) -> None:
+        if not (sharded or processes.is_main_process):  # the parts are gathered by all
+            return
+        models = sharding.whole({name: own_state(model) for name, model in phase.models.items()})
+        optimised = sharding.whole(optimizer.state_dict())
         if processes.is_main_process:
-            models = {name: own_state(model) for name, model in phase.models.items()}
-            _save(file, {"step": step, "models": models, "optimizer": optimizer.state_dict(), "history": json.dumps(history)})
+            _save(file, {"step": step, "models": models, "optimizer": optimised, "history": json.dumps(history)})
 
     def parts():
         for step in range(begin, phase.steps):
@@ -180,7 +198,7 @@ def run(
 
     batches = drawn(phase.batch, parts(), ahead=processes.device.type != "cpu")
     waited, started = 0.0, time.perf_counter()
-    saved = time.monotonic()
+    saved, ended = time.monotonic(), started
     model.train()
     bar = tqdm(range(begin, phase.steps), desc=phase.name, initial=begin, total=phase.steps, unit="step",
                disable=not (progress and processes.is_main_process))  # fmt: skip
@@ -188,36 +206,38 @@ def run(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, phase.steps, phase.lr)
         stepper.zero_grad()
-        total = torch.zeros((), device=processes.device)
+        total = torch.zeros(2, device=processes.device)  # loss; processes that want to save
+        total[1] = time.monotonic() - saved > save_every_s
         metrics: dict[str, float] = {}
+        waiting = waited
         for part in range(phase.accumulate):
             batch, wait = next(batches)
             waited += wait
-            with contextlib.nullcontext() if part == phase.accumulate - 1 else processes.no_sync(model):
+            last = part == phase.accumulate - 1
+            if sharded:
+                model.set_requires_gradient_sync(last)
+            with contextlib.nullcontext() if last or sharded else processes.no_sync(model):
                 loss, metrics = phase.loss(model, batch)
                 processes.backward(loss / phase.accumulate)
-            total += loss.detach() / phase.accumulate
-        value = float(processes.reduce(total, "mean"))
-        if not math.isfinite(value):
-            raise FloatingPointError(f"{phase.name}: the loss is {value} at step {step}; lower the learning rate ({phase.lr:g})")
+            total[0] += loss.detach() / phase.accumulate
+        total = processes.reduce(total, "mean")
         norm = processes.clip_grad_norm_(trainable, 1.0)
         stepper.step()
         phase.after_step()
-        history.append({"loss": value, "grad_norm": float(norm), **metrics})
+        value, save_now = total.tolist()  # only now: a GPU has the whole step in its queue
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{phase.name}: the loss is {value} at step {step}; lower the learning rate ({phase.lr:g})")
+        norm = float(sharding.whole(norm))
+        begun, ended = ended, time.perf_counter()
+        history.append({"loss": value, "grad_norm": norm, **metrics, "seconds": ended - begun, "waited": waited - waiting})
         if step % 20 == 0:
             bar.set_postfix(loss=f"{value:.4f}", data=f"{waited / (time.perf_counter() - started):.0%}")
         if stop():
             batches.close()
             save(step + 1)
             raise KeyboardInterrupt(f"stopped {phase.name} at step {step + 1}")
-        if time.monotonic() - saved > save_every_s:
+        if save_now:
             save(step + 1)
-            saved = time.monotonic()
-    if timing is not None:
-        timing.update(seconds=time.perf_counter() - started, waited=waited)
+            saved, ended = time.monotonic(), time.perf_counter()
     batches.close()
     save(phase.steps)
-    processes.wait_for_everyone()
-    model.eval()
-    processes.free_memory()  # it would keep every phase's model alive
-    return history

@@ -45,7 +45,7 @@ class Run:
     def __init__(self, config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = lambda: False):
         torch.set_num_threads(config.threads)
         config = replace(config, precision=mixed_precision(config))
-        if config.device != "cpu" or config.precision != "no":
+        if config.device != "cpu" or config.precision != "no" or several():
             start_accelerate(config)
         self.out, self.work = Path(config.out), Path(config.out) / "work"
         self.progress, self.stop = progress, stop
@@ -119,13 +119,15 @@ class Run:
             progress, cache = self.progress and self.main, self.config.picture_cache
             return Buffer(self.datasets, settings.image_size, human_videos, progress, settings.resample, cache)
 
+    @property
+    def processes(self):
+        """The accelerate.Accelerator where there are several processes, else None."""
+        return phases.accelerator(self.config.device) if several() else None
+
     @contextlib.contextmanager
     def main_first(self):
         """The main process goes first, e.g. to decode pictures into the cache that the others then open."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            yield
-            return
-        with phases.accelerator(self.config.device).main_process_first():
+        with self.processes.main_process_first() if self.processes else contextlib.nullcontext():
             yield
 
     def options(self) -> dict:
@@ -135,14 +137,12 @@ class Run:
                 "progress": self.progress, "stop": self.stop,
                 "features": self.features if config.feature_cache else None}  # fmt: skip
 
-    def features(self, buffer: Buffer, backbone: Backbone, conditions: bool = False, alone: bool = False) -> FeatureSource:
-        """Tokens of a pretrained backbone from the cache on the disk; all processes compute what it lacks, or this one alone."""
-        if alone or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return FeatureSource(buffer, backbone, self.config.device, conditions=conditions, progress=self.progress)
-        processes = phases.accelerator(self.config.device)
-        share = (processes.process_index, processes.num_processes)
-        return FeatureSource(buffer, backbone, self.config.device, conditions=conditions, progress=self.progress, share=share,
-                             wait=processes.wait_for_everyone)  # fmt: skip
+    def features(self, buffer: Buffer, backbone: Backbone, conditions: bool = False) -> FeatureSource:
+        """Tokens of a pretrained backbone from the cache on the disk; all processes compute what it lacks."""
+        processes, options = self.processes, {"conditions": conditions, "progress": self.progress}
+        if processes:
+            options |= {"share": (processes.process_index, processes.num_processes), "wait": processes.wait_for_everyone}
+        return FeatureSource(buffer, backbone, self.config.device, **options)
 
     # ---- results on disk
 
@@ -178,8 +178,8 @@ class Run:
 
     def synchronise(self) -> None:
         """Wait until every process is here: the main one has then written its files."""
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            phases.accelerator(self.config.device).wait_for_everyone()
+        if self.processes:
+            self.processes.wait_for_everyone()
 
     def need(self, name: str, command: str) -> Path:
         """A file that an earlier step wrote. Raises ValueError saying which."""
@@ -200,13 +200,21 @@ def mixed_precision(config: TrainConfig) -> str:
 
 
 def start_accelerate(config: TrainConfig) -> None:
-    """Select this process' device, before anything is put on it, and its precision. Raises ValueError where another one is in force."""
+    """Select this process' device, before anything is put on it, and its precision.
+
+    Raises ValueError where another precision is in force and for a launch that shards in a way that is not supported.
+    """
     from accelerate.utils import patch_environment
 
     with patch_environment(accelerate_mixed_precision=config.precision):  # where `accelerate launch` writes it
         got = phases.accelerator(config.device).mixed_precision
     if got != config.precision:
         raise ValueError(f"--precision {config.precision}, but this process trains with {got} already; start another one")
+
+
+def several() -> bool:
+    """There are several processes: both launchers set WORLD_SIZE."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def write(file: Path, text: str) -> None:

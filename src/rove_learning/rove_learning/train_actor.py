@@ -26,7 +26,7 @@ from rove_learning.phases import Share
 from rove_learning.regularise import draw_augmentation, noise_scale, regularise_state
 from rove_learning.run import Run, command, write
 from rove_learning.sources import PictureSource, Source
-from rove_learning.train_critic import recent
+from rove_learning.train_critic import recent, waits
 
 IDLE_STD = 0.003  # rad; a joint that moves less in all the data carries no information
 IDLE_WEIGHT = 0.1
@@ -123,7 +123,7 @@ def train_actor(
         return flow_matching_loss(model, predict=config.predict, **batch), {}
 
     def after():
-        ema_update(average, actor, 1.0 - config.weight_ema)
+        ema_update(models["average"], models["online"], 1.0 - config.weight_ema)
 
     steps = config.steps if previous is None else config.steps_next
     lr = config.lr_scratch if previous is None else config.lr if first else config.lr_next
@@ -162,7 +162,7 @@ def step(run: Run) -> dict:
     }
     if run.main:
         everything = json.loads((run.out / "history.json").read_text(encoding="utf-8"))
-        summary["loss"] = recent(everything)
+        summary |= {"loss": recent(everything), "waited_for_data": waits(everything)}
         write(run.out / "train.json", json.dumps(summary, indent=1) + "\n")
     run.synchronise()
     return summary

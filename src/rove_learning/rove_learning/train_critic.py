@@ -126,12 +126,12 @@ class CriticTraining:
             return observation, ahead, self.tensor(sums[index]), self.tensor(discount[index])
 
         def loss(critic, drawn):
-            return ove_loss(critic, target_critic, *drawn, config.tau), {}
+            return ove_loss(critic, models["target"], *drawn, config.tau), {}
 
         models = {"online": online, "target": target_critic}
         history = self.run(
             phases.Phase("critic_ove", config.steps, lr, config.weight_decay, models, loss,
-                         lambda: ema_update(target_critic, online, config.ema), config.accumulate, batch)
+                         lambda: ema_update(models["target"], models["online"], config.ema), config.accumulate, batch)
         )  # fmt: skip
         self.critic = target_critic
         return history
@@ -158,11 +158,22 @@ def train_critic(
 
 
 @torch.no_grad()
-def values(critic: Critic, buffer: Buffer, device: str = "cpu", batch: int = 256, source: Source | None = None) -> np.ndarray:
-    """(N,) float64 V(s) in [-1, 0] of every frame of the buffer."""
+def values(
+    critic: Critic, buffer: Buffer, device: str = "cpu", batch: int = 256, source: Source | None = None, processes=None
+) -> np.ndarray:
+    """(N,) float64 V(s) in [-1, 0] of every frame of the buffer.
+
+    processes: the accelerate.Accelerator of several processes: each computes a part, all call this and get everything.
+    """
     source = source or PictureSource(buffer, device)
-    parts = [critic.value(source(index)) for index in np.array_split(np.arange(len(buffer)), max(1, -(-len(buffer) // batch)))]
-    return torch.cat(parts).double().cpu().numpy()
+    index, count = (processes.process_index, processes.num_processes) if processes else (0, 1)
+    found = torch.zeros(len(buffer), dtype=torch.float64, device=device)
+    # The batches are the same for every number of processes, and so are the values, to the last bit.
+    for rows in np.array_split(np.arange(len(buffer)), max(1, -(-len(buffer) // batch)))[index::count]:
+        found[torch.from_numpy(rows).to(device)] = critic.value(source(rows)).double()
+    if count > 1:
+        found = processes.reduce(found, "sum")
+    return found.cpu().numpy()
 
 
 def step(run: Run) -> dict:
@@ -178,12 +189,18 @@ def step(run: Run) -> dict:
         checkpoint.save_critic(run.out, critic)
         run.add_history(history)
     run.synchronise()
-    return {"critic": str(run.out / "critic.safetensors"), "loss": recent(history)}
+    return {"critic": str(run.out / "critic.safetensors"), "loss": recent(history), "waited_for_data": waits(history)}
 
 
 def recent(history: dict[str, list], rows: int = 50) -> dict[str, float]:
     """Mean loss of the last steps of each phase."""
     return {name: sum(row["loss"] for row in steps[-rows:]) / len(steps[-rows:]) for name, steps in history.items() if steps}
+
+
+def waits(history: dict[str, list]) -> dict[str, float]:
+    """Share of each phase's time in which its steps waited for their data."""
+    return {name: sum(row["waited"] for row in steps) / sum(row["seconds"] for row in steps)
+            for name, steps in history.items() if steps and all("waited" in row for row in steps)}  # fmt: skip
 
 
 def main() -> int:

@@ -1,19 +1,24 @@
 """Real processes: two of them train what one does, and a killed one leaves what it takes to go on exactly."""
 
+import functools
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from rove_learning import checkpoint, command_line
+from rove_learning import checkpoint, command_line, sharding
 from rove_learning.config import TrainConfig
 from rove_learning.synthetic import ACTOR, CRITIC
 
@@ -35,21 +40,22 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def start(settings, folder, processes=1):
+def start(settings, folder, processes=1, program=("-m", "rove_learning.train", "--config"), **more):
     file = folder / f"{processes}.yaml"
     file.write_text(command_line.text(settings))
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port"] if processes > 1 else []
-    env = environment()
-    argv = [sys.executable, *launcher, *([env["MASTER_PORT"]] if launcher else []), "-m", "rove_learning.train", "--config", str(file)]
+    env = environment() | more
+    argv = [sys.executable, *launcher, *([env["MASTER_PORT"]] if launcher else []), *program, str(file)]
     return subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process):
+def finish(process, code=0):
     try:
         _, errors = process.communicate(timeout=110)
     finally:
         process.kill()
-    assert process.returncode == 0, errors[-2000:]
+    assert process.returncode == code, errors[-2000:]
+    return errors
 
 
 def weights(out):
@@ -65,6 +71,10 @@ def assert_same(a, b):
         np.testing.assert_allclose(curve, losses(b)[name], rtol=1e-4, err_msg=name)
     for name, value in weights(a).items():
         np.testing.assert_allclose(value, weights(b)[name], atol=2e-4, err_msg=name)
+    ours, theirs = (np.load(out / "labels.npz") for out in (a, b))
+    np.testing.assert_allclose(ours["value"], theirs["value"], atol=1e-5)
+    clear = np.abs(ours["advantage"] - ours["threshold"]) > 0.1
+    np.testing.assert_array_equal(ours["positive"][clear], theirs["positive"][clear])
 
 
 def test_two_processes_and_accumulation_train_what_one_process_with_the_same_global_batch_does(mixed, tmp_path):
@@ -77,6 +87,60 @@ def test_two_processes_and_accumulation_train_what_one_process_with_the_same_glo
     finish(start(config(mixed, tmp_path / "two", 4), tmp_path, processes=2))
     assert_same(tmp_path / "one", tmp_path / "parts")
     assert_same(tmp_path / "one", tmp_path / "two")
+
+
+FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}  # what `accelerate launch` sets for configs/accelerate_fsdp2.yaml
+
+
+def worker(killed_at, *files):
+    """One of two processes; killed_at: the step, of all phases together, that kills it when it is done and before it is saved."""
+    from rove_learning import phases
+    from rove_learning.train import train
+
+    steps = itertools.count(1)
+
+    def stop():
+        return next(steps) == killed_at and os.kill(os.getpid(), signal.SIGKILL)
+
+    # Only the second process wants to save after every step: all must do it together.
+    phases.run = functools.partial(phases.run, save_every_s=0.0 if os.environ["RANK"] == "1" else 1e9)
+    for file in files:
+        train(command_line.parse(TrainConfig, ["--config", file]), progress=False, stop=stop)
+
+
+def test_two_processes_with_sharded_weights_train_what_one_process_does_and_go_on_exactly_after_sigkill(mixed, tmp_path):
+    """FSDP2, a global batch of 8 in four parts, backbones that are trained; killed in the actor's phase."""
+    from rove_learning.train import train
+
+    train(config(mixed, tmp_path / "one", 8), progress=False)
+    parts = config(mixed, tmp_path / "killed", 2)
+    parts = replace(parts, actor=replace(parts.actor, accumulate=2), critic=replace(parts.critic, accumulate=2))
+    finish(start(parts, tmp_path, 2, (__file__, "14"), **FSDP2), code=1)
+    assert torch.load(tmp_path / "killed/work/actor.pt", weights_only=True)["step"] == 3
+
+    whole = replace(parts, out=str(tmp_path / "two"))
+    rest = tmp_path / "rest.yaml"
+    rest.write_text(command_line.text(parts))
+    errors = finish(start(whole, tmp_path, 2, (__file__, "-1", str(rest)), **FSDP2))
+    held, of = map(int, re.findall(r"FSDP2: this process holds ([0-9]+) of ([0-9]+)", errors.replace(",", ""))[-1])
+    assert 0.4 * of < held < 0.6 * of
+    assert_same(tmp_path / "one", tmp_path / "two")
+    assert checkpoint.load(tmp_path / "two").hash == checkpoint.load(tmp_path / "killed").hash
+    assert losses(tmp_path / "two") == losses(tmp_path / "killed")
+
+
+@pytest.mark.parametrize(
+    "setting, value, named",
+    [("fsdp_version", 1, "fsdp_version 1"), ("activation_checkpointing", True, "fsdp_activation_checkpointing")],
+)
+def test_a_launch_that_shards_in_another_way_is_refused(setting, value, named):
+    plugin = SimpleNamespace(fsdp_version=2, activation_checkpointing=False, cpu_offload=None, ignored_modules=None)
+    state = SimpleNamespace(fsdp_plugin=plugin)
+    launch = SimpleNamespace(distributed_type="FSDP", state=state, mixed_precision="bf16", parallelism_config=None)
+    assert sharding.asked(launch) is plugin
+    setattr(plugin, setting, value)
+    with pytest.raises(ValueError, match=f"launched for FSDP with {named}, which is not supported here; see configs/accelerate_fsdp2.yaml"):
+        sharding.asked(launch)
 
 
 def test_after_sigkill_the_same_command_ends_with_the_same_checkpoint(mixed, tmp_path):
@@ -110,3 +174,7 @@ def test_bfloat16_is_asked_for_stored_and_kept_through_a_resume(mixed, tmp_path)
         np.testing.assert_allclose(curve, losses(tmp_path / "rough")[name], rtol=0.05, err_msg=name)
     with pytest.raises(ValueError, match="holds a critic with another precision"):
         train(replace(settings, precision="auto"), progress=False)
+
+
+if __name__ == "__main__":
+    worker(int(sys.argv[1]), *sys.argv[2:])

@@ -53,6 +53,21 @@ class After:
         return self.left == 0
 
 
+def history(out):
+    """Metrics of every step, without what the clock says."""
+    phases = json.loads((out / "history.json").read_text())
+    return {name: [{key: row[key] for key in row if key not in ("seconds", "waited")} for row in rows] for name, rows in phases.items()}
+
+
+def test_the_share_of_the_time_in_which_steps_waited_for_data_is_on_record(mixed, tmp_path):
+    summary = train(config(mixed, tmp_path / "out"), progress=False)
+    phases = json.loads((tmp_path / "out/history.json").read_text())
+    assert set(summary["waited_for_data"]) == set(phases) == {"critic_mc", "critic_ove", "actor"}
+    for name, rows in phases.items():
+        assert all(0 < row["waited"] < row["seconds"] for row in rows)
+        assert summary["waited_for_data"][name] == pytest.approx(sum(r["waited"] for r in rows) / sum(r["seconds"] for r in rows))
+
+
 @pytest.mark.parametrize("steps", [3, 8, 14])  # in MC pretraining, in OVE, in the actor
 def test_killed_and_resumed_gives_the_same_weights_and_losses(mixed, tmp_path, steps):
     train(config(mixed, tmp_path / "whole"), progress=False)
@@ -60,8 +75,7 @@ def test_killed_and_resumed_gives_the_same_weights_and_losses(mixed, tmp_path, s
         train(config(mixed, tmp_path / "killed"), progress=False, stop=After(steps))
     train(config(mixed, tmp_path / "killed"), progress=False)
     assert checkpoint.load(tmp_path / "whole").hash == checkpoint.load(tmp_path / "killed").hash
-    whole, killed = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "killed"))
-    assert whole == killed
+    assert history(tmp_path / "whole") == history(tmp_path / "killed")
 
 
 def test_next_iteration_starts_from_the_previous_one(mixed, tmp_path):
