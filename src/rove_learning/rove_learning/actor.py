@@ -43,10 +43,12 @@ class DiTBlock(nn.Module):
         self.offset = nn.Parameter(offset)
 
     def forward(self, x, modulation, cached, mask):
-        m = (modulation + self.offset).unsqueeze(2)  # (B, 9, 1, D)
-        x = x + m[:, 2] * self.self_attention(self.norm(x) * (1 + m[:, 1]) + m[:, 0])
-        x = x + m[:, 5] * self.cross_attention(self.norm(x) * (1 + m[:, 4]) + m[:, 3], mask=mask, cached=cached)
-        return x + m[:, 8] * self.mlp(self.norm(x) * (1 + m[:, 7]) + m[:, 6])
+        shift1, scale1, gate1, shift2, scale2, gate2, shift3, scale3, gate3 = (modulation + self.offset).unsqueeze(2).unbind(1)
+        a = self.self_attention(torch.addcmul(shift1, self.norm(x), 1 + scale1))
+        x = torch.addcmul(x, gate1, a)
+        a = self.cross_attention(torch.addcmul(shift2, self.norm(x), 1 + scale2), mask=mask, cached=cached)
+        x = torch.addcmul(x, gate2, a)
+        return torch.addcmul(x, gate3, self.mlp(torch.addcmul(shift3, self.norm(x), 1 + scale3)))
 
 
 class FlowHead(nn.Module):

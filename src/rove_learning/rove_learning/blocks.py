@@ -36,8 +36,8 @@ class Attention(nn.Module):
     def cache(self, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values (B, heads, M, D / heads) of a context that several queries share."""
         b, m, _ = context.shape
-        keys, values = self.key_value(context).view(b, m, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return keys, values
+        keys, values = self.key_value(context).chunk(2, dim=-1)
+        return keys.view(b, m, self.heads, -1).transpose(1, 2), values.view(b, m, self.heads, -1).transpose(1, 2)
 
     def forward(self, x, context=None, mask=None, cached=None):
         b, n, width = x.shape
