@@ -5,6 +5,7 @@ Timing is that of the running system: a chunk is predicted from the picture and 
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -69,19 +70,19 @@ class Simulation:
         self.env.step(self.command)
 
 
-_run: Callable[[int], dict] | None = None  # of this worker process
+_make: Callable[[], Callable[[int], dict]]  # of this worker process
 
 
 def _start(make, config) -> None:
-    global _run
+    global _make
     import torch
 
     torch.set_num_threads(1)
-    _run = make(config)
+    _make = functools.cache(functools.partial(make, config))
 
 
 def _one(seed: int) -> dict:
-    return _run(seed)
+    return _make()(seed)  # not in _start: a pool replaces a worker that fails there, for ever, and tells nobody
 
 
 def episodes(make: Callable[..., Callable[[int], dict]], config, seeds, workers: int) -> Iterator[dict]:

@@ -12,7 +12,7 @@ from rove_learning.evaluate import run_episode as evaluate_episode
 from rove_learning.human_videos import VideoConfig, film
 from rove_learning.interventions import InterventionConfig
 from rove_learning.interventions import run_episode as deploy
-from rove_learning.simulation import Simulation
+from rove_learning.simulation import Simulation, episodes
 
 TABLE = joints.load()
 
@@ -84,3 +84,12 @@ def test_human_videos_have_both_outcomes_and_stay_out_of_the_actor_buffer(tmp_pa
     assert len(Buffer([dataset], 24, human_videos=True, progress=False)) == len(dataset)
     with pytest.raises(ValueError, match="no episode to train on"):
         Buffer([dataset], 24, progress=False)
+
+
+def _fails(config):
+    raise ValueError(f"cannot load {config}")
+
+
+def test_a_worker_that_cannot_start_says_why_instead_of_starting_for_ever():
+    with pytest.raises(ValueError, match="cannot load checkpoint-of-last-year"):
+        list(episodes(_fails, "checkpoint-of-last-year", range(4), workers=2))
