@@ -16,7 +16,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from rove_contract import episode as episodes
-from rove_contract import topics
+from rove_contract import topics, torn_memory
 from rove_contract.modes import Mode, Trigger
 
 LEVELS = {0: DiagnosticStatus.OK, 1: DiagnosticStatus.WARN, 2: DiagnosticStatus.ERROR, 3: DiagnosticStatus.STALE}
@@ -119,6 +119,7 @@ def spin(make_node, args=None) -> int:
     """
     import sys
 
+    torn_memory.clear()
     rclpy.init(args=args)
     node = None
     try:

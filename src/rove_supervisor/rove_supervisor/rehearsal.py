@@ -23,7 +23,7 @@ from std_msgs.msg import Float32
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import episode as episodes
-from rove_contract import joints, messages, robot, ros, timing, topics
+from rove_contract import joints, messages, robot, ros, timing, topics, torn_memory
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -51,6 +51,7 @@ class World:
     """
 
     def __init__(self):
+        torn_memory.clear()
         rclpy.init()
         self.node = rclpy.create_node("fake_world")
         self.robot = self.camera = self.operator = True
