@@ -4,13 +4,12 @@ import os
 
 from hypothesis import settings
 
-from rove_contract import torn_memory
+from rove_contract import domain, torn_memory
 
 # The same examples in every run: `make test` says what a change did. `make bench-safety` draws new ones, many more.
 settings.register_profile("test", derandomize="ROVE_SAFETY_EXAMPLES" not in os.environ)
 settings.load_profile("test")
 
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # Linux allows domains 0 to 101 without touching the ephemeral ports
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+domain.isolate()
 os.environ.setdefault("MUJOCO_GL", "egl")
 torn_memory.clear()  # some tests kill nodes: what they leave half made would block that domain for a later run

@@ -20,8 +20,6 @@ import threading
 import time
 from pathlib import Path
 
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("MUJOCO_GL", "egl")
 
 import numpy as np
@@ -29,12 +27,13 @@ import rclpy
 import zmq
 from std_srvs.srv import Trigger
 
-from rove_contract import joints, messages, robot, ros, topics
+from rove_contract import domain, joints, messages, robot, ros, topics
 from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
 from rove_teleop.frames import OperatorFrame, encode
 from rove_teleop.robot_geometry import RobotSkeleton
 
+domain.isolate()
 TABLE = joints.load()
 HEAD = TABLE.index["head_yaw"]
 FRAME_S = 1.0 / 60.0

@@ -18,17 +18,15 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-
 import numpy as np
 import rclpy
 
-from rove_contract import joints, messages, ros, timing, topics
+from rove_contract import domain, joints, messages, ros, timing, topics
 from rove_contract.modes import SOURCE_OF, Mode, Source
 from rove_contract.priority import raise_priority
 from rove_teleop import command_source as reasons
 
+domain.isolate()
 TABLE = joints.load()
 LIMITS = TABLE.limits
 ROLES = Path(__file__).parent / "processes" / "fault_roles.py"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,20 +16,18 @@ import sys
 import threading
 import time
 
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
 import psutil
 import rclpy
 import zmq
 from sensor_msgs.msg import JointState
 from tqdm import tqdm
 
-from rove_contract import joints, messages, robot, ros, topics
+from rove_contract import domain, joints, messages, robot, ros, topics
 from rove_teleop.frames import OperatorFrame, encode
 from rove_teleop.robot_geometry import RobotSkeleton
 from rove_teleop.sources import flood
 
+domain.isolate()
 REFUSED = ("malformed", "replayed", "out_of_order", "other_source", "late")
 LIMIT_S = 600.0
 

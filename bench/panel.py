@@ -22,7 +22,8 @@ import urllib.request
 import numpy as np
 import psutil
 
-from rove_supervisor.rehearsal import CHROMIUM, Process, World, isolate
+from rove_contract import domain
+from rove_supervisor.rehearsal import CHROMIUM, Process, World
 
 # Clicks the page's own button and resolves when the page shows the mode; both times by the page's clock.
 CLICK = """([action, mode]) => new Promise((done, fail) => {
@@ -108,7 +109,7 @@ def main() -> int:
     from playwright.sync_api import sync_playwright
 
     count, seconds = (20, 3.0) if quick else (200, 15.0)
-    isolate(20 + os.getpid() % 10)
+    domain.isolate()
     world = World()
     supervisor = Process(record=True, operator="benchmark")
     try:

@@ -24,7 +24,7 @@ import psutil
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from rove_contract import messages, topics
+from rove_contract import domain, messages, topics
 from rove_recorder.bag import BagTopic, BagWriter
 from rove_recorder.recording import Recording, Sample
 from rove_recorder.recover import read_metadata
@@ -100,7 +100,7 @@ def rates(second, seconds, wall) -> dict:
 
 def over_ros(folder: Path, seconds: float, scale: float) -> dict:
     """The recorder node beside a robot that publishes at `scale` times the session's rate: its share of a core, and drops."""
-    env = {**os.environ, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "FAKE_SCALE": str(scale)}
+    env = {**os.environ, "ROS_DOMAIN_ID": str(domain.reserve()), "FAKE_SCALE": str(scale)}
     env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     command = [sys.executable, "-m", "rove_recorder.recorder_node", "--ros-args", "-p", f"out_dir:={folder}", "--log-level", "error"]
     node = subprocess.Popen(command, env=env)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rove_bringup import demo_report
+from rove_contract import domain as ros_domain
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class DemoConfig:
     evaluation_episodes: int = 30  # per policy, the same seeds for both
     workers: int = 2  # processes for collection and evaluation
     seed: int = 0
-    domain: int = 87  # ROS_DOMAIN_ID of the session, so that it meets no other
+    domain: int = ros_domain.DEMO  # ROS_DOMAIN_ID of the session, so that it meets no other
     resume: bool = False  # go on after the last finished stage instead of starting anew
 
 

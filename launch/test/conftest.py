@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from rove_contract import domain
+
+DOMAIN = str(domain.reserve())  # not that of nodes in this process
+
 ECHO = f"""#!{sys.executable}
 import json, os, sys
 print("argv", json.dumps(sys.argv[1:]), flush=True)
@@ -113,7 +117,7 @@ def rove_launch():
 @pytest.fixture
 def own_domain(monkeypatch):
     """A ROS domain that no other test process uses at the same time."""
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + (os.getpid() + 50) % 100))  # not that of nodes in this process
+    monkeypatch.setenv("ROS_DOMAIN_ID", DOMAIN)
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 

@@ -12,9 +12,10 @@ import launch_pytest
 from launch.launch_description_sources import AnyLaunchDescriptionSource
 
 from rove_bringup import packages
+from rove_contract import domain
 
 pytestmark = pytest.mark.ros
-DOMAIN = str(10 + os.getpid() % 90)
+DOMAIN = str(domain.reserve())
 
 
 @launch_pytest.fixture

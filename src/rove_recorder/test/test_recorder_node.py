@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from rosbags.highlevel import AnyReader
 
+from rove_contract import domain
 from rove_recorder.export import export_bags
 from rove_recorder.recover import read_metadata
 
 pytestmark = pytest.mark.ros
+DOMAIN = str(domain.reserve())
 ROBOT = str(Path(__file__).with_name("fake_robot.py"))
 
 
 def environment():
-    # A domain of its own per test process; 1-100 leaves the ports free of the system's ephemeral range.
-    domain = str(1 + os.getpid() % 100)
-    return {**os.environ, "ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger as TriggerService  # noqa: E402
 
-from rove_contract import joints, messages, robot, ros, topics  # noqa: E402
+from rove_contract import domain, joints, messages, robot, ros, topics  # noqa: E402
 from rove_contract.modes import Mode, Trigger  # noqa: E402
 
 pytestmark = pytest.mark.ros
-DOMAIN = str(60 + os.getpid() % 40)
+DOMAIN = str(domain.reserve())
 
 
 @pytest.fixture(scope="module")

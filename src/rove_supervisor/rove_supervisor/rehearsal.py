@@ -224,12 +224,6 @@ class Process:
         return code
 
 
-def isolate(domain: int) -> None:
-    """ROS graph of this test process alone; call before the World is made."""
-    os.environ["ROS_DOMAIN_ID"] = str(domain)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
-
 # -- a person, or a program, at the panel ----------------------------------------------------------------------------------------
 
 

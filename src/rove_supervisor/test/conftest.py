@@ -1,18 +1,18 @@
 """Fixtures of the panel's tests: a fake robot, operator, policy and recorder over real ROS, a supervisor process, headless Chromium."""
 
-import os
 import subprocess
 
 import pytest
 
-from rove_supervisor.rehearsal import CHROMIUM, Process, World, isolate
+from rove_contract import domain
+from rove_supervisor.rehearsal import CHROMIUM, Process, World
 
 TOKEN = "correct-horse-battery"
 
 
 @pytest.fixture(scope="module")
 def world():
-    isolate(66 + os.getpid() % 35)
+    domain.isolate()
     world = World()
     yield world
     world.close()

@@ -1,22 +1,21 @@
 """The supervisor process over real ROS: services, order of publications, heartbeat, deadline, clean end."""
 
-import os
 import signal
 import socket
 import time
 
 import pytest
 
-from rove_contract import timing
+from rove_contract import domain, timing
 from rove_contract.modes import Outcome
-from rove_supervisor.rehearsal import Process, World, isolate
+from rove_supervisor.rehearsal import Process, World
 
 pytestmark = pytest.mark.ros
 
 
 @pytest.fixture(scope="module")
 def world():
-    isolate(30 + os.getpid() % 35)
+    domain.isolate()
     world = World()
     yield world
     world.close()

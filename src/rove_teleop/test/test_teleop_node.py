@@ -12,13 +12,14 @@ import rclpy
 import zmq
 from sensor_msgs.msg import JointState
 
-from rove_contract import joints, messages, robot, ros, topics
+from rove_contract import domain, joints, messages, robot, ros, topics
 from rove_contract.modes import Mode, Trigger
 from rove_teleop.frames import OperatorFrame, encode
 from rove_teleop.robot_geometry import RobotSkeleton
 from rove_teleop.sources import flood
 
 pytestmark = pytest.mark.ros
+DOMAIN = str(domain.reserve())
 TABLE = joints.load()
 HOME = robot.home(TABLE)
 SKELETON = RobotSkeleton(TABLE)
@@ -98,7 +99,7 @@ class World:
 
 @pytest.fixture
 def start(monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", "61")
+    monkeypatch.setenv("ROS_DOMAIN_ID", DOMAIN)
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     rclpy.init()
     running = []

@@ -19,7 +19,7 @@ from PIL import Image
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, JointState
 
-from rove_contract import joints, messages, robot, ros, topics
+from rove_contract import domain, joints, messages, robot, ros, topics
 from rove_contract.modes import Mode, Trigger
 from rove_teleop.robot_geometry import RobotSkeleton
 from rove_teleop.sources.webxr import Message, Scene
@@ -37,6 +37,7 @@ pytestmark = [
     pytest.mark.skipif(not IWER.exists(), reason=f"the npm package iwer is not in {sys.prefix} (make setup installs it where npm is)"),
 ]
 
+DOMAIN = str(domain.reserve())
 TABLE = joints.load()
 HOME = robot.home(TABLE)
 SKELETON = RobotSkeleton(TABLE)
@@ -180,7 +181,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch):
-    monkeypatch.setenv("ROS_DOMAIN_ID", "62")
+    monkeypatch.setenv("ROS_DOMAIN_ID", DOMAIN)
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     world = World()
     yield world
