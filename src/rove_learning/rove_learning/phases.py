@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
+import ctypes
 import functools
 import itertools
 import json
@@ -30,6 +31,8 @@ from tqdm import tqdm
 
 from rove_learning import sharding
 from rove_learning.backbone import load_own_state, own_state
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,15 @@ def accelerator(device: str = "cpu"):
     return processes
 
 
+@functools.cache
+def keep_memory() -> None:
+    """Let glibc keep what is freed instead of giving it back and having every step's tensors mapped and zeroed anew, page by page."""
+    with contextlib.suppress(AttributeError):  # another C library
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(M_TRIM_THRESHOLD, 2**31 - 1)
+        set_option(M_MMAP_THRESHOLD, 2**25)  # the most it takes; by default blocks of 128 kB and more can be mapped each time
+
+
 def main_process() -> bool:
     """False in all but the first of several processes. Needs no accelerate: both launchers set RANK."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -146,6 +158,8 @@ def run(
 
     Raises KeyboardInterrupt after saving when `stop()` turns true (tests), FloatingPointError when the loss is not finite.
     """
+    if device == "cpu":
+        keep_memory()
     work.mkdir(parents=True, exist_ok=True)
     file = work / f"{phase.name}.pt"
     history: list[dict] = []

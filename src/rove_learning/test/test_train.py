@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import torch
 from rove_learning import checkpoint, label, train_actor, train_critic
 from rove_learning.command_line import parse, read_yaml
 from rove_learning.config import RewardConfig, TrainConfig, from_dict
+from rove_learning.critic import Critic
 from rove_learning.dataset import DatasetError
 from rove_learning.run import Run, RunMismatch, mixed_precision
 from rove_learning.synthetic import ACTOR, CRITIC
@@ -131,6 +133,19 @@ def test_label_leaves_scores_beside_the_dataset_human_videos_included(mixed, tmp
     video = scores.of(4, 20)
     assert np.isfinite(video["value"]).all() and not video["positive"].any() and scores.of(5, 10) is None
     assert scores.scale == 800.0 and scores.threshold == pytest.approx(float(labels["threshold"]))
+
+
+def test_values_computed_in_parts_by_several_processes_are_those_of_one_bit_for_bit(mixed, tmp_path):
+    buffer = Run(config(mixed, tmp_path / "out"), progress=False).critic_buffer
+    critic = Critic(CRITIC).eval()
+    torch.nn.init.normal_(critic.head.out.weight, std=0.1)
+    one = train_critic.values(critic, buffer, batch=16)
+    parts = []
+    for index in range(3):
+        alone = SimpleNamespace(process_index=index, num_processes=3, reduce=lambda found, how: found)
+        parts.append(train_critic.values(critic, buffer, batch=16, processes=alone))
+    assert all(0 < np.count_nonzero(part) < len(buffer) for part in parts)
+    np.testing.assert_array_equal(sum(parts), one)
 
 
 def test_filtered_bc_labels_with_the_critic_of_another_run_as_it_is(mixed, tmp_path):
