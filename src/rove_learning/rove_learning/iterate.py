@@ -91,11 +91,16 @@ def intervention_fraction(dataset: Dataset) -> float:
     return human / total if total else 0.0
 
 
+def label(k: int | None) -> str:
+    """The policy of iteration k; None: the one that the loop starts from."""
+    return "base" if k is None else f"k{k}"
+
+
 def loop_report(out: Path, rows: list[dict]) -> None:
     """OUT/report.html: success per policy where it was evaluated (Fig. 4), the data of each iteration (Table 2), links to their reports."""
-    table = [{key: value for key, value in row.items() if key != "wilson95"} for row in rows]
+    table = [{key: value for key, value in row.items() if key not in ("wilson95", "grasp_rate")} for row in rows]
     parts = [("Iterations", tabulated(table))]
-    results = {Path(row["policy"]).name: {**row, "episodes": row["evaluation_episodes"]} for row in rows if "success_rate" in row}
+    results = {label(row["iteration"]): {**row, "episodes": row["evaluation_episodes"]} for row in rows if "success_rate" in row}
     if results:
         parts.insert(0, evaluation_section(results))
     links = "".join(f'<p><a href="{Path(row["policy"]).name}/report.html">{Path(row["policy"]).name}</a></p>' for row in rows
@@ -116,22 +121,21 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
     def add(policy: Path, k: int | None, **numbers) -> None:
         row = {"policy": str(policy), "iteration": k, **numbers}
         if config.evaluation_episodes:
-            file = policy / "evaluation.json"
+            file = out / f"evaluation_{label(k)}.json"
             if not file.is_file():
                 evaluate(EvaluateConfig(str(policy), config.evaluation_episodes, config.evaluation_seed, config.deployment.workers,
                                         out=str(file)), progress)  # fmt: skip
             result = json.loads(file.read_text(encoding="utf-8"))
-            row |= {"evaluation_episodes": result["episodes"], "success_rate": result["success_rate"], "wilson95": result["wilson95"]}
+            row |= {"evaluation_episodes": result["episodes"], **{key: result[key] for key in ("success_rate", "wilson95", "grasp_rate")}}
         rows.append(row)
         write(out / "iterations.json", json.dumps(rows, indent=1) + "\n")
         loop_report(out, rows)
 
     policy = Path(config.train.init) if config.train.init else out / "base"
-    if not config.train.init:
-        if not (policy / "config.json").is_file():
-            train(replace(config.train, out=str(policy), method="sft"), progress, stop)
-            report(ReportConfig(str(policy)))
-        add(policy, None, datasets=len(config.train.dataset))
+    if not config.train.init and not (policy / "config.json").is_file():
+        train(replace(config.train, out=str(policy), method="sft"), progress, stop)
+        report(ReportConfig(str(policy)))
+    add(policy, None, datasets=len(config.train.dataset))
     data = list(config.train.dataset)
     for k in range(config.iterations):
         if k > 0 or config.deploy_first:

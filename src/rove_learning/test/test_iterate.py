@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,25 @@ def test_killed_in_the_second_iteration_and_resumed_ends_the_same(mixed, tmp_pat
     rows = [json.loads((tmp_path / name / "iterations.json").read_text()) for name in ("whole", "killed")]
     assert [row["datasets"] for row in rows[0]] == [row["datasets"] for row in rows[1]]
     assert len(deployed) == 2  # not deployed again by the resumed loop
+
+
+def test_every_policy_is_evaluated_on_the_same_seeds_the_one_it_starts_from_included(mixed, tmp_path, deployed, no_reports, monkeypatch):
+    iterate(config(mixed, tmp_path / "first", iterations=0), progress=False)
+    seen = []
+
+    def evaluate(settings, progress=True):
+        seen.append((settings.checkpoint.rsplit("/", 1)[1], settings.seed))
+        rate = len(seen) / 10
+        Path(settings.out).write_text(json.dumps({"episodes": 20, "success_rate": rate, "wilson95": [0.0, 1.0], "grasp_rate": 0.5}))
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    settings = config(mixed, tmp_path / "loop", evaluation_episodes=20, deploy_first=True)
+    settings = replace(settings, train=replace(settings.train, init=str(tmp_path / "first/base")))
+    rows = iterate(settings, progress=False)
+    assert [row.get("success_rate") for row in rows] == [0.1, 0.2, 0.3]
+    assert seen == [(name, settings.evaluation_seed) for name in ("base", "k0", "k1")]
+    assert iterate(settings, progress=False) == rows and len(seen) == 3  # evaluated once
+    assert not list((tmp_path / "first/base").glob("evaluation*"))  # what was given is left as it is
 
 
 def test_on_the_robot_it_waits_for_the_deployment_and_takes_its_videos(mixed, tmp_path, no_reports):
