@@ -42,6 +42,7 @@ class InterventionConfig:
 
 def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
     """One episode as plain arrays (see rove_recorder.lerobot.EpisodeFrames); the pause takes no frames."""
+    from rove_sim.adaptation_end import AdaptationEnd
     from rove_sim.expert import Expert
 
     start_stage = config.start_stages[seed % len(config.start_stages)]
@@ -49,21 +50,21 @@ def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
     env, rng = sim.env, np.random.default_rng([seed, 11])
     takes_over = rng.random() < config.takeover
     stage, best, best_at, t_r, takeover = Stage.ROLLOUT, env.state()["progress"], 0.0, -1, -1
-    expert = None
+    expert = adaptation_end = None
     columns: dict[str, list] = {key: [] for key in ("state", "action", "images", "stage")}
     failed = False
     while not env.success and env.time < config.max_seconds:
         state = env.state()
         if state["progress"] > best:
             best, best_at = state["progress"], env.time
-            if stage is Stage.ADAPTATION:  # the operator has advanced the task: the adaptation ends (paper, sec. 3.1)
-                stage, t_r = Stage.RECOVERY, sim.tick
+        if stage is Stage.ADAPTATION and adaptation_end.over(state, env.time):
+            stage, t_r = Stage.RECOVERY, sim.tick
         if stage is Stage.ROLLOUT and env.time - best_at > config.patience_s:
             if not takes_over or not state["recoverable"]:
                 failed = True
                 break
-            stage, takeover, best = Stage.ADAPTATION, sim.tick, state["progress"]
-            expert = Expert(env, rng, config.imperfection)
+            stage, takeover = Stage.ADAPTATION, sim.tick
+            adaptation_end, expert = AdaptationEnd(state), Expert(env, rng, config.imperfection)
             expert.reset(env.q)
         for key, value in zip(columns, (*sim.observe(), int(stage))):
             columns[key].append(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rove_contract.modes import Mode, Trigger
+from rove_sim.adaptation_end import AdaptationEnd
 
 FORCE = "force_takeover"
 RESET = "sim_reset"
@@ -19,8 +20,8 @@ class Patience:
 
     patience_s: without progress before pausing. fist_s: hand closed without eraser. dropped_s: eraser lost. autonomous_s: longest rollout.
     settle_s: paused before the first takeover attempt. retry_s: between attempts. force_s: paused before the takeover is forced.
-    sustained_s: progress must last before it counts as recovered. intervention_s: longest operator phase. demonstration_s: longest
-    demonstration. reset_s: waits for the recorder and the reset between episodes before asking for a reset.
+    intervention_s: longest operator phase. demonstration_s: longest demonstration. reset_s: waits for the recorder and the reset
+    between episodes before asking for a reset.
     """
 
     patience_s: float = 5.0
@@ -30,7 +31,6 @@ class Patience:
     settle_s: float = 0.6
     retry_s: float = 0.5
     force_s: float = 15.0
-    sustained_s: float = 0.4
     intervention_s: float = 40.0
     demonstration_s: float = 30.0
     reset_s: float = 6.0
@@ -136,8 +136,7 @@ class Supervision:
             if not self.intervened:
                 self.tally.interventions += 1
             self.intervened = True
-            self.marks_at_takeover = view.sim["marks_left"]
-            self.grasped_at_takeover = view.sim["eraser_grasped"]
+            self.adaptation_end = AdaptationEnd(view.sim)
         elif view.mode in (Mode.IDLE, Mode.ESTOP) and self.running:
             self.running = False
             self.ended_at = view.now
@@ -231,11 +230,8 @@ class Supervision:
         return None
 
     def adaptation(self, view: View) -> Trigger | None:
-        """Recovered (t_r) at the first sustained task progress: the eraser grasped, or marks going while it is held."""
-        sim = view.sim
-        advanced = sim["marks_left"] < self.marks_at_takeover or (sim["eraser_grasped"] and not self.grasped_at_takeover)
-        held = self.lasting("advanced", advanced and (sim["eraser_grasped"] or sim["success"]), view.now)
-        if sim["success"] or held > self.patience.sustained_s:
+        """Recovered (t_r) when the operator begins to make sustained progress."""
+        if self.adaptation_end.over(view.sim, view.now):
             self.reason = "sustained progress"
             return Trigger.RECOVERED
         return self.operator_limit(view)

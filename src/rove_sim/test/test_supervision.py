@@ -5,8 +5,10 @@ import pytest
 from rove_contract.modes import Mode, Trigger, next_mode
 from rove_sim.scripted_supervision import FORCE, RESET, Patience, Supervision, View
 
-QUIET = {"progress": 0.0, "grip_error": 0.2, "marks_left": 12, "eraser_grasped": False, "hand_closed": False, "success": False,
-         "recoverable": True, "resets": 1, "seated": True}
+QUIET = {
+    "progress": 0.0, "grip_error": 0.2, "marks_left": 12, "marks": [[0.1, 0.2]], "eraser_pos": [0.4, 0.0, 0.2], "eraser_grasped": False,
+    "hand_closed": False, "success": False, "recoverable": True, "resets": 1, "seated": True,
+}  # fmt: skip
 
 
 class World:
