@@ -60,6 +60,22 @@ def test_actor_overfits_one_episode(tiny, tmp_path):
     assert np.mean(errors) < 0.1  # joint 13 moves by 0.8 rad
 
 
+def test_a_policy_of_demonstrations_learns_what_the_text_condition_means(tmp_path):
+    """Two episodes look alike, in the one labelled negative the arm goes elsewhere. Fine-tuned, each condition gives its own action."""
+    good, bad = episode_frames(0, 20), replace(episode_frames(0, 20), episode_id="bad")
+    bad.action[:, 13] -= 0.5
+    shown = Buffer([Dataset(write_dataset(tmp_path / "shown", [good]))], 48, progress=False)
+    both = Buffer([Dataset(write_dataset(tmp_path / "both", [good, bad]))], 48, progress=False)
+    base, _ = train_actor(shown, everything(shown), replace(ACTOR, steps=50), tmp_path / "a", regularise=QUIET, progress=False)
+    labels = Labels(both.episode == 0, np.ones(len(both), dtype=bool), 0.0)
+    fine = replace(ACTOR, steps_next=120, lr=1e-3)
+    tuned, _ = train_actor(both, labels, fine, tmp_path / "b", previous=base, regularise=QUIET, progress=False)
+    policy = checkpoint.load(checkpoint.save(tmp_path / "policy", tuned))
+    picture, state, rng = np.array(both.images(np.array([5]))[0]), both.state[5], np.random.default_rng(1)
+    negative, positive = (policy.act(picture, state, INSTRUCTION, guidance=beta, rng=rng)[:8, 13] for beta in (0.0, 1.0))
+    assert (positive - negative).mean() > 0.35
+
+
 def small_actor(predict="clean"):
     torch.manual_seed(0)
     actor = Actor(ActorConfig(backbone=BACKBONE, width=48, layers=1, heads=2, predict=predict)).eval()
