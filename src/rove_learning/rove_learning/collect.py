@@ -1,6 +1,6 @@
 """`collect`: demonstrations in-process, faster than real time: environment, scripted expert and the real command filter, no ROS.
 
-    rove run rove_learning collect --out runs/demonstrations --episodes 80 --workers 2
+rove run rove_learning collect --out runs/demonstrations --episodes 80 --workers 2
 """
 
 from __future__ import annotations
@@ -91,7 +91,11 @@ def main() -> int:
 
     import tyro
 
-    print(json.dumps(collect(tyro.cli(CollectConfig, description=__doc__))))
+    try:
+        print(json.dumps(collect(tyro.cli(CollectConfig, description=__doc__))))
+    except (ValueError, OSError) as error:
+        print(f"collect: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -24,7 +24,7 @@ def read_yaml(path: str) -> dict:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
-        shipped = ", ".join(sorted(f.stem for f in SHIPPED.glob("*.yaml")))
+        shipped = ", ".join(sorted(f.stem for f in SHIPPED.glob("paper*.yaml")))
         raise ValueError(f"cannot read the configuration {path}: {error}; shipped ones: {shipped}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected a mapping of the configuration's fields, got {type(values).__name__}")
@@ -42,7 +42,9 @@ def parse(cls: type[Config], arguments: list[str] | None = None, description: st
     default = {}
     if "--config" in arguments:
         at = arguments.index("--config")
-        file = arguments[at + 1] if at + 1 < len(arguments) else ""
+        if at + 1 == len(arguments):
+            raise ValueError("--config needs a YAML file or the name of a shipped one, e.g. --config paper")
+        file = arguments[at + 1]
         default = {"default": from_dict(cls, {**(required or {}), **nested(cls, read_yaml(file))})}
         del arguments[at : at + 2]
     text = f"{description or cls.__doc__}\n\n--config FILE.yaml, or the shipped `--config paper`, sets other defaults."

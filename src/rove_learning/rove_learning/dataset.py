@@ -19,7 +19,12 @@ from rove_recorder import corrections
 
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
 HUMAN_VIDEO = "human_video"
-KINDS = ("demonstration", "rollout", HUMAN_VIDEO)
+KIND_STAGES = {
+    "demonstration": (Stage.DEMONSTRATION,),
+    "rollout": (Stage.ROLLOUT, Stage.ADAPTATION, Stage.RECOVERY),
+    HUMAN_VIDEO: (Stage.HUMAN_VIDEO,),
+}
+LARGEST_ANGLE = 4.0 * np.pi  # rad; two turns: no joint of a humanoid gets there, and most postures in degrees do
 
 
 class DatasetError(ValueError):
@@ -59,7 +64,7 @@ class Episode:
 
 
 def _read_tables(root: Path, pattern: str, columns=None) -> pa.Table:
-    files = sorted((root / pattern.split("/")[0]).glob(pattern.split("/", 1)[1]))
+    files = sorted(root.glob(pattern))
     if not files:
         raise DatasetError(f"dataset {root}: no file {pattern}")
     try:
@@ -82,7 +87,7 @@ class Dataset:
             info = json.loads(info_path.read_text(encoding="utf-8"))
         except OSError as error:
             raise DatasetError(f"no dataset at {self.root}: cannot read {info_path}: {error.strerror}") from error
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
             raise DatasetError(f"dataset {self.root}: {info_path} is not JSON: {error}") from error
         self._read_info(info)
         self._read_frames()
@@ -93,21 +98,33 @@ class Dataset:
         return len(self.state)
 
     def _read_info(self, info: dict) -> None:
-        if info.get("codebase_version") != "v3.0":
-            raise DatasetError(f"dataset {self.root} has format {info.get('codebase_version')!r}, expected LeRobot 'v3.0'")
-        features = info["features"]
+        version = info.get("codebase_version") if isinstance(info, dict) else None
+        if version != "v3.0":
+            raise DatasetError(f"dataset {self.root} has format {version!r}, expected LeRobot 'v3.0'")
+        features, self.info = info.get("features") or {}, info
         for key in (STATE, ACTION, CAMERA, "stage"):
             if key not in features:
-                raise DatasetError(f"dataset {self.root} has no feature {key!r}; it has {', '.join(features)}")
+                raise DatasetError(f"dataset {self.root} has no feature {key!r}; it has {', '.join(features) or 'none'}")
         if features[STATE]["shape"] != features[ACTION]["shape"]:
             raise DatasetError(f"dataset {self.root}: state {features[STATE]['shape']} and action {features[ACTION]['shape']} differ")
-        self.info, self.fps = info, float(info["fps"])
-        self.names = tuple(features[STATE]["names"])
-        self.camera = features[CAMERA]["dtype"]
+        names = [features[key].get("names") or () for key in (STATE, ACTION)]
+        self.names = tuple(names[0])
+        if not self.names or list(names[0]) != list(names[1]):
+            raise DatasetError(f"dataset {self.root}: {STATE} and {ACTION} need the names of the same joints in the same order in "
+                               f"meta/info.json, got {names[0]} and {names[1]}")  # fmt: skip
+        fps = info.get("fps")
+        if not isinstance(fps, (int, float)) or not fps > 0:
+            raise DatasetError(f"dataset {self.root} has fps {fps!r} in meta/info.json, expected frames per second")
+        self.fps = float(fps)
+        self.camera = features[CAMERA].get("dtype")
+        if self.camera not in ("video", "image"):
+            raise DatasetError(f"dataset {self.root}: {CAMERA} has dtype {self.camera!r}, expected 'video' or 'image'")
+        if self.camera == "video" and not isinstance(info.get("video_path"), str):
+            raise DatasetError(f"dataset {self.root} has no video_path in meta/info.json")
 
     def _read_frames(self) -> None:
         joints = len(self.names)
-        wanted = [STATE, ACTION, "stage", "source", "mode", "episode_index", "frame_index", "index", "task_index"]
+        wanted = [STATE, ACTION, "stage", "source", "mode", "episode_index", "frame_index", "index", "task_index", "timestamp"]
         table = _read_tables(self.root, "data/*/*.parquet", wanted).combine_chunks().sort_by("index")
         if table.num_rows == 0:
             raise DatasetError(f"dataset {self.root} has no frames")
@@ -116,24 +133,35 @@ class Dataset:
         self._task_index = table["task_index"].to_numpy()
         for key in (STATE, ACTION):
             column = table[key].combine_chunks()
+            if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+                raise DatasetError(f"dataset {self.root}: {key} is of type {column.type}, expected lists of {joints} numbers")
             if column.null_count:
                 raise DatasetError(f"{self._where(int(np.flatnonzero(column.is_null())[0]))}: {key} is missing")
             flat = column.flatten().to_numpy(zero_copy_only=False)
             if len(flat) != table.num_rows * joints:
                 raise DatasetError(f"dataset {self.root}: {key} does not have {joints} values in every frame")
             setattr(self, "state" if key == STATE else "action", np.ascontiguousarray(flat.reshape(-1, joints), dtype=np.float32))
-        self.stage, self.source, self.mode = (table[key].to_numpy() for key in ("stage", "source", "mode"))
+        self.stage, self.source, self.mode = (self._whole_numbers(table, key) for key in ("stage", "source", "mode"))
         index = table["index"].to_numpy()
+        self._timestamp = table["timestamp"].to_numpy()
         gap = np.flatnonzero(index != np.arange(len(index)))
         if len(gap):
             raise DatasetError(f"dataset {self.root}: frame {gap[0]} of the table has index {index[gap[0]]}: frames are missing or doubled")
+
+    def _whole_numbers(self, table: pa.Table, key: str) -> np.ndarray:
+        column = table[key]
+        if not pa.types.is_integer(column.type):
+            raise DatasetError(f"dataset {self.root}: {key} is of type {column.type}, expected whole numbers")
+        if column.null_count:
+            raise DatasetError(f"{self._where(int(np.flatnonzero(column.combine_chunks().is_null())[0]))}: {key} is missing")
+        return column.to_numpy()
 
     def _where(self, row: int) -> str:
         return f"dataset {self.root}, episode {self._episode_index[row]}, frame {self._frame_index[row]}"
 
     def _read_episodes(self) -> None:
         tasks = {row["task_index"]: row.get("task", row.get("__index_level_0__")) for row in
-                 pq.read_table(self.root / "meta" / "tasks.parquet").to_pylist()}  # fmt: skip
+                 _read_tables(self.root, "meta/tasks.parquet").to_pylist()}  # fmt: skip
         rows = _read_tables(self.root, "meta/episodes/*/*.parquet").to_pylist()
         try:
             fixes = corrections.fixes(self.root, rows)
@@ -144,12 +172,21 @@ class Dataset:
         for row in sorted(rows, key=lambda row: row["episode_index"]):
             name = f"dataset {self.root}, episode {row['episode_index']}"
             row |= fixes[row["episode_index"]]
-            missing = [key for key in ("outcome", "t_r", "kind") if row.get(key) is None]
+            row.setdefault("takeover", -1)
+            key = f"videos/{CAMERA}"
+            placed = [f"{key}/{end}" for end in ("from_timestamp", "chunk_index", "file_index")] if self.camera == "video" else []
+            missing = [k for k in ("outcome", "t_r", "takeover", "kind", *placed) if row.get(k) is None]
             if missing:
                 raise DatasetError(f"{name} has no {', '.join(missing)}; export it with rove_recorder, which writes them")
+            for mark in ("t_r", "takeover"):
+                if not isinstance(row[mark], int):
+                    raise DatasetError(f"{name}: {mark} = {row[mark]!r}, expected the number of a frame, or -1 for none")
+            if row["outcome"] not in set(Outcome):
+                raise DatasetError(
+                    f"{name} has outcome {row['outcome']!r}, known are {', '.join(f'{o} {o.name}' for o in map(Outcome, Outcome))}"
+                )
             video = None
             if self.camera == "video":
-                key = f"videos/{CAMERA}"
                 first = round(row[f"{key}/from_timestamp"] * self.fps)
                 video = (row[f"{key}/chunk_index"], row[f"{key}/file_index"], first)
             start, end = row["dataset_from_index"], row["dataset_to_index"]
@@ -162,9 +199,19 @@ class Dataset:
                 raise DatasetError(f"{name} has task_index {self._task_index[start]}, which meta/tasks.parquet does not name")
             self.episodes.append(
                 Episode(
-                    row["episode_index"], start, end, task, row["outcome"], row["t_r"], row.get("takeover", -1),
-                    row.get("episode_id") or "", row["kind"], row.get("operator") or "", row.get("start_stage") or "start",
-                    bool(row.get("excluded")), video,
+                    row["episode_index"],
+                    start,
+                    end,
+                    task,
+                    row["outcome"],
+                    row["t_r"],
+                    row["takeover"],
+                    row.get("episode_id") or "",
+                    row["kind"],
+                    row.get("operator") or "",
+                    row.get("start_stage") or "start",
+                    bool(row.get("excluded")),
+                    video,
                 )  # fmt: skip
             )
 
@@ -178,21 +225,58 @@ class Dataset:
             position = episode.end
             if np.any(self._episode_index[rows] != episode.index) or np.any(self._frame_index[rows] != np.arange(len(episode))):
                 raise DatasetError(f"{name}: episode_index or frame_index of its rows does not match meta/episodes")
-            if episode.kind not in KINDS:
-                raise DatasetError(f"{name} has kind {episode.kind!r}, expected one of {', '.join(KINDS)}")
-            for mark in ("t_r", "takeover"):
-                if not -1 <= getattr(episode, mark) < len(episode):
-                    raise DatasetError(f"{name}: {mark} = {getattr(episode, mark)} is outside its {len(episode)} frames")
-            if not set(np.unique(self.stage[rows])) <= set(map(int, Stage)):
-                raise DatasetError(f"{name} has stages {sorted(set(self.stage[rows].tolist()))}, known are 0 to {max(Stage)}")
-            if episode.has_robot == bool(np.any(self.stage[rows] == Stage.HUMAN_VIDEO)):
-                raise DatasetError(f"{name}: kind {episode.kind!r} and the stages of its frames disagree on whether it is a human video")
-            if not episode.has_robot:
-                continue
-            for key, values in ((STATE, self.state), (ACTION, self.action)):
-                bad = np.argwhere(~np.isfinite(values[rows]))
-                if len(bad):
-                    frame, joint = bad[0]
-                    raise DatasetError(f"{name}, frame {frame}: {key} of joint {self.names[joint]} is {values[rows][frame, joint]}")
+            late = np.flatnonzero(~(np.abs(self._timestamp[rows] * self.fps - np.arange(len(episode))) < 0.5))  # half a frame
+            if len(late):
+                raise DatasetError(f"{name}, frame {late[0]}: timestamp {self._timestamp[rows][late[0]]:g} s, expected "
+                                   f"{late[0] / self.fps:g} s at {self.fps:g} frames per second")  # fmt: skip
+            self._check_stages(name, episode, self.stage[rows])
+            if episode.has_robot:
+                self._check_joints(name, rows)
         if position != len(self.state):
             raise DatasetError(f"dataset {self.root}: {len(self.state) - position} rows after the last episode belong to none")
+        self._check_shared()
+
+    def _check_stages(self, name: str, episode: Episode, stage: np.ndarray) -> None:
+        if episode.kind not in KIND_STAGES:
+            raise DatasetError(f"{name} has kind {episode.kind!r}, expected one of {', '.join(KIND_STAGES)}")
+        wrong = np.flatnonzero(~np.isin(stage, KIND_STAGES[episode.kind]))
+        if len(wrong):
+            expected = ", ".join(f"{int(s)} {s.name}" for s in KIND_STAGES[episode.kind])
+            raise DatasetError(
+                f"{name}, frame {wrong[0]}: stage {stage[wrong[0]]} in an episode of kind {episode.kind!r}, expected {expected}"
+            )
+        for mark in ("t_r", "takeover"):
+            if not -1 <= getattr(episode, mark) < len(episode):
+                raise DatasetError(f"{name}: {mark} = {getattr(episode, mark)} is outside its {len(episode)} frames")
+        if not episode.trainable:
+            return
+        for mark, begun in (("t_r", Stage.RECOVERY), ("takeover", Stage.ADAPTATION)):
+            frames = np.flatnonzero(stage == begun)
+            first = int(frames[0]) if len(frames) else -1
+            if getattr(episode, mark) != first:
+                raise DatasetError(f"{name}: {mark} = {getattr(episode, mark)}, but its first frame of stage {begun.name} is {first} "
+                                   "(-1: none); export it again, or exclude it in review")  # fmt: skip
+        if 0 <= episode.t_r < episode.takeover:
+            raise DatasetError(f"{name}: its recovery begins at frame {episode.t_r}, before its adaptation at frame {episode.takeover}; "
+                               "export it again, or exclude it in review")  # fmt: skip
+
+    def _check_joints(self, name: str, rows: slice) -> None:
+        for key, values in ((STATE, self.state), (ACTION, self.action)):
+            bad = np.argwhere(~(np.abs(values[rows]) <= LARGEST_ANGLE))  # NaN too
+            if len(bad):
+                frame, joint = bad[0]
+                raise DatasetError(f"{name}, frame {frame}: {key} of joint {self.names[joint]} is {values[rows][frame, joint]}, "
+                                   f"expected radians within {LARGEST_ANGLE:.1f}")  # fmt: skip
+
+    def _check_shared(self) -> None:
+        """No episode is there twice, and no picture belongs to two."""
+        known: dict[str, int] = {}
+        for episode in self.episodes:
+            if episode.episode_id and known.setdefault(episode.episode_id, episode.index) != episode.index:
+                raise DatasetError(f"dataset {self.root}: episodes {known[episode.episode_id]} and {episode.index} have the same "
+                                   f"episode_id {episode.episode_id!r}; remove one")  # fmt: skip
+        placed = sorted((e for e in self.episodes if e.video), key=lambda e: e.video)
+        for one, other in zip(placed, placed[1:]):
+            if one.video[:2] == other.video[:2] and one.video[2] + len(one) > other.video[2]:
+                raise DatasetError(f"dataset {self.root}, episode {other.index}: its pictures begin at frame {other.video[2]} of their "
+                                   f"file, within those of episode {one.index}")  # fmt: skip

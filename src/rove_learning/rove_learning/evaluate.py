@@ -115,7 +115,11 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
 def main() -> int:
     import tyro
 
-    result = evaluate(tyro.cli(EvaluateConfig, description=__doc__))
+    try:
+        result = evaluate(tyro.cli(EvaluateConfig, description=__doc__))
+    except (ValueError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
     print(json.dumps({key: value for key, value in result.items() if key != "rows"}))
     return 0
 

@@ -126,7 +126,11 @@ def film(config: VideoConfig, progress: bool = True) -> dict:
 def main() -> int:
     import tyro
 
-    print(json.dumps(film(tyro.cli(VideoConfig, description=__doc__))))
+    try:
+        print(json.dumps(film(tyro.cli(VideoConfig, description=__doc__))))
+    except (ValueError, OSError) as error:
+        print(f"human_videos: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

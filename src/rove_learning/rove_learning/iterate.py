@@ -162,7 +162,7 @@ def main() -> int:
     except WaitingForRobot as waiting:
         print(waiting)
         return 0
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         print(f"iterate: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

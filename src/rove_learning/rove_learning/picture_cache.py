@@ -72,14 +72,26 @@ def _decode_videos(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
                     row = rows.get(i)
                     if row is None:
                         continue
-                    out[row] = shrink(frame.to_ndarray(format="rgb24"))
+                    picture = frame.to_ndarray(format="rgb24")
+                    if wrong := other_size(dataset, picture):
+                        raise DatasetError(f"dataset {dataset.root}, {_next(episodes, seen)}, {relative}: {wrong}")
+                    out[row] = shrink(picture)
                     seen += 1
                     bar.update()
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, OSError, IndexError) as error:  # IndexError: a file without a video stream
             raise DatasetError(f"dataset {dataset.root}, {_next(episodes, seen)}: cannot decode {relative}: {error}") from error
         if seen != len(rows):
             where = f"dataset {dataset.root}, {_next(episodes, seen)}"
             raise DatasetError(f"{where}: {relative} ends too early, with {seen} of {len(rows)} pictures")
+
+
+def other_size(dataset: Dataset, picture: np.ndarray) -> str:
+    """What is wrong with a picture (H, W, 3) whose size is not meta/info.json's, there (H, W, 3) or (3, H, W); empty: nothing."""
+    height, width, channels = picture.shape
+    declared = tuple(dataset.info["features"][CAMERA].get("shape") or picture.shape)
+    if declared in ((height, width, channels), (channels, height, width)):
+        return ""
+    return f"the picture is {height} x {width}, but meta/info.json says {declared}"
 
 
 def _next(episodes, seen: int) -> str:
@@ -103,5 +115,7 @@ def _decode_images(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
                     image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
                 except OSError as error:
                     raise DatasetError(f"{where}: cannot decode the picture: {error}") from error
+                if wrong := other_size(dataset, image):
+                    raise DatasetError(f"{where}: {wrong}")
                 out[row["index"]] = shrink(image)
                 bar.update()

@@ -34,7 +34,7 @@ class _Packets:
                 packets = [(p.pos, p.size, p.is_keyframe, p.pts) for p in container.demux(stream) if p.dts is not None]
             with path.open("rb") as file:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError, IndexError) as error:  # IndexError: no video stream
             raise DatasetError(f"{where} cannot be read: {error}") from error
         self.position, self.size = (np.array([packet[i] for packet in packets], dtype=np.int64) for i in (0, 1))
         if any(a[3] >= b[3] for a, b in zip(packets, packets[1:])):

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import torch
 
+from rove_contract import joints, timing
 from rove_learning import checkpoint, command_line, phases, picture_cache
 from rove_learning.advantage import NEEDS_CRITIC
 from rove_learning.backbone import Backbone
 from rove_learning.buffer import Buffer
 from rove_learning.config import BackboneConfig, TrainConfig, to_dict
 from rove_learning.critic import Critic
-from rove_learning.dataset import Dataset
+from rove_learning.dataset import Dataset, DatasetError
 from rove_learning.feature_cache import FeatureSource
 from rove_learning.rewards import Normaliser
 from rove_recorder import corrections
@@ -59,6 +60,7 @@ class Run:
         self.first = not self.iteration
         self.datasets = [Dataset(root) for root in config.dataset]
         self.normaliser = Normaliser.of(config.reward.c_fail, config.reward.max_steps)
+        self._same_robot()
         self._same_scale()
 
     def _in_force(self, config: TrainConfig) -> TrainConfig:
@@ -76,6 +78,21 @@ class Run:
         if config.critic_from == "init" and (previous is None or previous.critic is None):
             raise ValueError(f"--critic-from init, but {config.init or 'no --init'} has no critic")
         return config
+
+    def _same_robot(self) -> None:
+        """Every dataset is given once and has the joints and the rate of the robot that the actor will run on. Raises DatasetError."""
+        known, roots = joints.load().names, set()
+        for dataset in self.datasets:
+            if dataset.root.resolve() in roots:
+                raise DatasetError(f"dataset {dataset.root} is given twice; its frames would count double")
+            roots.add(dataset.root.resolve())
+            if dataset.names != known:
+                differs = next((f"joint {i} is {a}, expected {b}" for i, (a, b) in enumerate(zip(dataset.names, known)) if a != b), "")
+                raise DatasetError(f"dataset {dataset.root} has {len(dataset.names)} joints, expected the robot's {len(known)} in its order"
+                                   f"{'; ' * bool(differs)}{differs}")  # fmt: skip
+            if dataset.fps != timing.POLICY_HZ:
+                raise DatasetError(f"dataset {dataset.root} has {dataset.fps:g} frames per second, expected {timing.POLICY_HZ:g}, "
+                                   "the rate at which chunks are executed; export it again at that rate")  # fmt: skip
 
     def _same_scale(self) -> None:
         """A critic's values mean steps only together with the scale they were normalised with. Raises ValueError."""
@@ -239,7 +256,7 @@ def command(name: str, step: Callable[[Run], object], description: str) -> int:
         result = step(run)
         if run.main:
             print(json.dumps(result) if isinstance(result, dict) else result)
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:  # OSError: e.g. no space left, with the file's name
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

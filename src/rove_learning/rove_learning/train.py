@@ -12,6 +12,7 @@ import sys
 
 from rove_learning import label, train_actor, train_critic
 from rove_learning.config import TrainConfig
+from rove_learning.dataset import DatasetError
 from rove_learning.run import Run, command
 
 
@@ -22,6 +23,8 @@ def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dic
 
 def steps(run: Run) -> dict:
     """Algorithm 1, lines 3 to 7."""
+    if not any(e.trainable and e.has_robot for dataset in run.datasets for e in dataset.episodes):
+        raise DatasetError(f"nothing for the actor in {', '.join(run.config.dataset)}: its episodes are human videos, aborted or excluded")
     train_critic.step(run)
     label.step(run)
     return train_actor.step(run)
