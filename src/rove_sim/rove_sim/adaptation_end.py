@@ -7,9 +7,9 @@ import numpy as np
 
 from rove_sim import scene
 
-COVERED = 0.3  # of the way to what comes next; a hand that hovers (1.5 cm) or is pulled back does not cover it
+COVERED = 0.2  # of the way to what comes next; more than a hand that looks for its place moves (1.5 cm of 12)
 SHORT_M = 0.05  # ways shorter than this say nothing; then only grasping or wiping counts
-SUSTAINED_S = 0.4
+SUSTAINED_S = 0.25
 
 
 def way(sim: dict) -> float:
