@@ -6,6 +6,7 @@ neighbour at most is its reference (GOP 2), so that a random training sample cos
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,18 @@ H264 = {"preset": "veryfast", "crf": str(CRF), "g": str(GOP), "bf": "0", "thread
 # LeRobot's own codec and quality. Low delay (pred-struct 1) keeps the order of display here, too.
 AV1 = {"preset": "8", "crf": "30", "g": str(GOP), "svtav1-params": "lp=1:pred-struct=1"}
 CODECS = {"h264": ("libx264", H264), "av1": ("libsvtav1", AV1)}  # name as in info.json -> encoder, options
+
+
+@contextlib.contextmanager
+def own_priority():
+    """Inside, what a library does to the scheduling of threads is undone at the end: SVT-AV1, run by root, makes the thread that opens it and
+    all of its own SCHED_FIFO 99 and leaves them so. A nightly export would then starve the robot's command filter, on real time 20."""
+    wanted = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            if os.sched_getscheduler(int(thread)) == os.SCHED_FIFO and os.sched_getparam(int(thread)).sched_priority == 99:
+                os.sched_setscheduler(int(thread), *wanted)
 
 
 class VideoError(ValueError):
@@ -43,6 +56,8 @@ def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, 
         stream = container.add_stream(encoder, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = dict(options)
+        with own_priority():
+            stream.codec_context.open()
         for count, image in enumerate(frames, 1):
             if image.shape != (height, width, 3) or image.dtype != np.uint8:
                 raise VideoError(f"frame {count - 1} is {image.shape} {image.dtype}, expected ({height}, {width}, 3) uint8")

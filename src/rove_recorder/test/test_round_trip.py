@@ -1,6 +1,9 @@
 """What was exported is what training loads: bit for bit where nothing is lossy, and the decoder's very pixels where the codec is."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -76,3 +79,20 @@ def test_a_damaged_video_is_named_when_it_is_opened_or_read(tmp_path):
     stream = PictureStream(Dataset(root), 48, threads=1)
     with pytest.raises(DatasetError, match=r"file-000.mp4: cannot decode frame \d+"):
         stream[np.arange(200)]
+
+
+SCHEDULING = """
+import os, sys
+import numpy as np
+from rove_recorder import video
+frames = (np.full((64, 64, 3), 10 * i, np.uint8) for i in range(6))
+video.encode(sys.argv[1], frames, 20, (64, 64), codec="av1")
+print({os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")} <= {os.SCHED_OTHER, os.SCHED_BATCH})
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the encoder changes its priority only for root")
+def test_encoding_leaves_the_process_at_its_priority(tmp_path):
+    """A process of its own, since the test suite would go on at real-time 99 where this fails."""
+    told = subprocess.run([sys.executable, "-c", SCHEDULING, str(tmp_path / "a.mp4")], capture_output=True, text=True, timeout=60)
+    assert told.stdout.strip() == "True", told.stdout + told.stderr
