@@ -27,8 +27,8 @@ CODECS = {"h264": ("libx264", H264), "av1": ("libsvtav1", AV1)}  # name as in in
 
 @contextlib.contextmanager
 def own_priority():
-    """Inside, what a library does to the scheduling of threads is undone at the end: SVT-AV1, run by root, makes the thread that opens it and
-    all of its own SCHED_FIFO 99 and leaves them so. A nightly export would then starve the robot's command filter, on real time 20."""
+    """What a library does inside to the scheduling of threads is undone: SVT-AV1, run by root, makes the thread that opens it and all of
+    its own SCHED_FIFO 99 and leaves them so. An export would then starve the robot's command filter, on real time 20."""
     wanted = os.sched_getscheduler(0), os.sched_getparam(0)
     yield
     for thread in os.listdir("/proc/self/task"):
