@@ -10,6 +10,7 @@ import collections
 import contextlib
 import copy
 import ctypes
+import datetime
 import functools
 import itertools
 import json
@@ -33,6 +34,9 @@ from rove_learning import sharding
 from rove_learning.backbone import load_own_state, own_state
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+# What processes wait for one that decodes pictures or computes features: torch's 10 min for GPUs would end the run. For one that dies
+# nobody waits on the same machine, where the launcher ends the others.
+PATIENCE = datetime.timedelta(hours=3)
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,20 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 @functools.cache
 def accelerator(device: str = "cpu"):
     """The process' accelerate.Accelerator: `accelerate launch` or torchrun decide how many processes there are, precision, compilation
-    and sharding.
+    and sharding. device: "cpu", "cuda", or "cuda:N" in one process alone.
 
-    Raises ValueError for a launch that shards in a way that is not supported.
+    Raises ValueError for a GPU that is not there and for a launch that shards in a way that is not supported.
     """
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
-    processes = Accelerator(cpu=device == "cpu")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}, but torch {torch.__version__} finds no GPU; use --device cpu or a torch for CUDA")
+    if ":" in device:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError(f"--device {device} with several processes, which take a GPU each: --device cuda")
+        torch.cuda.set_device(device)  # accelerate takes the current one
+    processes = Accelerator(cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     sharding.asked(processes)
     return processes
 
@@ -134,7 +145,9 @@ def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) ->
             batch = make(share)
             yield batch, time.perf_counter() - begin
         return
-    with ThreadPoolExecutor(1, "batch") as pool:
+    # CUDA's current device is each thread's own, at first the GPU 0: "cuda" would be another one there than in this process.
+    start = functools.partial(torch.cuda.set_device, torch.cuda.current_device()) if torch.cuda.is_initialized() else None
+    with ThreadPoolExecutor(1, "batch", start) as pool:
         waiting = collections.deque()
         try:
             for share in itertools.chain(shares, [None]):
@@ -179,6 +192,9 @@ def run(
             _train(phase, file, seed, begin, history, state and state["optimizer"], processes, save_every_s, progress, stop)
         processes.wait_for_everyone()
         processes.free_memory()  # it would keep every phase's model alive
+        # accelerate left its autocast on the model. A copy made now would have it too, and would not where a resume skips this phase.
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            phase.models["online"].__dict__.pop(name, None)
     phase.models["online"].eval()
     return history
 

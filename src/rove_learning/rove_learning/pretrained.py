@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -58,6 +59,21 @@ def weight_files(path: Path) -> list[Path]:
     if not files or missing:
         raise BackboneError(f"{path} lacks {', '.join(missing) or 'model.safetensors'}; only safetensors are read, never .bin or .pt")
     return files
+
+
+_loaded: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+def shared(path: Path, settings: tuple, load: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """load(), or the model that it gave for the same settings and files and that is still in use: actor, critic and a checkpoint that is
+    reloaded hold the weights once. All must be on one device."""
+    files = [file for file in (*weight_files(path), path / "config.json") if file.is_file()]  # load() says what is missing
+    files = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
+    key = (str(path.resolve()), *settings, *files)
+    model = _loaded.get(key)
+    if model is None:
+        _loaded[key] = model = load()
+    return model
 
 
 def digest(files: Sequence[Path], settings: dict) -> str:

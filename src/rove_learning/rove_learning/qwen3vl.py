@@ -6,7 +6,6 @@ device, which a CUDA graph cannot record; here pictures are square and stand at 
 
 from __future__ import annotations
 
-import weakref
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from transformers.utils import logging
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
 from rove_learning.config import BackboneConfig
-from rove_learning.pretrained import DTYPES, BackboneError, PretrainedBackbone, folder, read_json, weight_files
+from rove_learning.pretrained import DTYPES, BackboneError, PretrainedBackbone, folder, read_json, shared, weight_files
 
 # The released chat template for one user turn with a picture and a text, up to where the answers of the conditions begin.
 BEFORE = "<|im_start|>user\n<|vision_start|>"
@@ -27,8 +26,6 @@ CONDITION = "\n{condition}<|im_end|>"
 # Of the released preprocessor_config.json, for what a folder's own file leaves out; the defaults of the class are another model's.
 PROCESSOR = {"patch_size": 16, "temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
              "size": {"shortest_edge": 65536, "longest_edge": 16777216}}  # fmt: skip
-
-_loaded: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # actor and critic of one folder share one model
 
 
 def _attend_per_picture(module, query, key, value, attention_mask, *, scaling, pictures, **_):
@@ -43,26 +40,22 @@ AttentionInterface.register("rove_pictures", _attend_per_picture)
 
 def load_model(path: Path, dtype: torch.dtype) -> Qwen3VLModel:
     """Weights of a Qwen3-VL folder. Raises BackboneError naming missing, extra or misshaped weights."""
-    key = (str(path.resolve()), dtype)
-    model = _loaded.get(key)
-    if model is None:
-        kind = read_json(path / "config.json").get("model_type")
-        if kind != "qwen3_vl":
-            raise BackboneError(f"{path / 'config.json'} describes model_type {kind!r}, expected 'qwen3_vl'")
-        weight_files(path)
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity(logging.CRITICAL)  # its report lists as a warning what is either wanted or raised below
-        model, found = Qwen3VLModel.from_pretrained(
-            path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, trust_remote_code=False,
-            output_loading_info=True, ignore_mismatched_sizes=True,  # so that they are named below rather than printed
-        )  # fmt: skip
-        logging.set_verbosity(verbosity)
-        extra = [name for name in found["unexpected_keys"] if not name.startswith("lm_head")]
-        wrong = [entry[0] if isinstance(entry, tuple) else entry for entry in found["mismatched_keys"]]
-        for what, names in (("missing", found["missing_keys"]), ("extra", extra), ("misshaped", wrong)):
-            if names:
-                raise BackboneError(f"{path}: {len(names)} {what} weights, e.g. {', '.join(sorted(names)[:5])}")
-        _loaded[key] = model
+    kind = read_json(path / "config.json").get("model_type")
+    if kind != "qwen3_vl":
+        raise BackboneError(f"{path / 'config.json'} describes model_type {kind!r}, expected 'qwen3_vl'")
+    weight_files(path)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # its report lists as a warning what is either wanted or raised below
+    model, found = Qwen3VLModel.from_pretrained(
+        path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True, trust_remote_code=False,
+        output_loading_info=True, ignore_mismatched_sizes=True,  # so that they are named below rather than printed
+    )  # fmt: skip
+    logging.set_verbosity(verbosity)
+    extra = [name for name in found["unexpected_keys"] if not name.startswith("lm_head")]
+    wrong = [entry[0] if isinstance(entry, tuple) else entry for entry in found["mismatched_keys"]]
+    for what, names in (("missing", found["missing_keys"]), ("extra", extra), ("misshaped", wrong)):
+        if names:
+            raise BackboneError(f"{path}: {len(names)} {what} weights, e.g. {', '.join(sorted(names)[:5])}")
     return model
 
 
@@ -75,7 +68,8 @@ class Qwen3VLBackbone(PretrainedBackbone):
         files, settings = [], {}
         if model is None:
             path = folder(config)
-            model = load_model(path, DTYPES[config.dtype])
+            dtype = DTYPES[config.dtype]
+            model = shared(path, ("qwen3vl", dtype), lambda: load_model(path, dtype))
             tokenizer = Tokenizer.from_file(str(path / "tokenizer.json")) if (path / "tokenizer.json").is_file() else None
             if tokenizer is None:
                 raise BackboneError(f"{path} has no tokenizer.json")

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from transformers import InternVLConfig, InternVLModel, InternVLVisionConfig, LlamaConfig
 
 from rove_learning.config import BackboneConfig
-from rove_learning.pretrained import DTYPES, BackboneError, PretrainedBackbone, folder, read_json, weight_files
+from rove_learning.pretrained import DTYPES, BackboneError, PretrainedBackbone, folder, read_json, shared, weight_files
 
 LAYER = 23  # hidden_states[23]: after 23 of 24 text layers, what enters the last one (paper: "layer 23")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, of InternVL2's preprocessing
@@ -189,7 +189,8 @@ class VLACBackbone(PretrainedBackbone):
         path = folder(config)
         self.layer = LAYER if config.layer is None else config.layer
         self.vocabulary = Vocabulary(path)
-        self.model = load_model(path, self.layer, DTYPES[config.dtype])
+        dtype = DTYPES[config.dtype]
+        self.model = shared(path, ("vlac", self.layer, dtype), lambda: load_model(path, self.layer, dtype))
         self.text = self.model.language_model
         self.width = self.model.config.text_config.hidden_size
         vision = self.model.config.vision_config

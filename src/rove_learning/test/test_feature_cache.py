@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -201,6 +202,17 @@ def test_batches_drawn_ahead_come_in_order_and_an_error_arrives_at_its_step():
     assert [next(ahead)[0] for _ in range(3)] == [0, 1, 4]
     with pytest.raises(Killed):
         next(ahead)
+
+
+def test_batches_are_drawn_ahead_on_the_gpu_of_their_process(monkeypatch):
+    """CUDA's current device, which "cuda" means, is each thread's own and at first the GPU 0, whatever the main thread chose."""
+    current = {threading.get_ident(): 3}
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current.get(threading.get_ident(), 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.update({threading.get_ident(): device}))
+    drawn = phases.drawn(lambda share: (threading.get_ident(), torch.cuda.current_device()), range(2), ahead=True)
+    for (thread, device), _ in drawn:
+        assert thread != threading.get_ident() and device == 3
 
 
 def test_an_iteration_on_qwen3_vl_is_the_same_with_and_without_the_cache(data, tmp_path):

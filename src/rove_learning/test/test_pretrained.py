@@ -1,6 +1,7 @@
 """Pretrained backbones as tiny random models of the real classes: a tree mask is two naive passes; VLAC runs without remote code."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -327,6 +328,21 @@ def test_vlac_refuses_another_architecture_and_a_lacking_vocabulary(tmp_path):
     (path / "added_tokens.json").write_text(json.dumps({"<img>": 3}))
     with pytest.raises(BackboneError, match="added tokens lack </img>, <IMG_CONTEXT>"):
         build(vlac_config(path))
+
+
+@pytest.mark.parametrize("kind", ["qwen3vl", "vlac"])
+def test_weights_are_held_once_until_their_file_changes(kind, tmp_path):
+    write, config = {"qwen3vl": (synthetic_vlm.write_qwen3vl, qwen_config), "vlac": (synthetic_vlm.write_vlac, vlac_config)}[kind]
+    path = write(tmp_path)
+    first, again = build(config(path)), build(config(path))
+    assert again.model is first.model and again.fingerprint == first.fingerprint
+    file = next(path.glob("*.safetensors"))
+    save_file({name: value + 1.0 for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
+    os.utime(file, ns=(0, 0))
+    other = build(config(path))
+    assert other.fingerprint != first.fingerprint
+    norm, theirs = (next(p for n, p in m.model.named_parameters() if "layernorm" in n) for m in (first, other))
+    torch.testing.assert_close(theirs, norm + 1.0)
 
 
 def test_no_file_of_a_checkpoint_is_executed(qwen_path, vlac_path):

@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from rove_learning import checkpoint, command_line, sharding
+from rove_learning import checkpoint, command_line, phases, sharding
 from rove_learning.config import TrainConfig
 from rove_learning.synthetic import ACTOR, CRITIC
 
@@ -94,7 +94,6 @@ FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}  # what `accelerate
 
 def worker(killed_at, *files):
     """One of two processes; killed_at: the step, of all phases together, that kills it when it is done and before it is saved."""
-    from rove_learning import phases
     from rove_learning.train import train
 
     steps = itertools.count(1)
@@ -169,11 +168,40 @@ def test_bfloat16_is_asked_for_stored_and_kept_through_a_resume(mixed, tmp_path)
     info = json.loads((tmp_path / "rough/config.json").read_text())
     assert info["train"]["precision"] == "bf16" and "precision: bf16" in (tmp_path / "rough/config.yaml").read_text()
     assert all(value.dtype == np.float32 for value in weights(tmp_path / "rough").values())
+    # Killed in OVE: the phase before it does not run again, and what it left on the model is not there.
+    killed = replace(settings, out=str(tmp_path / "killed"))
+    finish(start(killed, tmp_path, 1, (__file__, "7"), RANK="0"), code=-signal.SIGKILL)
+    finish(start(killed, tmp_path))
+    assert losses(tmp_path / "killed") == losses(tmp_path / "rough")
     for name, curve in losses(tmp_path / "exact").items():
         assert curve != losses(tmp_path / "rough")[name]
         np.testing.assert_allclose(curve, losses(tmp_path / "rough")[name], rtol=0.05, err_msg=name)
     with pytest.raises(ValueError, match="holds a critic with another precision"):
         train(replace(settings, precision="auto"), progress=False)
+
+
+def test_a_gpu_that_is_not_there_and_one_for_several_processes_are_refused_before_anything_is_read(tmp_path, monkeypatch):
+    from rove_learning.run import Run
+
+    settings = TrainConfig(("nowhere",), str(tmp_path), threads=1, device="cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="--device cuda:1, but torch .* finds no GPU; use --device cpu"):
+        Run(settings)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="several processes, which take a GPU each: --device cuda"):
+        Run(replace(settings, precision="no"))
+
+
+def test_processes_wait_for_hours_for_one_that_decodes_or_computes_features(monkeypatch):
+    import accelerate
+
+    asked = {}
+    monkeypatch.setattr(accelerate, "Accelerator", lambda **options: asked.update(options))
+    monkeypatch.setattr(sharding, "asked", lambda processes: None)
+    phases.accelerator.__wrapped__("cpu")
+    (group,) = asked["kwargs_handlers"]
+    assert group.timeout.total_seconds() > 3600
 
 
 if __name__ == "__main__":
