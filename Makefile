@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # ROVE. `make demo` and `make test` start from a bare clone; everything else is in README.md.
 SHELL := /bin/bash
 BIN := .venv/bin
@@ -5,7 +6,7 @@ export MUJOCO_GL ?= egl
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-safety clean
+.PHONY: help setup demo test format lint bench bench-safety clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,7 +20,11 @@ demo: setup  ## the whole loop on the simulated robot, at most 15 minutes; ends 
 test: setup  ## all tests, real processes and a real browser included
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: setup  ## ruff, and colcon lists and builds the workspace
+format: setup  ## ruff lays out every file and mends what it can
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
+
+lint: setup  ## layout and rules (ruff), and colcon lists and builds the workspace
+	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@scripts/colcon_check.sh
 
@@ -27,7 +32,7 @@ bench: setup  ## every script in bench/, short
 	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script --quick; done
 
 bench-safety: setup  ## the command path's properties on 10,000 generated sequences each (about an hour)
-	@ROVE_SAFETY_EXAMPLES=10000 $(BIN)/python -m pytest src/rove_teleop/test -k "(command_filter or guard or switches) and not node" --timeout 7200 --durations 0
+	@ROVE_SAFETY_EXAMPLES=10000 $(BIN)/python -m pytest src/rove_teleop/test/command_filter -k "not node" --timeout 7200 --durations 0
 
 clean:  ## remove what setup and runs made
 	rm -rf .venv build install log runs

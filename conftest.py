@@ -1,4 +1,7 @@
-"""Every test process has a ROS domain of its own and talks to this machine only; generated examples are the same in every run."""
+# SPDX-License-Identifier: Apache-2.0
+"""Every test process has a ROS domain of its own and talks to this machine only; generated examples are the same in
+every run.
+"""
 
 import os
 

@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command filter beside ruckig and exponential smoothing: cost, lag, overshoot and peak jerk.
 
-Prints a table; the last line is one JSON object. `--quick` takes a few seconds. ruckig is optional (left out where it is not installed).
+Prints a table; the last line is one JSON object. `--quick` takes a few seconds. ruckig is optional (left out where it
+is not installed).
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import time
 
 import numpy as np
 
-from rove_contract import joints, robot, timing
-from rove_teleop.command_filter import CommandFilter
-from rove_teleop.guard import Guard
-from rove_teleop.stop_law import stop_distance_of
+from rove_contract import timing
+from rove_description import joints, mjcf
+from rove_teleop.command_filter.filter import CommandFilter
+from rove_teleop.command_filter.guard import Guard
+from rove_teleop.command_filter.stop_law import stop_distance_of
 
 TABLE = joints.load()
 LIMITS = TABLE.limits
@@ -68,7 +71,9 @@ class Ruckig:
         self.name += " + velocity" if feed_forward else ""
         self.otg = ruckig.Ruckig(J, PERIOD)
         self.input, self.output = ruckig.InputParameter(J), ruckig.OutputParameter(J)
-        self.input.synchronization = getattr(ruckig.Synchronization, "None" if hasattr(ruckig.Synchronization, "None") else "No")
+        self.input.synchronization = getattr(
+            ruckig.Synchronization, "None" if hasattr(ruckig.Synchronization, "None") else "No"
+        )
         self.input.max_velocity = LIMITS.velocity.tolist()
         self.input.max_acceleration = LIMITS.acceleration.tolist()
         self.input.max_jerk = LIMITS.jerk.tolist()
@@ -124,7 +129,9 @@ def over_limit(path, start):
 
 def sine(seconds):
     omega = np.pi  # 0.5 Hz
-    amplitude = np.minimum(0.45 * (LIMITS.upper - LIMITS.lower), 0.5 * np.minimum(LIMITS.velocity / omega, LIMITS.acceleration / omega**2))
+    amplitude = np.minimum(
+        0.45 * (LIMITS.upper - LIMITS.lower), 0.5 * np.minimum(LIMITS.velocity / omega, LIMITS.acceleration / omega**2)
+    )
     t = np.arange(round(seconds / PERIOD)) * PERIOD
     return t, MIDDLE + amplitude * np.sin(omega * t)[:, None], omega * amplitude * np.cos(omega * t)[:, None]
 
@@ -171,7 +178,9 @@ def measure(method, rng, trials, seconds):
         turn = max(turn, beyond[:, stop_is_between(path[24], stop, second)].max(initial=0.0))
         ratios.append(over_limit(path, start))
     worst = np.max(ratios, axis=0)
-    row.update(overshoot_rad=max(0.0, jump), turn_overshoot_rad=max(0.0, turn), past_position_limit_rad=max(0.0, outside))
+    row.update(
+        overshoot_rad=max(0.0, jump), turn_overshoot_rad=max(0.0, turn), past_position_limit_rad=max(0.0, outside)
+    )
     row.update(velocity_over_limit=worst[0], acceleration_over_limit=worst[1], jerk_over_limit=worst[2])
     return {key: round(float(value), 6) for key, value in row.items()}
 
@@ -187,10 +196,10 @@ def main():
         print("ruckig is not installed (pip install ruckig): left out")
     methods.append(Exponential())
     rows = {m.name: measure(m, np.random.default_rng(0), 5 if quick else 40, 6.0 if quick else 20.0) for m in methods}
-    # With the guard, in free space (targets around the start pose, where it must not change the path) and while it scales: the forearm
-    # into the torso, over and over.
+    # With the guard, in free space (targets around the start pose, where it must not change the path) and while it
+    # scales: the forearm into the torso, over and over.
     guarded = Guarded()
-    home = robot.home(TABLE)
+    home = mjcf.home(TABLE)
     t, targets, velocities = sine(6.0)
     _, free = follow(guarded, home, np.clip(home + 0.2 * (targets - MIDDLE), LIMITS.lower, LIMITS.upper), velocities)
     into_torso = home.copy()

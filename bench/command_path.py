@@ -1,9 +1,11 @@
-"""Latency of the command path while everything else runs: operator frame in -> /joint_command out, and pause request -> deceleration.
+# SPDX-License-Identifier: Apache-2.0
+"""Latency of the command path while everything else runs: operator frame in -> /joint_command out, and pause request ->
+deceleration.
 
-Real processes: simulated robot with its camera, recorder, supervisor with its panel (one client on the WebSocket), teleop with
-retargeting, command filter. This script is the operator. A frame that asks for a new pose of the head is sent at a random moment
-while the robot is at rest, and the first command that moves is timed; the filter's own period is part of it (5 ms on average).
-Prints a table; the last line is one JSON object. `--quick` ends within 30 s.
+Real processes: simulated robot with its camera, recorder, supervisor with its panel (one client on the WebSocket),
+teleop with retargeting, command filter. This script is the operator. A frame that asks for a new pose of the head is
+sent at a random moment while the robot is at rest, and the first command that moves is timed; the filter's own period
+is part of it (5 ms on average). Prints a table; the last line is one JSON object. `--quick` ends within 30 s.
 """
 
 from __future__ import annotations
@@ -27,11 +29,12 @@ import rclpy
 import zmq
 from std_srvs.srv import Trigger
 
-from rove_contract import domain, joints, messages, robot, ros, topics
+from rove_contract import domain, messages, ros, topics
 from rove_contract.modes import Mode
+from rove_contract.operator_frame import OperatorFrame, encode
 from rove_contract.priority import raise_priority
-from rove_teleop.frames import OperatorFrame, encode
-from rove_teleop.robot_geometry import RobotSkeleton
+from rove_description import joints, mjcf
+from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 
 domain.isolate()
 TABLE = joints.load()
@@ -54,7 +57,7 @@ class Operator(threading.Thread):
     def __init__(self, endpoint):
         super().__init__(daemon=True)
         self.skeleton = RobotSkeleton(TABLE)
-        self.pose, self.ramp_from = robot.home(TABLE), None
+        self.pose, self.ramp_from = mjcf.home(TABLE), None
         self.running, self.seq = True, 0
         self.wake = threading.Event()
         self.sent_at, self.sent_ns = 0.0, 0
@@ -98,7 +101,9 @@ class Session:
         for module, parameters in modules.items():
             words = [word for p in parameters for word in ("-p", p)]
             log = open(Path(folder) / f"{module}.log", "w")  # noqa: SIM115  the child keeps it
-            self.processes.append(subprocess.Popen([sys.executable, "-m", module, "--ros-args", *words], stderr=log, stdout=log))
+            self.processes.append(
+                subprocess.Popen([sys.executable, "-m", module, "--ros-args", *words], stderr=log, stdout=log)
+            )
         rclpy.init()
         self.node = rclpy.create_node("command_path")
         self.reader, self.speed_reader = messages.JointReader(TABLE), messages.JointReader(TABLE)
@@ -109,8 +114,11 @@ class Session:
         ros.subscription(self.node, topics.JOINT_COMMAND, self.on_command, depth=100)
         self.mode_at = 0.0
         ros.subscription(self.node, topics.MODE, self.on_mode)
-        ros.subscription(self.node, topics.RECORDER_STATUS, lambda m: setattr(self, "recorder", messages.diagnostic_values(m)))
-        self.named = {}  # reasons to stop that the command filter named, how often: a simulator that stutters is a robot without state
+        ros.subscription(
+            self.node, topics.RECORDER_STATUS, lambda m: setattr(self, "recorder", messages.diagnostic_values(m))
+        )
+        # reasons to stop that the command filter named, how often: a simulator that stutters is a robot without state
+        self.named = {}
         ros.subscription(self.node, topics.DIAGNOSTICS, self.on_diagnostics, depth=100)
         self.services = {}
         # The browser is a process of its own: in this one its messages would delay what is timed.
@@ -128,7 +136,11 @@ class Session:
     def on_diagnostics(self, msg):
         for status in msg.status:
             reason = messages.diagnostic_values(status).get("reason", "")
-            if status.name == "command_filter" and reason != "tracking" and not reason.startswith(("holding", "waiting", "no supervisor")):
+            if (
+                status.name == "command_filter"
+                and reason != "tracking"
+                and not reason.startswith(("holding", "waiting", "no supervisor"))
+            ):
                 self.named[reason] = self.named.get(reason, 0) + 1
 
     def spin_until(self, condition, what, limit_s):
@@ -162,7 +174,11 @@ class Session:
     def rest(self):
         """Wait for 10 commands in a row that stand still."""
         self.commands.clear()
-        self.spin_until(lambda: len(self.commands) > 10 and max(c[2] for c in self.commands[-10:]) < 0.1 * MOVING_RAD_S, "rest", 20.0)
+        self.spin_until(
+            lambda: len(self.commands) > 10 and max(c[2] for c in self.commands[-10:]) < 0.1 * MOVING_RAD_S,
+            "rest",
+            20.0,
+        )
 
     def close(self):
         self.panel.terminate()
@@ -190,7 +206,7 @@ def input_latency(session, operator, trials, rng):
         pause = time.monotonic() + rng.uniform(0.0, 0.05)
         session.spin_until(lambda until=pause: time.monotonic() > until, "waiting", 1.0)
         session.commands.clear()
-        pose = robot.home(TABLE)
+        pose = mjcf.home(TABLE)
         pose[HEAD] += STEP_RAD * ((trial + 1) % 2)
         operator.sent_at = 0.0
         operator.jump(pose)
@@ -203,11 +219,15 @@ def input_latency(session, operator, trials, rng):
 def steady(commands):
     """Whether the last 10 commands followed the ramp, and its turn is not near."""
     last = commands[-10:]
-    return len(last) == 10 and abs(last[-1][1]) < 0.5 and all(abs(abs(c[3]) - RAMP_RAD_S) < 0.1 * RAMP_RAD_S for c in last)
+    return (
+        len(last) == 10 and abs(last[-1][1]) < 0.5 and all(abs(abs(c[3]) - RAMP_RAD_S) < 0.1 * RAMP_RAD_S for c in last)
+    )
 
 
 def pause_latency(session, operator, trials):
-    """Latencies (s) from the pause request to the mode message, and to the first command that has lost 5 % of the speed."""
+    """Latencies (s) from the pause request to the mode message, and to the first command that has lost 5 % of the
+    speed.
+    """
     found, heard = [], []
     for _ in range(trials):
         operator.ramp_from = time.monotonic()
@@ -253,13 +273,23 @@ def main():
     rows = {"input_to_command": latency * 1e3, "input_to_arrival_here": arrival * 1e3}
     rows |= {"pause_to_deceleration": pause * 1e3, "pause_to_mode": heard * 1e3}
     print(f"{'ms':24}{'p50':>8}{'p99':>8}{'max':>8}{'n':>6}   on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    result = {"bench": "command_path", "cores": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 2), "recorder_dropped": dropped}
+    result = {
+        "bench": "command_path",
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "recorder_dropped": dropped,
+    }
     result["own_priority"], result["stops_named"] = priority, session.named
     result["panel_messages"] = int(session.received)
     for name, values in rows.items():
         p50, p99 = np.percentile(values, [50, 99])
         print(f"{name:24}{p50:8.1f}{p99:8.1f}{values.max():8.1f}{len(values):6d}")
-        result[f"{name}_ms"] = {"p50": round(p50, 2), "p99": round(p99, 2), "max": round(float(values.max()), 2), "n": len(values)}
+        result[f"{name}_ms"] = {
+            "p50": round(p50, 2),
+            "p99": round(p99, 2),
+            "max": round(float(values.max()), 2),
+            "n": len(values),
+        }
     print(f"stops named by the command filter meanwhile: {session.named or 'none'}")
     result["target_p99_ms"] = 20
     print(json.dumps(result))

@@ -1,4 +1,6 @@
-"""Export: seconds of robot time per second of wall time, bags -> LeRobot v3.0 with video; against lerobot's own writer when installed.
+# SPDX-License-Identifier: Apache-2.0
+"""Export: seconds of robot time per second of wall time, bags -> LeRobot v3.0 with video; against lerobot's own writer
+when installed.
 
     python bench/export.py [--quick] [--lerobot-python /path/to/venv/bin/python]
 
@@ -24,17 +26,22 @@ import numpy as np
 
 from rove_contract import messages, topics
 from rove_contract.modes import Mode
-from rove_recorder import lerobot_format as layout
-from rove_recorder.episode_bag import EpisodeBag
-from rove_recorder.export import export_bags
-from rove_recorder.synthetic import T0, TABLE, cdr, kind, samples, stamp, write_bag
+from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.export.episode_bag import EpisodeBag
+from rove_recorder.export.export import export_bags
+from rove_recorder.testing.synthetic import T0, TABLE, cdr, kind, samples, stamp, write_bag
 
 SIZE = 192
 STORY = ((0, Mode.ROLLOUT), (8000, Mode.PAUSED), (10000, Mode.ADAPTATION), (14000, Mode.RECOVERY))
 LENGTH_MS = 20_000
 LEROBOT_WRITER = Path(__file__).with_name("processes") / "lerobot_writer.py"
 # Name -> how the camera is stored, processes (0: one per core). lerobot's writer uses AV1 and all cores.
-WAYS = {"video_1_process": ("video", 1), "video_all_cores": ("video", 0), "av1_all_cores": ("av1", 0), "jpeg_all_cores": ("image", 0)}
+WAYS = {
+    "video_1_process": ("video", 1),
+    "video_all_cores": ("video", 0),
+    "av1_all_cores": ("av1", 0),
+    "jpeg_all_cores": ("image", 0),
+}
 
 
 def pictures(count: int) -> list[bytes]:
@@ -56,7 +63,9 @@ def make_bags(root: Path, count: int) -> list[Path]:
         for sample in samples(f"e{k:03d}", start=T0 + k * 30 * 10**9, length_ms=LENGTH_MS, story=STORY):
             if sample.topic == topics.EGO_IMAGE.name:
                 header = kind("std_msgs/msg/Header")(stamp(sample.publish_ns), "ego")
-                image = kind("sensor_msgs/msg/CompressedImage")(header, "jpeg", np.frombuffer(jpegs[i % len(jpegs)], np.uint8))
+                image = kind("sensor_msgs/msg/CompressedImage")(
+                    header, "jpeg", np.frombuffer(jpegs[i % len(jpegs)], np.uint8)
+                )
                 sample, i = sample._replace(data=cdr(image, "sensor_msgs/msg/CompressedImage")), i + 1
             given.append(sample)
         bags.append(write_bag(root / f"e{k:03d}", given))
@@ -70,13 +79,19 @@ def timed(run) -> float:
 
 
 def with_lerobot(python: str, bags: list[Path], scratch: Path) -> float:
-    """Seconds that lerobot's writer takes for the same frames, with its default video codec; reading the bags does not count for it."""
+    """Seconds that lerobot's writer takes for the same frames, with its default video codec; reading the bags does not
+    count for it.
+    """
     feats = layout.features(TABLE.names, 20, (SIZE, SIZE), "av1")
-    mine = {key: {**feats[key], "shape": tuple(feats[key]["shape"])} for key in (layout.STATE, layout.ACTION, layout.CAMERA)}
+    mine = {
+        key: {**feats[key], "shape": tuple(feats[key]["shape"])} for key in (layout.STATE, layout.ACTION, layout.CAMERA)
+    }
     episodes = []
     for bag in bags:
         frames, _ = EpisodeBag(bag).frames(TABLE, 20)
-        episodes.append((frames.task, frames.state.astype(np.float32), frames.action.astype(np.float32), list(frames.images)))
+        episodes.append(
+            (frames.task, frames.state.astype(np.float32), frames.action.astype(np.float32), list(frames.images))
+        )
     (scratch / "episodes.pickle").write_bytes(pickle.dumps((mine, 20, episodes)))
     command = [python, str(LEROBOT_WRITER), str(scratch / "episodes.pickle"), str(scratch / "lerobot")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -88,7 +103,11 @@ def with_lerobot(python: str, bags: list[Path], scratch: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less than 30 s")
-    parser.add_argument("--lerobot-python", default=os.environ.get("ROVE_LEROBOT_PYTHON", ""), help="interpreter that can import lerobot")
+    parser.add_argument(
+        "--lerobot-python",
+        default=os.environ.get("ROVE_LEROBOT_PYTHON", ""),
+        help="interpreter that can import lerobot",
+    )
     args = parser.parse_args()
     python = args.lerobot_python or (sys.executable if importlib.util.find_spec("lerobot") else "")
     count = 6 if args.quick else 30
@@ -96,7 +115,14 @@ def main() -> None:
     try:
         bags = make_bags(root / "bags", count)
         robot_s = count * (LENGTH_MS / 1000)
-        result = {"bench": "export", "quick": args.quick, "cores": os.cpu_count(), "episodes": count, "robot_s": robot_s, "image": SIZE}
+        result = {
+            "bench": "export",
+            "quick": args.quick,
+            "cores": os.cpu_count(),
+            "episodes": count,
+            "robot_s": robot_s,
+            "image": SIZE,
+        }
         for name, (camera, workers) in WAYS.items():
             wall = timed(lambda: export_bags(bags, root / name, camera=camera, workers=workers, progress=False))  # noqa: B023
             result[name] = {"wall_s": round(wall, 2), "times_real_time": round(robot_s / wall, 1)}
@@ -112,7 +138,9 @@ def main() -> None:
     print(f"{'export':<18}{'wall s':>10}{'x real time':>14}{'x lerobot':>12}")
     for name in (*WAYS, "lerobot"):
         row = result[name]
-        figures = f"{row['wall_s']:>10}{row['times_real_time']:>14}{ratios.get(name, '-'):>12}" if row else "  not installed"
+        figures = (
+            f"{row['wall_s']:>10}{row['times_real_time']:>14}{ratios.get(name, '-'):>12}" if row else "  not installed"
+        )
         print(f"{name:<18}{figures}")
     print(json.dumps(result))
 

@@ -1,9 +1,12 @@
-"""Fault matrix of the command path over real processes: every source killed, frozen and delayed, in every mode; and clock steps.
+# SPDX-License-Identifier: Apache-2.0
+"""Fault matrix of the command path over real processes: every source killed, frozen and delayed, in every mode; and
+clock steps.
 
 Real `command_filter` and `teleop` nodes; robot, policy, supervisor and the operator's input stream are small processes
-(`processes/fault_roles.py`), so that each can be hurt alone. Per cell: did /joint_command stay within all limits, did the robot come to
-rest, was the reason named on /diagnostics, and how long did it take. A clock step is made by replacing time.time_ns in one or in all
-processes (the machine's own clock is left alone). Prints the matrix; the last line is one JSON object. `--quick`: some cells, within 30 s.
+(`processes/fault_roles.py`), so that each can be hurt alone. Per cell: did /joint_command stay within all limits, did
+the robot come to rest, was the reason named on /diagnostics, and how long did it take. A clock step is made by
+replacing time.time_ns in one or in all processes (the machine's own clock is left alone). Prints the matrix; the last
+line is one JSON object. `--quick`: some cells, within 30 s.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from pathlib import Path
 import numpy as np
 import rclpy
 
-from rove_contract import domain, joints, messages, ros, timing, topics
+from rove_contract import domain, messages, ros, timing, topics
 from rove_contract.modes import SOURCE_OF, Mode, Source
 from rove_contract.priority import raise_priority
-from rove_teleop import command_source as reasons
+from rove_description import joints
+from rove_teleop.command_filter import command_source as reasons
 
 domain.isolate()
 TABLE = joints.load()
@@ -60,7 +64,13 @@ class Bench:
             (topics.MODE, reasons.SUPERVISOR_SILENT),
             (topics.TELEOP_TARGETS, reasons.TELEOP_STALE),
         ):
-            ros.subscription(self.node, topic, lambda _, seen=self.arrivals[reason]: seen.append(time.monotonic()), raw=True, depth=100)
+            ros.subscription(
+                self.node,
+                topic,
+                lambda _, seen=self.arrivals[reason]: seen.append(time.monotonic()),
+                raw=True,
+                depth=100,
+            )
         for name in ("filter", *VICTIMS):
             self.start(name)
 
@@ -120,8 +130,8 @@ class Bench:
         return len(self.speeds) > 5 and not np.any(self.speeds[-3:])
 
     def excess(self):
-        """Largest share of a limit (velocity, acceleration, jerk) between commands that follow each other; a lost sample shows, as
-        every message says its own velocity."""
+        """Largest share of a limit (velocity, acceleration, jerk) between commands that follow each other; a lost
+        sample shows, as every message says its own velocity."""
         q, v = np.array(self.commands), np.array(self.speeds)
         together = np.abs(np.diff(q, axis=0) - v[1:] * PERIOD).max(axis=1) < 1e-9
         a = np.diff(v, axis=0) / PERIOD
@@ -160,12 +170,16 @@ class Bench:
             del recorded[:-1]  # a gap may have begun before
 
     def unexplained(self, names):
-        """Of the named reasons those that nothing explains: a source that nobody hurt may have been late because the machine is busy,
-        and then naming it is right. We must have seen the gap (90 % of the time-out) ourselves."""
+        """Of the named reasons those that nothing explains: a source that nobody hurt may have been late because the
+        machine is busy, and then naming it is right. We must have seen the gap (90 % of the time-out) ourselves."""
         limits = {reasons.STATE_MISSING: timing.STATE_MISSING_S, reasons.SUPERVISOR_SILENT: timing.SUPERVISOR_SILENT_S}
         limits[reasons.TELEOP_STALE] = timing.TELEOP_STALE_S
         now = time.monotonic()
-        late = {reason for reason, seen in self.arrivals.items() if np.diff([*seen, now]).max(initial=0.0) > 0.9 * limits[reason]}
+        late = {
+            reason
+            for reason, seen in self.arrivals.items()
+            if np.diff([*seen, now]).max(initial=0.0) > 0.9 * limits[reason]
+        }
         self.stalls += len(late & names)
         return names - late
 
@@ -215,8 +229,9 @@ class Bench:
     def clock_step(self, mode, number, names):
         """A step of the system clock in `names`: nothing at all may change.
 
-        One exception: when the suit's own clock is set back, its frames look as if they had waited; teleop refuses them until it is sure
-        that the clock moved and not the frames. The robot stops with that reason, and must go on by itself.
+        One exception: when the suit's own clock is set back, its frames look as if they had waited; teleop refuses them
+        until it is sure that the clock moved and not the frames. The robot stops with that reason, and must go on by
+        itself.
         """
         suit_back = "input" in names and number == signal.SIGUSR1 and SOURCE_OF.get(mode) is Source.OPERATOR
         base = self.ready(mode)
@@ -230,8 +245,14 @@ class Bench:
             wrong -= {reasons.TELEOP_STALE}
             self.until(lambda: self.reason == base, "teleop trusts the suit again")
         where = "all" if len(names) > 1 else names[0]
-        result = {"victim": f"clock of {where}", "kind": "-1 h" if number == signal.SIGUSR1 else "+1 h", "mode": mode.name}
-        result.update(expected="a stop that ends by itself" if suit_back else "no effect", share_of_limits=self.excess())
+        result = {
+            "victim": f"clock of {where}",
+            "kind": "-1 h" if number == signal.SIGUSR1 else "+1 h",
+            "mode": mode.name,
+        }
+        result.update(
+            expected="a stop that ends by itself" if suit_back else "no effect", share_of_limits=self.excess()
+        )
         result["ok"] = bool(moved and not wrong and len(self.commands) > 40 and result["share_of_limits"] <= 1.0 + 1e-6)
         if not result["ok"]:
             result["fault"] = f"moved {moved}, also named {sorted(wrong)}, {len(self.commands)} commands"
@@ -243,7 +264,12 @@ def cells(quick):
         return [(victim, kind, mode) for mode in MODES for victim in VICTIMS for kind in KINDS]
     active = {"policy": Mode.ROLLOUT}
     chosen = [(victim, "freeze", active.get(victim, Mode.ADAPTATION)) for victim in VICTIMS]
-    return [*chosen, ("input", "kill", Mode.RECOVERY), ("robot", "delay", Mode.ROLLOUT), ("teleop", "freeze", Mode.PAUSED)]
+    return [
+        *chosen,
+        ("input", "kill", Mode.RECOVERY),
+        ("robot", "delay", Mode.ROLLOUT),
+        ("teleop", "freeze", Mode.PAUSED),
+    ]
 
 
 def show(rows):
@@ -282,7 +308,13 @@ def main():
         bench.until(lambda: bench.reason.startswith("holding"), "all processes run", 60.0)
         for cell in (c for c in cells(args.quick) if args.only in c[0]):
             rows.append(bench.cell(*cell))
-        for mode in () if args.only not in "clock" else (Mode.ADAPTATION,) if args.quick else (Mode.ROLLOUT, Mode.ADAPTATION, Mode.PAUSED):
+        for mode in (
+            ()
+            if args.only not in "clock"
+            else (Mode.ADAPTATION,)
+            if args.quick
+            else (Mode.ROLLOUT, Mode.ADAPTATION, Mode.PAUSED)
+        ):
             for number in (signal.SIGUSR1, signal.SIGUSR2):
                 for names in (["filter"], list(bench.processes)) if not args.quick else (["filter"],):
                     rows.append(bench.clock_step(mode, number, names))

@@ -1,16 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
 """What guidance costs: an action chunk guided in one pass, beside unguided, a batch of two and two passes.
 
     python bench/guidance.py [--quick]
 
-On a CPU: a random Qwen3-VL and flow-matching head of about 70 M parameters, in the proportions of Qwen3-VL-4B with a 16-layer head of
-width 1024 (vision 8 %, head 10 % of the text layers' weights), float32. On a GPU also the full-size architecture in bfloat16 with random
-weights: milliseconds per chunk, eager and as one CUDA graph, and memory.
+On a CPU: a random Qwen3-VL and flow-matching head of about 70 M parameters, in the proportions of Qwen3-VL-4B with a
+16-layer head of width 1024 (vision 8 %, head 10 % of the text layers' weights), float32. On a GPU also the full-size
+architecture in bfloat16 with random weights: milliseconds per chunk, eager and as one CUDA graph, and memory.
 
-The prefix (picture, chat template, instruction) has 100 or 300 tokens; a condition adds 5 to 9. "one pass": prefix and both conditions in
-one sequence with a tree mask, the head's keys and values of the prefix shared, both branches of the head a batch of two. "batch of two" and
-"two passes" compute the same chunk with nothing shared. Each round runs all four, in turn; the ratio is the median over rounds of times of
-one round. Prints a table, then one JSON line. Targets: guided in one pass <= 1.10 x unguided; on a GPU of the H100 class <= 15 ms guided as
-a CUDA graph.
+The prefix (picture, chat template, instruction) has 100 or 300 tokens; a condition adds 5 to 9. "one pass": prefix and
+both conditions in one sequence with a tree mask, the head's keys and values of the prefix shared, both branches of the
+head a batch of two. "batch of two" and "two passes" compute the same chunk with nothing shared. Each round runs all
+four, in turn; the ratio is the median over rounds of times of one round. Prints a table, then one JSON line. Targets:
+guided in one pass <= 1.10 x unguided; on a GPU of the H100 class <= 15 ms guided as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -22,22 +23,42 @@ import time
 
 import torch
 
-from rove_learning import synthetic_vlm
-from rove_learning.actor import Actor, guide, sample
-from rove_learning.backbone import Pictures
-from rove_learning.chunk_graph import chunk_step
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, BackboneConfig
-from rove_learning.qwen3vl import Qwen3VLBackbone
+from rove_learning.inference.chunk_graph import chunk_step
+from rove_learning.models.actor import Actor, guide, sample
+from rove_learning.models.backbone import Pictures
+from rove_learning.models.qwen3vl import Qwen3VLBackbone
+from rove_learning.testing import synthetic_vlm
 
 BETA = 1.5
 IMAGE_SIZE = {100: 256, 300: 544}  # px: 64 and 289 picture tokens; the rest is text
 MID = {
-    "text": {"hidden_size": 512, "num_hidden_layers": 16, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
-             "intermediate_size": 1920, "mrope_section": [12, 10, 10], "vocab_size": 1024},
-    "vision": {"depth": 8, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024, "deepstack_visual_indexes": [1, 3, 5]},
-}  # fmt: skip
-QUICK = {"text": MID["text"] | {"num_hidden_layers": 4}, "vision": MID["vision"] | {"depth": 3, "deepstack_visual_indexes": [0, 1, 2]}}
-HEAD = {"cpu": {"width": 192, "layers": 8, "heads": 4, "mlp_ratio": 4}, "cuda": {"width": 1024, "layers": 16, "heads": 16, "mlp_ratio": 4}}
+    "text": {
+        "hidden_size": 512,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "intermediate_size": 1920,
+        "mrope_section": [12, 10, 10],
+        "vocab_size": 1024,
+    },
+    "vision": {
+        "depth": 8,
+        "hidden_size": 256,
+        "num_heads": 4,
+        "intermediate_size": 1024,
+        "deepstack_visual_indexes": [1, 3, 5],
+    },
+}
+QUICK = {
+    "text": MID["text"] | {"num_hidden_layers": 4},
+    "vision": MID["vision"] | {"depth": 3, "deepstack_visual_indexes": [0, 1, 2]},
+}
+HEAD = {
+    "cpu": {"width": 192, "layers": 8, "heads": 4, "mlp_ratio": 4},
+    "cuda": {"width": 1024, "layers": 16, "heads": 16, "mlp_ratio": 4},
+}
 
 
 def make_actor(tokens: int, device: str, model, tokenizer, quick: bool) -> tuple[Actor, str]:
@@ -130,7 +151,10 @@ def run(tokens: int, device: str, model, tokenizer, seconds: float, quick: bool)
     row(f"{device}, {tokens} tokens", ms, ratios)
     result = {"ms": ms, "ratio": ratios, "max_difference": difference, "max_effect": effect}
 
-    print(f"{'':28} largest difference between the three guided chunks {difference:.1e}; guided and unguided differ by {effect:.1e}")
+    print(
+        f"{'':28} largest difference between the three guided chunks {difference:.1e}; guided and unguided differ "
+        f"by {effect:.1e}"
+    )
 
     # Where the difference goes: the backbone's longer sequence, and the head's second branch.
     one_condition = (ask.conditions[1],)
@@ -139,7 +163,10 @@ def run(tokens: int, device: str, model, tokenizer, seconds: float, quick: bool)
         "both conditions": lambda: actor.backbone(image, [text], ask.conditions),
     }
     part_ms, part_ratio = measure(parts, seconds / 4, device)
-    print(f"{'':28} {'of it the backbone':22} {part_ms['unguided']:9.2f} ms, with both conditions {part_ratio['both conditions']:.3f} x")
+    print(
+        f"{'':28} {'of it the backbone':22} {part_ms['unguided']:9.2f} ms, with both conditions "
+        f"{part_ratio['both conditions']:.3f} x"
+    )
     result["backbone"] = {"ms": part_ms["unguided"], "ratio": part_ratio["both conditions"]}
     if device == "cuda":
         result["memory_gb"] = {"eager": torch.cuda.max_memory_allocated() / 1e9}
@@ -161,7 +188,9 @@ def run(tokens: int, device: str, model, tokenizer, seconds: float, quick: bool)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="within 30 s: models of a quarter of the depth, fewer rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="within 30 s: models of a quarter of the depth, fewer rounds"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="measuring time per number of tokens")
     arguments = parser.parse_args()
     seconds = 2.0 if arguments.quick else arguments.seconds
@@ -173,7 +202,10 @@ def main() -> None:
     if torch.cuda.is_available():
         model, tokenizer = synthetic_vlm.random_qwen3vl(synthetic_vlm.QWEN_4B, torch.bfloat16, "cuda")
         results["gpu"] = torch.cuda.get_device_name()
-        results["cuda"] = {n: run(n, "cuda", model, tokenizer, min(seconds, 1.0 if arguments.quick else 5.0), False) for n in IMAGE_SIZE}
+        results["cuda"] = {
+            n: run(n, "cuda", model, tokenizer, min(seconds, 1.0 if arguments.quick else 5.0), False)
+            for n in IMAGE_SIZE
+        }
     else:
         print("no GPU: milliseconds of the full-size model are not measured")
     print(json.dumps(results))

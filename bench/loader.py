@@ -1,11 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random training samples per second: our loader against lerobot's dataset on the same data.
 
     python bench/loader.py [--quick] [--lerobot-python /path/to/venv/bin/python]
 
-A sample is the picture (3, 192, 192) as float32, the state, the next 50 actions with their mask, and the task; batches of 64, frames
-drawn at random. "cached": pictures decoded once into a memory map, at full size and at the model's 96 x 96; "uncached": decoded from the
-video when asked for. lerobot runs in the interpreter of --lerobot-python or ROVE_LEROBOT_PYTHON, or in this one where it can be imported;
-where there is none, pandas + PyAV (rows from the table, a seek in the video per sample) is the alternative, and the last line says so.
+A sample is the picture (3, 192, 192) as float32, the state, the next 50 actions with their mask, and the task; batches
+of 64, frames drawn at random. "cached": pictures decoded once into a memory map, at full size and at the model's 96 x
+96; "uncached": decoded from the video when asked for. lerobot runs in the interpreter of --lerobot-python or
+ROVE_LEROBOT_PYTHON, or in this one where it can be imported; where there is none, pandas + PyAV (rows from the table, a
+seek in the video per sample) is the alternative, and the last line says so.
 
 Prints a table, then one JSON line. Target: at least 5 times lerobot.
 """
@@ -26,13 +28,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rove_contract import joints
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_contract.timing import CHUNK_STEPS
-from rove_learning.buffer import Buffer
-from rove_learning.dataset import ACTION, CAMERA, STATE, Dataset
-from rove_recorder import video
-from rove_recorder.lerobot import DatasetWriter, EpisodeFrames
+from rove_description import joints
+from rove_learning.data.buffer import Buffer
+from rove_learning.data.dataset import ACTION, CAMERA, STATE, Dataset
+from rove_recorder.dataset import video
+from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
 
 SIZE, BATCH, FPS = 192, 64, 20
 
@@ -41,7 +43,8 @@ import json, sys, time, warnings
 warnings.filterwarnings("ignore")
 import lerobot, torch
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-root, fps, steps, batch, seconds = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+root, fps = sys.argv[1], float(sys.argv[2])
+steps, batch, seconds = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
 torch.manual_seed(0)
 dataset = LeRobotDataset("rove/bench", root=root, delta_timestamps={"action": [i / fps for i in range(steps)]})
 result = {"version": lerobot.__version__, "decoder": dataset.video_backend}
@@ -72,12 +75,22 @@ def make_dataset(root: Path, episodes: int, length: int) -> None:
             images = np.empty((length, SIZE, SIZE, 3), dtype=np.uint8)
             noise = rng.normal(0, 3, (SIZE, SIZE, 3))
             for i in range(length):
-                scene = np.stack([128 + 80 * np.sin((x + 2 * i + 9 * k) / 23), 128 + 80 * np.cos((y - i) / 17), (x + y) / 2], axis=-1)
+                scene = np.stack(
+                    [128 + 80 * np.sin((x + 2 * i + 9 * k) / 23), 128 + 80 * np.cos((y - i) / 17), (x + y) / 2], axis=-1
+                )
                 images[i] = np.clip(scene + np.roll(noise, i, axis=0), 0, 255)
             state = rng.normal(size=(length, len(names)))
             labels = (np.full(length, value) for value in (Stage.ROLLOUT, Source.POLICY, Mode.ROLLOUT))
             writer.add_episode(
-                EpisodeFrames(state, state, images, *labels, task="erase the whiteboard", outcome=Outcome.SUCCESS, episode_id=f"e{k}")
+                EpisodeFrames(
+                    state,
+                    state,
+                    images,
+                    *labels,
+                    task="erase the whiteboard",
+                    outcome=Outcome.SUCCESS,
+                    episode_id=f"e{k}",
+                )
             )
 
 
@@ -96,7 +109,13 @@ def ours(buffer: Buffer):
     def sample(index):
         images = torch.from_numpy(buffer.images(index)).permute(0, 3, 1, 2).float().div_(255.0)
         actions, valid = buffer.chunks(index, CHUNK_STEPS)
-        return images, torch.from_numpy(buffer.state[index]), torch.from_numpy(actions), torch.from_numpy(valid), buffer.texts(index)
+        return (
+            images,
+            torch.from_numpy(buffer.state[index]),
+            torch.from_numpy(actions),
+            torch.from_numpy(valid),
+            buffer.texts(index),
+        )
 
     return sample
 
@@ -128,7 +147,9 @@ def pandas_pyav(root: Path, dataset: Dataset):
 def with_lerobot(root: Path, python: str, seconds: float) -> dict:
     """Runs in an interpreter of its own, as torch's data loader workers want it. {} with the reason when that fails."""
     arguments = [python, "-c", LEROBOT, str(root), str(FPS), str(CHUNK_STEPS), str(BATCH), str(seconds)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=300, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
     if done.returncode:
         return {"error": (done.stderr.strip().splitlines() or ["no output"])[-1]}
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -137,7 +158,11 @@ def with_lerobot(root: Path, python: str, seconds: float) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less than 30 s")
-    parser.add_argument("--lerobot-python", default=os.environ.get("ROVE_LEROBOT_PYTHON", ""), help="interpreter that can import lerobot")
+    parser.add_argument(
+        "--lerobot-python",
+        default=os.environ.get("ROVE_LEROBOT_PYTHON", ""),
+        help="interpreter that can import lerobot",
+    )
     args = parser.parse_args()
     seconds = 1.0 if args.quick else 8.0
     python = args.lerobot_python or (sys.executable if importlib.util.find_spec("lerobot") else "")
@@ -152,9 +177,13 @@ def main() -> None:
         filled = frames / (time.perf_counter() - begin)
         rows["ours, cached, 192 px"] = rate(ours(full), frames, seconds)
         rows["ours, cached, 96 px"] = rate(ours(Buffer([dataset], 96, progress=False)), frames, seconds)
-        rows["ours, uncached, 192 px"] = rate(ours(Buffer([dataset], SIZE, progress=False, cache=False)), frames, seconds)
+        rows["ours, uncached, 192 px"] = rate(
+            ours(Buffer([dataset], SIZE, progress=False, cache=False)), frames, seconds
+        )
         rows["pandas + PyAV"] = rate(pandas_pyav(root, dataset), frames, seconds, 16)
-        found = with_lerobot(root, python, seconds) if python else {"error": "not installed; --lerobot-python names one"}
+        found = (
+            with_lerobot(root, python, seconds) if python else {"error": "not installed; --lerobot-python names one"}
+        )
         for workers in (0, 2):
             if "error" not in found:
                 rows[f"lerobot, {workers} workers"] = found[f"workers_{workers}"]
@@ -168,8 +197,18 @@ def main() -> None:
     print(f"filling the cache: {filled:.0f} frames/s, once")
     if "error" in found:
         print(f"lerobot: {found['error']}")
-    result = {"bench": "loader", "quick": args.quick, "cores": os.cpu_count(), "frames": frames, "batch": BATCH, "against": against}
-    result |= {"cache_frames_per_s": round(filled), "lerobot": found if "error" in found else {k: found[k] for k in ("version", "decoder")}}
+    result = {
+        "bench": "loader",
+        "quick": args.quick,
+        "cores": os.cpu_count(),
+        "frames": frames,
+        "batch": BATCH,
+        "against": against,
+    }
+    result |= {
+        "cache_frames_per_s": round(filled),
+        "lerobot": found if "error" in found else {k: found[k] for k in ("version", "decoder")},
+    }
     result["samples_per_s"] = {name: round(value, 1) for name, value in rows.items()}
     result["cached_ratio"] = round(rows["ours, cached, 192 px"] / base, 1)
     result["uncached_ratio"] = round(rows["ours, uncached, 192 px"] / base, 1)

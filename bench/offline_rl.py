@@ -1,10 +1,14 @@
-"""OVE, IQL and MC on maze navigation (paper, App. C and Fig. 7): success of the policy that each critic's advantages lead to.
+# SPDX-License-Identifier: Apache-2.0
+"""OVE, IQL and MC on maze navigation (paper, App. C and Fig. 7): success of the policy that each critic's advantages
+lead to.
 
-PointMaze medium and large of gymnasium-robotics, data from a waypoint controller as D4RL made its own ("play": hand-picked goals,
-"diverse": any), cut into episodes none of which shows the way from start to goal. Same segments, networks, steps, labels and policy
-extraction for the three critics; the losses are the ones that train the humanoid's. With --antmaze, also D4RL's AntMaze files.
+PointMaze medium and large of gymnasium-robotics, data from a waypoint controller as D4RL made its own ("play":
+hand-picked goals, "diverse": any), cut into episodes none of which shows the way from start to goal. Same segments,
+networks, steps, labels and policy extraction for the three critics; the losses are the ones that train the humanoid's.
+With --antmaze, also D4RL's AntMaze files.
 
-Finished arms are kept in --results; the same command goes on after a kill. Prints a table; the last line is one JSON object.
+Finished arms are kept in --results; the same command goes on after a kill. Prints a table; the last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -24,11 +28,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from rove_learning.algorithm.rewards import Normaliser
 from rove_learning.offline import d4rl, train, waypoints
 from rove_learning.offline.episodes import segments
 from rove_learning.offline.evaluate import success_rate
 from rove_learning.offline.point_maze import PointMazes
-from rove_learning.rewards import Normaliser
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("medium-play", "medium-diverse", "large-play", "large-diverse")
@@ -73,8 +77,18 @@ def run(arm: Arm) -> list[dict]:
         actor = train.train_actor(tensors, advantage, config, progress=False)
         policy = train.policy(actor, scale, config)
         success, steps = success_rate(mazes, policy, config.horizon, np.random.default_rng(1000 + arm.seed))
-        rows.append({"task": Path(arm.task).stem, "seed": arm.seed, "critic": critic, "success": success, "steps": steps,
-                     "data_success": float(data.success.mean()), "frames": len(data), "cpu_s": time.process_time() - began})  # fmt: skip
+        rows.append(
+            {
+                "task": Path(arm.task).stem,
+                "seed": arm.seed,
+                "critic": critic,
+                "success": success,
+                "steps": steps,
+                "data_success": float(data.success.mean()),
+                "frames": len(data),
+                "cpu_s": time.process_time() - began,
+            }
+        )
     mazes.close()
     return rows
 
@@ -145,14 +159,28 @@ def plot(table: dict, path: Path, note: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one task, one seed, a few training steps: shows that it runs, not who wins")
-    parser.add_argument("--seeds", type=int, default=3, help="data, networks and evaluation of each seed are its own (default 3)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one task, one seed, a few training steps: shows that it runs, not who wins",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="data, networks and evaluation of each seed are its own (default 3)"
+    )
     parser.add_argument("--first-seed", type=int, default=0, help="the settings were chosen on seed 100 (default 0)")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS, help="default: all")
-    parser.add_argument("--antmaze", nargs="+", default=[], metavar="FILE", help="D4RL AntMaze HDF5 files, medium or large, in addition")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes, one thread each (default: all cores)")
-    parser.add_argument("--results", type=Path, default=ROOT / "runs" / "offline_rl.jsonl", help="finished arms, to go on from")
-    parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "img" / "offline_rl.png", help="not drawn with --quick")
+    parser.add_argument(
+        "--antmaze", nargs="+", default=[], metavar="FILE", help="D4RL AntMaze HDF5 files, medium or large, in addition"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="processes, one thread each (default: all cores)"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "runs" / "offline_rl.jsonl", help="finished arms, to go on from"
+    )
+    parser.add_argument(
+        "--plot", type=Path, default=ROOT / "docs" / "img" / "offline_rl.png", help="not drawn with --quick"
+    )
     args = parser.parse_args()
     config, frames, episodes = train.OfflineConfig(), 500_000, 200
     tasks, seeds = args.tasks, range(args.first_seed, args.first_seed + args.seeds)
@@ -164,7 +192,11 @@ def main() -> int:
             parser.error(f"--antmaze: there is no {path}")
         d4rl.size_of(path)
     arms = [Arm(task, seed, frames, episodes, config) for task in tasks for seed in seeds]
-    arms += [Arm(path, seed, 0, 2 if args.quick else 100, train.antmaze(config), True) for path in args.antmaze for seed in seeds]
+    arms += [
+        Arm(path, seed, 0, 2 if args.quick else 100, train.antmaze(config), True)
+        for path in args.antmaze
+        for seed in seeds
+    ]
     began = time.perf_counter()
     rows = run_all(arms, args.jobs, None if args.quick else args.results)
     table = summarise(rows)
@@ -173,18 +205,26 @@ def main() -> int:
     for task, row in table.items():
         print(f"{task:28s}" + "".join(f"{np.mean(row[c]):9.1f} +- {np.std(row[c]):4.1f}" for c in train.CRITICS))
     if args.quick:
-        print("quick: a few training steps only, so these rates say nothing about the critics; the full run takes tens of minutes")
+        print(
+            "quick: a few training steps only, so these rates say nothing about the critics; the full run takes "
+            "tens of minutes"
+        )
     else:
         plot(table, args.plot, f"success of each critic's policy in mazes; {len(seeds)} seeds")
     mean = {task: {c: float(np.mean(v)) for c, v in row.items()} for task, row in table.items()}
     average = {c: float(np.mean([row[c] for row in mean.values()])) for c in train.CRITICS}
     result = {
-        "bench": "offline_rl", "quick": args.quick, "seeds": list(seeds), "episodes": episodes, "success_percent": mean, "average": average,
+        "bench": "offline_rl",
+        "quick": args.quick,
+        "seeds": list(seeds),
+        "episodes": episodes,
+        "success_percent": mean,
+        "average": average,
         "ove_minus_iql": {task: row["ove"] - row["iql"] for task, row in mean.items()},
         "ove_minus_mc": {task: row["ove"] - row["mc"] for task, row in mean.items()},
         "cpu_s_per_arm": {c: float(np.mean([r["cpu_s"] for r in rows if r["critic"] == c])) for c in train.CRITICS},
         "wall_s": time.perf_counter() - began,
-    }  # fmt: skip
+    }
     print(json.dumps(result, default=float))
     return 0
 

@@ -1,8 +1,11 @@
-"""A million malformed and replayed messages against the running teleop node while an operator works: who gets through, what is counted.
+# SPDX-License-Identifier: Apache-2.0
+"""A million malformed and replayed messages against the running teleop node while an operator works: who gets through,
+what is counted.
 
     python bench/operator_flood.py [--quick] [--messages 1000000]
 
-A real node process over real ROS; a 60 Hz suit and a flood enter the same ZMQ socket. Prints a table, then one JSON line.
+A real node process over real ROS; a 60 Hz suit and a flood enter the same ZMQ socket. Prints a table, then one JSON
+line.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ import zmq
 from sensor_msgs.msg import JointState
 from tqdm import tqdm
 
-from rove_contract import domain, joints, messages, robot, ros, topics
-from rove_teleop.frames import OperatorFrame, encode
-from rove_teleop.robot_geometry import RobotSkeleton
+from rove_contract import domain, messages, ros, topics
+from rove_contract.operator_frame import OperatorFrame, encode
+from rove_description import joints, mjcf
+from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources import flood
 
 domain.isolate()
@@ -33,11 +37,13 @@ LIMIT_S = 600.0
 
 
 class World:
-    """Robot and operator of the node: publishes joint states, sends frames at 60 Hz while `sending`, keeps what the node says."""
+    """Robot and operator of the node: publishes joint states, sends frames at 60 Hz while `sending`, keeps what the
+    node says.
+    """
 
     def __init__(self, endpoint: str):
         self.table = joints.load()
-        self.home = robot.home(self.table)
+        self.home = mjcf.home(self.table)
         self.node = rclpy.create_node("operator_flood")
         self.state = ros.publisher(self.node, topics.JOINT_STATES)
         self.targets: list[float] = []
@@ -116,7 +122,9 @@ def main() -> None:
         world.spin_until(done.is_set, "the flood", LIMIT_S)
         end = time.monotonic()
         received = int(world.values["received"])
-        world.spin_until(lambda: int(world.values["received"]) >= total and int(world.values["received"]) != received, "the counts")
+        world.spin_until(
+            lambda: int(world.values["received"]) >= total and int(world.values["received"]) != received, "the counts"
+        )
         counts = {key: int(world.values[key]) for key in ("received", "accepted", "superseded", *REFUSED)}
         result = {
             "bench": "operator_flood",
@@ -128,7 +136,9 @@ def main() -> None:
             "every_message_counted": counts["received"] == counts["accepted"] + sum(counts[key] for key in REFUSED),
             "targets_per_s_before": round(world.rate(quiet, quiet + 3.0), 1),
             "targets_per_s_during": round(world.rate(begin, end), 1),
-            "longest_gap_ms": round(1e3 * max(b - a for a, b in zip(world.targets, world.targets[1:]) if b > begin and a < end), 1),
+            "longest_gap_ms": round(
+                1e3 * max(b - a for a, b in zip(world.targets, world.targets[1:]) if b > begin and a < end), 1
+            ),
             "memory_growth_mb": round((psutil.Process(node.pid).memory_info().rss - memory) / 1e6, 1),
         }
     finally:

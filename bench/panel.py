@@ -1,10 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """The panel under load: click -> mode change, camera rate and age in the browser, CPU with 1 and 5 pages.
 
-Real headless Chromium, a real supervisor process, a fake robot (100 Hz states, 30 fps camera) over real ROS on one machine.
-- click: from the click in the page to the page showing the new mode (ms by the page's clock), pause and resume alternately;
+Real headless Chromium, a real supervisor process, a fake robot (100 Hz states, 30 fps camera) over real ROS on one
+machine.
+- click: from the click in the page to the page showing the new mode (ms by the page's clock), pause and resume
+  alternately;
 - service: from the request to the first /supervisor/mode message that carries the new mode, at a third process (ms);
 - camera: pictures drawn per s, and age of a picture when it is drawn (stamp at the robot to the canvas);
-- CPU: of the panel's own thread and of the whole supervisor process with its ROS part, in percent of one core. The thread's share is
+- CPU: of the panel's own thread and of the whole supervisor process with its ROS part, in percent of one core. The
+  thread's share is
   what pages cost; 0 pages is the named alternative.
 
     .venv/bin/python bench/panel.py [--quick]
@@ -23,7 +27,7 @@ import numpy as np
 import psutil
 
 from rove_contract import domain
-from rove_supervisor.rehearsal import CHROMIUM, Process, World
+from rove_supervisor.testing.rehearsal import CHROMIUM, Process, World
 
 # Clicks the page's own button and resolves when the page shows the mode; both times by the page's clock.
 CLICK = """([action, mode]) => new Promise((done, fail) => {
@@ -34,7 +38,8 @@ CLICK = """([action, mode]) => new Promise((done, fail) => {
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-mode"] });
   document.querySelector(`[data-do=${action}]`).click();
   const hint = document.querySelector("#hint");
-  setTimeout(() => { watch.disconnect(); fail(new Error(`${action}: still ${document.body.dataset.mode}; ${hint.textContent}`)); }, 5000);
+  setTimeout(() => { watch.disconnect(); fail(new Error(`${action}: still ${document.body.dataset.mode};
+    ${hint.textContent}`)); }, 5000);
 })"""
 
 
@@ -137,15 +142,29 @@ def main() -> int:
         supervisor.stop()
         world.close()
     result = {
-        "bench": "panel", "quick": quick, "clicks": count, "click_ms": quantiles(click), "service_ms": quantiles(request),
-        "clients_0": none, "clients_1": one, "clients_5": five, "cpus": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 1),
+        "bench": "panel",
+        "quick": quick,
+        "clicks": count,
+        "click_ms": quantiles(click),
+        "service_ms": quantiles(request),
+        "clients_0": none,
+        "clients_1": one,
+        "clients_5": five,
+        "cpus": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 1),
     }
     for name, key in (("click → mode in the page", "click_ms"), ("service → mode elsewhere", "service_ms")):
         print(f"{name}   p50 {result[key]['p50']:6.1f} ms   p99 {result[key]['p99']:6.1f} ms   ({count} times)")
     for name, row in (("1 page", one), ("5 pages", five)):
-        print(f"{name:8} camera ≥ {row['fps_min']:4.1f} fps, age p50 {row['age_ms']['p50']:5.1f} ms p99 {row['age_ms']['p99']:6.1f} ms")
+        print(
+            f"{name:8} camera ≥ {row['fps_min']:4.1f} fps, age p50 {row['age_ms']['p50']:5.1f} ms p99 "
+            f"{row['age_ms']['p99']:6.1f} ms"
+        )
     for name, row in (("no page", none), ("1 page", one), ("5 pages", five)):
-        print(f"{name:8} CPU of the panel's thread {row['panel_cpu_percent']:5.2f} %, of the process {row['cpu_percent']:5.1f} % of a core")
+        print(
+            f"{name:8} CPU of the panel's thread {row['panel_cpu_percent']:5.2f} %, of the process "
+            f"{row['cpu_percent']:5.1f} % of a core"
+        )
     print(json.dumps(result))
     return 0
 

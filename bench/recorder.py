@@ -1,8 +1,11 @@
-"""Recorder: sustained throughput without a drop, against rosbags' writer; and the recorder node's CPU at the session's rate over ROS.
+# SPDX-License-Identifier: Apache-2.0
+"""Recorder: sustained throughput without a drop, against rosbags' writer; and the recorder node's CPU at the session's
+rate over ROS.
 
     python bench/recorder.py [--quick]
 
-Prints a table, then one JSON line. Targets: at least 10 times the session's rate without a drop; below 15 % of a core at its rate.
+Prints a table, then one JSON line. Targets: at least 10 times the session's rate without a drop; below 15 % of a core
+at its rate.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from rove_contract import domain, messages, topics
-from rove_recorder.bag import BagTopic, BagWriter
-from rove_recorder.recording import Recording, Sample
-from rove_recorder.recover import read_metadata
-from rove_recorder.synthetic import T0, cdr, joint_state, kind, stamp
+from rove_recorder.bag.bag import BagTopic, BagWriter
+from rove_recorder.bag.recording import Recording, Sample
+from rove_recorder.bag.recover import read_metadata
+from rove_recorder.testing.synthetic import T0, cdr, joint_state, kind, stamp
 
 FAKE_ROBOT = Path(__file__).parents[1] / "src/rove_recorder/test/fake_robot.py"
 STREAMS = ("/joint_states", "/joint_command", "/teleop/joint_targets")
@@ -42,7 +45,9 @@ def camera_jpeg(rng) -> bytes:
 
 
 def second_of_session(rng) -> list[Sample]:
-    """What one second brings: 100 Hz joint states, commands and targets, 30 Hz pictures, each another one. Stamps are relative."""
+    """What one second brings: 100 Hz joint states, commands and targets, 30 Hz pictures, each another one. Stamps are
+    relative.
+    """
     found = []
     states = [joint_state(T0, rng.normal(size=50)) for _ in range(100)]
     header = kind("std_msgs/msg/Header")(stamp(T0), "ego")
@@ -58,7 +63,9 @@ def second_of_session(rng) -> list[Sample]:
 
 def ours(folder: Path, session: list[list[Sample]], seconds: int, compression: str) -> dict:
     """As fast as the writer thread takes it, fsyncs included."""
-    recording = Recording(lambda: BagWriter(folder, [BagTopic.of(t) for t in topics.TOPICS], {}, compression=compression))
+    recording = Recording(
+        lambda: BagWriter(folder, [BagTopic.of(t) for t in topics.TOPICS], {}, compression=compression)
+    )
     begin, cpu = time.perf_counter(), time.process_time()
     for k in range(seconds):
         shift = T0 + k * 1_000_000_000
@@ -71,7 +78,10 @@ def ours(folder: Path, session: list[list[Sample]], seconds: int, compression: s
     wall = time.perf_counter() - begin
     if recording.error:
         raise SystemExit(f"error: {recording.error}")
-    return rates(session[0], seconds, wall) | {"dropped": recording.dropped, "cpu_s": round(time.process_time() - cpu, 3)}
+    return rates(session[0], seconds, wall) | {
+        "dropped": recording.dropped,
+        "cpu_s": round(time.process_time() - cpu, 3),
+    }
 
 
 def theirs(folder: Path, session: list[list[Sample]], seconds: int) -> dict:
@@ -80,7 +90,8 @@ def theirs(folder: Path, session: list[list[Sample]], seconds: int) -> dict:
     begin, cpu = time.perf_counter(), time.process_time()
     with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connections = {
-            name: writer.add_connection(name, topics.BY_NAME[name].type, typestore=store) for name in {s.topic for s in session[0]}
+            name: writer.add_connection(name, topics.BY_NAME[name].type, typestore=store)
+            for name in {s.topic for s in session[0]}
         }
         for k in range(seconds):
             shift = T0 + k * 1_000_000_000
@@ -99,12 +110,25 @@ def rates(second, seconds, wall) -> dict:
 
 
 def over_ros(folder: Path, seconds: float, scale: float) -> dict:
-    """The recorder node beside a robot that publishes at `scale` times the session's rate: its share of a core, and drops."""
+    """The recorder node beside a robot that publishes at `scale` times the session's rate: its share of a core, and
+    drops.
+    """
     env = {**os.environ, "ROS_DOMAIN_ID": str(domain.reserve()), "FAKE_SCALE": str(scale)}
     env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    command = [sys.executable, "-m", "rove_recorder.recorder_node", "--ros-args", "-p", f"out_dir:={folder}", "--log-level", "error"]
+    command = [
+        sys.executable,
+        "-m",
+        "rove_recorder.recorder_node",
+        "--ros-args",
+        "-p",
+        f"out_dir:={folder}",
+        "--log-level",
+        "error",
+    ]
     node = subprocess.Popen(command, env=env)
-    robot = subprocess.Popen([sys.executable, str(FAKE_ROBOT), str(seconds)], env=env, stdout=subprocess.PIPE, text=True)
+    robot = subprocess.Popen(
+        [sys.executable, str(FAKE_ROBOT), str(seconds)], env=env, stdout=subprocess.PIPE, text=True
+    )
     try:
         for line in robot.stdout:
             if line.startswith("STARTED"):
@@ -137,7 +161,12 @@ def main() -> None:
     rng = np.random.default_rng(0)
     session = [second_of_session(rng) for _ in range(3)]  # longer than a chunk: zstd must not find a picture twice
     root = Path(tempfile.mkdtemp(prefix="rove_bench_", dir=args.dir))
-    result = {"bench": "recorder", "quick": args.quick, "cores": os.cpu_count(), "session_mb_per_s": rates(session[0], 1, 1.0)["mb_per_s"]}
+    result = {
+        "bench": "recorder",
+        "quick": args.quick,
+        "cores": os.cpu_count(),
+        "session_mb_per_s": rates(session[0], 1, 1.0)["mb_per_s"],
+    }
     result["session_messages_per_s"] = len(session[0])
     try:
         for name, run in (
@@ -154,9 +183,15 @@ def main() -> None:
     print(f"{'writer':<14}{'MB/s':>10}{'messages/s':>14}{'x session':>12}{'dropped':>10}")
     for name in ("rove_zstd", "rove_lz4", "rove_none", "rosbags_mcap"):
         row = result[name]
-        print(f"{name:<14}{row['mb_per_s']:>10}{row['messages_per_s']:>14}{row['times_session_rate']:>12}{row.get('dropped', '-'):>10}")
+        print(
+            f"{name:<14}{row['mb_per_s']:>10}"
+            f"{row['messages_per_s']:>14}{row['times_session_rate']:>12}{row.get('dropped', '-'):>10}"
+        )
     row = result["ros_session_rate"]
-    print(f"node at the session's rate: {row['cpu_percent_of_core']} % of a core, {row['dropped']} dropped, {row['missed']} missed")
+    print(
+        f"node at the session's rate: {row['cpu_percent_of_core']} % of a core, {row['dropped']} dropped, "
+        f"{row['missed']} missed"
+    )
     print(json.dumps(result))
 
 

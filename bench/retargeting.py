@@ -1,12 +1,16 @@
-"""ms per frame and wrist/fingertip error of the retargeter, against mink for the body plus dex-retargeting (vector) for both hands.
+# SPDX-License-Identifier: Apache-2.0
+"""ms per frame and wrist/fingertip error of the retargeter, against mink for the body plus dex-retargeting (vector) for
+both hands.
 
-Same frames in the same run: a smooth 60 Hz motion of all 50 joints over 70 % of their ranges, whose poses the robot can reach.
+Same frames in the same run: a smooth 60 Hz motion of all 50 joints over 70 % of their ranges, whose poses the robot can
+reach.
 
     python bench/retargeting.py [--quick] [--seconds 30]
 
-Both stand in requirements/dev.txt; without dex-retargeting the hands of the alternative are left out, it is said so, and there is no
-speedup. Prints a table, then one JSON line. Times are wall time per frame on one thread; `cpu_…` is thread CPU time, which other load on
-the machine hardly inflates; `speedup` compares its medians with the cheaper alternative, mink's single QP step.
+Both stand in requirements/dev.txt; without dex-retargeting the hands of the alternative are left out, it is said so,
+and there is no speedup. Prints a table, then one JSON line. Times are wall time per frame on one thread; `cpu_…` is
+thread CPU time, which other load on the machine hardly inflates; `speedup` compares its medians with the cheaper
+alternative, mink's single QP step.
 """
 
 from __future__ import annotations
@@ -24,15 +28,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import mujoco
 import numpy as np
 
-from rove_contract import joints, robot
-from rove_teleop.frames import PARTS, OperatorFrame
-from rove_teleop.retarget import Retargeter
-from rove_teleop.robot_geometry import RobotSkeleton, hand_names
+from rove_contract.operator_frame import PARTS, OperatorFrame
+from rove_description import joints, mjcf
+from rove_teleop.retargeting.retarget import Retargeter
+from rove_teleop.retargeting.robot_geometry import RobotSkeleton, hand_names
 
 RATE = 60.0
 TIPS = [4, 8, 12, 16, 20]
 MIDDLES = [2, 6, 10, 14, 18]  # thumb mcp, finger pip
-SIDES = robot.SIDES
+SIDES = mjcf.SIDES
 
 
 def motion(table, seconds: float, seed: int = 0) -> np.ndarray:
@@ -47,14 +51,18 @@ def motion(table, seconds: float, seed: int = 0) -> np.ndarray:
 
 
 class MinkBody:
-    """One QP step per frame (mink's own teleoperation examples) on the robot without its fingers; head, chest, wrists, elbows."""
+    """One QP step per frame (mink's own teleoperation examples) on the robot without its fingers; head, chest, wrists,
+    elbows.
+    """
 
     def __init__(self, table, q, steps: int):
         import mink
 
         self.mink, self.table, self.steps = mink, table, steps
-        spec = mujoco.MjSpec.from_string(robot.mjcf(table))
-        fingers = [f"{side}_thumb_base" for side in SIDES] + [f"{side}_{f}_proximal" for side in SIDES for f in robot.FINGERS[1:]]
+        spec = mujoco.MjSpec.from_string(mjcf.mjcf(table))
+        fingers = [f"{side}_thumb_base" for side in SIDES] + [
+            f"{side}_{f}_proximal" for side in SIDES for f in mjcf.FINGERS[1:]
+        ]
         for actuator in list(spec.actuators):
             spec.delete(actuator)
         for name in fingers:
@@ -69,7 +77,10 @@ class MinkBody:
         self.configuration.update(start)
         costs = {"head": (0.0, 1.0), "chest": (0.0, 1.0)}
         costs |= {f"{side}_wrist": (10.0, 1.0) for side in SIDES} | {f"{side}_elbow": (1.0, 0.0) for side in SIDES}
-        self.tasks = {n: mink.FrameTask(n, "site", position_cost=p, orientation_cost=o, lm_damping=1e-6) for n, (p, o) in costs.items()}
+        self.tasks = {
+            n: mink.FrameTask(n, "site", position_cost=p, orientation_cost=o, lm_damping=1e-6)
+            for n, (p, o) in costs.items()
+        }
         self.limits = [mink.ConfigurationLimit(self.model)]
         mujoco.mj_kinematics(self.model, self.configuration.data)
         self.pelvis = self.configuration.data.body("pelvis").xpos.copy()
@@ -96,7 +107,11 @@ def hand_urdf(model: mujoco.MjModel, side: str) -> str:
         matrix = np.empty(9)
         mujoco.mju_quat2Mat(matrix, quat)
         m = matrix.reshape(3, 3)
-        return np.arctan2(m[2, 1], m[2, 2]), np.arctan2(-m[2, 0], np.hypot(m[2, 1], m[2, 2])), np.arctan2(m[1, 0], m[0, 0])
+        return (
+            np.arctan2(m[2, 1], m[2, 2]),
+            np.arctan2(-m[2, 0], np.hypot(m[2, 1], m[2, 2])),
+            np.arctan2(m[1, 0], m[0, 0]),
+        )
 
     def add(name, parent, kind, xyz, angles=(0, 0, 0), axis=None, limit=None):
         links.append(f'<link name="{name}"/>')
@@ -104,7 +119,10 @@ def hand_urdf(model: mujoco.MjModel, side: str) -> str:
         text = f'<joint name="{own}" type="{kind}"><parent link="{parent}"/><child link="{name}"/>'
         text += f'<origin xyz="{" ".join(map(str, xyz))}" rpy="{" ".join(map(str, angles))}"/>'
         if axis is not None:
-            text += f'<axis xyz="{" ".join(map(str, axis))}"/><limit lower="{limit[0]}" upper="{limit[1]}" effort="1" velocity="6"/>'
+            text += (
+                f'<axis xyz="{" ".join(map(str, axis))}"/><limit lower="{limit[0]}" upper="{limit[1]}" effort="1" '
+                f'velocity="6"/>'
+            )
         rows.append(text + "</joint>")
 
     def walk(body, parent):
@@ -136,8 +154,8 @@ class DexHands:
         for side in SIDES:
             path = directory / f"{side}.urdf"
             path.write_text(hand_urdf(model, side))
-            tips = [f"site_{side}_{finger}_tip" for finger in robot.FINGERS]
-            middles = [f"site_{side}_thumb_mcp"] + [f"site_{side}_{finger}_pip" for finger in robot.FINGERS[1:]]
+            tips = [f"site_{side}_{finger}_tip" for finger in mjcf.FINGERS]
+            middles = [f"site_{side}_thumb_mcp"] + [f"site_{side}_{finger}_pip" for finger in mjcf.FINGERS[1:]]
             config = RetargetingConfig(
                 type="vector",
                 urdf_path=str(path),
@@ -182,7 +200,11 @@ def errors(skeleton, frames, outputs) -> dict[str, float]:
                 local.append((hand[TIPS] - hand[0]) @ matrix.reshape(3, 3))
             tip.extend(1e3 * np.linalg.norm(local[0] - local[1], axis=1))
     named = {"wrist_mm": wrist, "wrist_mrad": turn, "tip_mm": tip}
-    return {f"{k}_{s}": round(float(np.percentile(v, p)), 4) for k, v in named.items() for s, p in (("p50", 50), ("p99", 99))}
+    return {
+        f"{k}_{s}": round(float(np.percentile(v, p)), 4)
+        for k, v in named.items()
+        for s, p in (("p50", 50), ("p99", 99))
+    }
 
 
 def measure(solve, frames, skeleton, start) -> dict[str, float]:
@@ -195,7 +217,11 @@ def measure(solve, frames, skeleton, start) -> dict[str, float]:
         cpu.append(1e3 * (time.thread_time() - c))
         outputs.append(q.copy())
     skip = int(RATE)
-    times = {f"{clock}{p}": np.percentile(values[skip:], p) for clock, values in (("p", wall), ("cpu_p", cpu)) for p in (50, 99)}
+    times = {
+        f"{clock}{p}": np.percentile(values[skip:], p)
+        for clock, values in (("p", wall), ("cpu_p", cpu))
+        for p in (50, 99)
+    }
     return {f"ms_{k}": round(float(v), 4) for k, v in times.items()} | errors(skeleton, frames[skip:], outputs[skip:])
 
 
@@ -224,7 +250,9 @@ def main() -> None:
     row = measure(lambda frame, q: retargeter.retarget(frame), bare, skeleton, start)
     results["rove, body alone"] = {k: v if k.startswith(("ms", "wrist")) else None for k, v in row.items()}
     # A headset tracks no elbows.
-    headset = [OperatorFrame({n: v for n, v in f.parts.items() if not n.endswith("_elbow")}, f.seq, f.t) for f in frames]
+    headset = [
+        OperatorFrame({n: v for n, v in f.parts.items() if not n.endswith("_elbow")}, f.seq, f.t) for f in frames
+    ]
     retargeter = Retargeter(table, smoothing=False)
     retargeter.reset(start)
     results["rove, no elbows"] = measure(lambda frame, q: retargeter.retarget(frame), headset, skeleton, start)
@@ -238,7 +266,9 @@ def main() -> None:
     retargeter = Retargeter(table)
     retargeter.reset(start)
     row = measure(lambda frame, q: retargeter.retarget(frame), far, skeleton, start)
-    results["rove, unreachable"] = {k: v if k.startswith("ms") else None for k, v in row.items()}  # errors are the point of it
+    results["rove, unreachable"] = {
+        k: v if k.startswith("ms") else None for k, v in row.items()
+    }  # errors are the point of it
 
     with contextlib.ExitStack() as stack:
         try:
@@ -275,9 +305,15 @@ def main() -> None:
         print(f"{name:24s}" + "".join(f"{'-' if row[c] is None else format(row[c], '.3f'):>16s}" for c in columns))
     for note in notes:
         print(note)
-    other = results.get("mink ×1 + dex-retargeting")  # the cheaper of the two; None: nothing to compare whole frames with
+    other = results.get(
+        "mink ×1 + dex-retargeting"
+    )  # the cheaper of the two; None: nothing to compare whole frames with
     speedup = None if other is None else round(other["ms_cpu_p50"] / results["rove"]["ms_cpu_p50"], 2)
-    print(json.dumps({"bench": "retargeting", "frames": len(frames), "speedup": speedup, "notes": notes, "results": results}))
+    print(
+        json.dumps(
+            {"bench": "retargeting", "frames": len(frames), "speedup": speedup, "notes": notes, "results": results}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Takeover of the 50-joint robot from random misalignments: the command filter against the usual slide to the operator in a fixed second.
+# SPDX-License-Identifier: Apache-2.0
+"""Takeover of the 50-joint robot from random misalignments: the command filter against the usual slide to the operator
+in a fixed second.
 
-Peak velocity, acceleration and jerk as shares of the limits, time to alignment, and a plot (docs/img/takeover.png). Half of the
-takeovers begin in motion (the policy was paused a moment ago), and the operator moves slowly, as people do while they align.
-Prints a table; the last line is one JSON object.
+Peak velocity, acceleration and jerk as shares of the limits, time to alignment, and a plot (docs/img/takeover.png).
+Half of the takeovers begin in motion (the policy was paused a moment ago), and the operator moves slowly, as people do
+while they align. Prints a table; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rove_contract import joints, robot, timing
-from rove_teleop.command_filter import CommandFilter
+from rove_contract import timing
+from rove_description import joints, mjcf
+from rove_teleop.command_filter.filter import CommandFilter
 
 TABLE = joints.load()
 LIMITS = TABLE.limits
@@ -26,8 +29,10 @@ STEPS = 350
 
 
 def scenario(rng, largest):
-    """(past commands (3, J), operator (STEPS, J)): a robot at rest or in motion, an operator up to `largest` rad away."""
-    q = np.clip(robot.home(TABLE) + rng.normal(0, 0.3, J), LIMITS.lower, LIMITS.upper)
+    """(past commands (3, J), operator (STEPS, J)): a robot at rest or in motion, an operator up to `largest` rad
+    away.
+    """
+    q = np.clip(mjcf.home(TABLE) + rng.normal(0, 0.3, J), LIMITS.lower, LIMITS.upper)
     limiter = CommandFilter(LIMITS, PERIOD)
     limiter.reset(q)
     past = [q] * 3
@@ -82,8 +87,13 @@ def plot(rows, example, path):
     for k, name in enumerate(colours):
         values = np.array([row["peaks"] for row in rows[name]])
         axes[2].boxplot(
-            values, positions=np.arange(3) + 0.3 * k, widths=0.22, showfliers=False, patch_artist=True,
-            boxprops={"facecolor": colours[name], "alpha": 0.6}, medianprops={"color": "k"},
+            values,
+            positions=np.arange(3) + 0.3 * k,
+            widths=0.22,
+            showfliers=False,
+            patch_artist=True,
+            boxprops={"facecolor": colours[name], "alpha": 0.6},
+            medianprops={"color": "k"},
         )
     axes[2].axhline(1.0, color="grey", lw=0.8, ls="--")
     axes[2].set_yscale("log")
@@ -99,7 +109,9 @@ def main():
     parser.add_argument("--quick", action="store_true", help="20 takeovers")
     parser.add_argument("--takeovers", type=int, default=100)
     parser.add_argument("--misalignment", type=float, default=0.5, help="largest misalignment of a joint, rad")
-    parser.add_argument("--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "img" / "takeover.png")
+    parser.add_argument(
+        "--plot", type=Path, default=Path(__file__).resolve().parents[1] / "docs" / "img" / "takeover.png"
+    )
     args = parser.parse_args()
     count = 20 if args.quick else args.takeovers
     rng = np.random.default_rng(0)
@@ -107,7 +119,10 @@ def main():
     example = None
     for _ in range(count):
         past, operator, limiter = scenario(rng, args.misalignment)
-        paths = {"command filter": np.array([limiter.step(x) for x in operator]), "fixed 1 s slide": slide(past, operator)}
+        paths = {
+            "command filter": np.array([limiter.step(x) for x in operator]),
+            "fixed 1 s slide": slide(past, operator),
+        }
         for name, path in paths.items():
             rows[name].append({"peaks": peaks(past, path), "time": time_to_alignment(path, operator)})
         moving = np.abs(np.diff(past, axis=0)[-1]) / PERIOD
@@ -115,11 +130,16 @@ def main():
         if example is None and moving[joint] > 1.0:
             example = (past, operator, paths, joint)
     result = {"bench": "takeover", "takeovers": count, "misalignment_rad": args.misalignment}
-    print(f"{'':18}{'velocity':>10}{'accel.':>10}{'jerk':>10}{'p50 time':>12}{'max time':>12}   (peaks: worst of all, share of the limit)")
+    print(
+        f"{'':18}{'velocity':>10}{'accel.':>10}{'jerk':>10}{'p50 time':>12}{'max time':>12}   (peaks: worst of all, "
+        f"share of the limit)"
+    )
     for name, values in rows.items():
         worst = np.max([v["peaks"] for v in values], axis=0)
         times = np.array([v["time"] for v in values])
-        print(f"{name:18}{worst[0]:10.2f}{worst[1]:10.2f}{worst[2]:10.2f}{np.median(times):10.2f} s{times.max():10.2f} s")
+        print(
+            f"{name:18}{worst[0]:10.2f}{worst[1]:10.2f}{worst[2]:10.2f}{np.median(times):10.2f} s{times.max():10.2f} s"
+        )
         result[name] = {
             "peak_velocity_over_limit": round(worst[0], 6),
             "peak_acceleration_over_limit": round(worst[1], 6),

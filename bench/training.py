@@ -1,16 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the feature cache saves: a training step on cached tokens against the same step with the backbone in the loop.
 
     python bench/training.py [--quick]
 
-Actor (flow matching) and critic (OVE) are trained by the loop that `train` uses, on a made-up dataset. On a CPU: the random Qwen3-VL and
-head of bench/guidance.py, about 70 M parameters in the proportions of Qwen3-VL-4B with a 16-layer head of width 1024, float32. On a GPU the
-full-size architecture with random weights, bf16. The actor has the paper's batch, on a GPU the critic too. The prefix has 100 or 300
-tokens. Cached and uncached take turns; a round's time is the median of its steps without the first, which sets up the optimizer; the
-ratio is the median over rounds. "limit": ratio of the floating-point operations of the two steps, counted. "waits": share of the time in
-which a step waited for its data: on a CPU all the time of drawing a batch, on a GPU what the step before does not hide.
+Actor (flow matching) and critic (OVE) are trained by the loop that `train` uses, on a made-up dataset. On a CPU: the
+random Qwen3-VL and head of bench/guidance.py, about 70 M parameters in the proportions of Qwen3-VL-4B with a 16-layer
+head of width 1024, float32. On a GPU the full-size architecture with random weights, bf16. The actor has the paper's
+batch, on a GPU the critic too. The prefix has 100 or 300 tokens. Cached and uncached take turns; a round's time is the
+median of its steps without the first, which sets up the optimizer; the ratio is the median over rounds. "limit": ratio
+of the floating-point operations of the two steps, counted. "waits": share of the time in which a step waited for its
+data: on a CPU all the time of drawing a batch, on a GPU what the step before does not hide.
 
-Limit with Qwen3-VL-4B and a 16-layer head of width 1024: 9 at 100 tokens, 14 at 300. Target: the actor's step >= 8 x faster.
-Prints a table, then one JSON line.
+Limit with Qwen3-VL-4B and a 16-layer head of width 1024: 9 at 100 tokens, 14 at 300. Target: the actor's step >= 8 x
+faster. Prints a table, then one JSON line.
 """
 
 from __future__ import annotations
@@ -31,34 +33,44 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rove_contract import joints
-from rove_learning import phases, synthetic_vlm
-from rove_learning.actor import Actor, flow_matching_loss
-from rove_learning.advantage import Labels
-from rove_learning.buffer import Buffer
+from rove_description import joints
+from rove_learning.algorithm.advantage import Labels
 from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig, RewardConfig
-from rove_learning.critic import Critic
-from rove_learning.dataset import Dataset
-from rove_learning.feature_cache import FeatureSource
-from rove_learning.sources import PictureSource
-from rove_learning.synthetic import episode_frames, write_dataset
-from rove_learning.train_actor import ActorData, set_statistics
-from rove_learning.train_critic import CriticTraining
+from rove_learning.data.buffer import Buffer
+from rove_learning.data.dataset import Dataset
+from rove_learning.data.feature_cache import FeatureSource
+from rove_learning.data.sources import PictureSource
+from rove_learning.models.actor import Actor, flow_matching_loss
+from rove_learning.models.critic import Critic
+from rove_learning.testing import synthetic_vlm
+from rove_learning.testing.synthetic import episode_frames, write_dataset
+from rove_learning.training import phases
+from rove_learning.training.train_actor import ActorData, set_statistics
+from rove_learning.training.train_critic import CriticTraining
 
 
 def actor_steps(buffer, actor, source, steps: int, work: Path, device: str) -> list[dict]:
     """History of `steps` steps of the actor."""
     labels = Labels(np.ones(len(buffer), dtype=bool), np.ones(len(buffer), dtype=bool), 0.0)
     data = ActorData(buffer, labels, actor, RegulariseConfig(), device, source)
-    phase = phases.Phase("actor", steps, 1e-4, 1e-4, {"online": actor}, lambda m, b: (flow_matching_loss(m, predict="clean", **b), {}),
-                         batch=data.batch)  # fmt: skip
+    phase = phases.Phase(
+        "actor",
+        steps,
+        1e-4,
+        1e-4,
+        {"online": actor},
+        lambda m, b: (flow_matching_loss(m, predict="clean", **b), {}),
+        batch=data.batch,
+    )
     return phases.run(phase, work, 0, device, progress=False)
 
 
 def critic_steps(buffer, critic, source, steps: int, work: Path, device: str) -> list[dict]:
     """The same of the critic: OVE, two observations per sample."""
     config = replace(critic.config, steps=steps)
-    training = CriticTraining(buffer, config, RewardConfig(), work, device=device, progress=False, source=source, critic=critic)
+    training = CriticTraining(
+        buffer, config, RewardConfig(), work, device=device, progress=False, source=source, critic=critic
+    )
     return training.optimistic(1e-4)
 
 
@@ -74,13 +86,21 @@ def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
     frames = 256 if device == "cuda" else 24
     root = write_dataset(scratch / str(tokens), [replace(episode_frames(i, frames // 2), task=text) for i in range(2)])
     buffer = Buffer([Dataset(root)], backbone.image_size, progress=False, resample=backbone.resample)
-    batch = {"actor": 16, "critic": 64} if device == "cuda" else {"actor": 4, "critic": 4} if quick else {"actor": 16, "critic": 8}
+    batch = (
+        {"actor": 16, "critic": 64}
+        if device == "cuda"
+        else {"actor": 4, "critic": 4}
+        if quick
+        else {"actor": 16, "critic": 8}
+    )
     begin = time.perf_counter()
     cache = FeatureSource(buffer, backbone, device, conditions=True, progress=False)
     filled = frames / (time.perf_counter() - begin)
     sources = {"cached": cache, "uncached": PictureSource(buffer, device)}
     head = {"width": actor.config.width, "layers": actor.config.layers, "heads": actor.config.heads, "mlp_ratio": 4}
-    actor = Actor(ActorConfig(backbone=backbone.config, noise_samples=1, batch=batch["actor"], **head), backbone=backbone).to(device)
+    actor = Actor(
+        ActorConfig(backbone=backbone.config, noise_samples=1, batch=batch["actor"], **head), backbone=backbone
+    ).to(device)
     set_statistics(actor, buffer, joints.load())
     settings = CriticConfig(backbone=backbone.config, batch=batch["critic"], width=256 if device == "cuda" else 128)
     critic = Critic(settings, backbone).to(device)
@@ -103,19 +123,27 @@ def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
                     operations[key] = counter.get_total_flops()
                 else:
                     times[key].append(statistics.median(row["seconds"] for row in history[1:]))
-                    waits[key].append(sum(row["waited"] for row in history[1:]) / sum(row["seconds"] for row in history[1:]))
+                    waits[key].append(
+                        sum(row["waited"] for row in history[1:]) / sum(row["seconds"] for row in history[1:])
+                    )
                 if device == "cuda":
                     memory[key] = torch.cuda.max_memory_allocated() / 2**30
-        rows.append({
-            "model": name, "tokens": tokens, "batch": batch[name],
-            "cached_ms": statistics.median(times["cached"]) * 1e3, "uncached_ms": statistics.median(times["uncached"]) * 1e3,
-            "ratio": statistics.median(b / a for a, b in zip(times["cached"], times["uncached"])),
-            "limit": operations["uncached"] / operations["cached"],
-            "cached_samples_per_s": batch[name] / statistics.median(times["cached"]),
-            "uncached_samples_per_s": batch[name] / statistics.median(times["uncached"]),
-            "waited": {key: statistics.median(values) for key, values in waits.items()},
-            "memory_gib": memory, "cache_frames_per_s": filled,
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": name,
+                "tokens": tokens,
+                "batch": batch[name],
+                "cached_ms": statistics.median(times["cached"]) * 1e3,
+                "uncached_ms": statistics.median(times["uncached"]) * 1e3,
+                "ratio": statistics.median(b / a for a, b in zip(times["cached"], times["uncached"])),
+                "limit": operations["uncached"] / operations["cached"],
+                "cached_samples_per_s": batch[name] / statistics.median(times["cached"]),
+                "uncached_samples_per_s": batch[name] / statistics.median(times["uncached"]),
+                "waited": {key: statistics.median(values) for key, values in waits.items()},
+                "memory_gib": memory,
+                "cache_frames_per_s": filled,
+            }
+        )
     return rows
 
 
@@ -134,13 +162,35 @@ def main() -> None:
             rows += measure(tokens, device, args.quick, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    columns = ("", "tokens", "batch", "cached ms", "uncached ms", "ratio", "limit", "samples/s", "waits", "(uncached)", "GiB")
+    columns = (
+        "",
+        "tokens",
+        "batch",
+        "cached ms",
+        "uncached ms",
+        "ratio",
+        "limit",
+        "samples/s",
+        "waits",
+        "(uncached)",
+        "GiB",
+    )
     print("".join(f"{column:>12}" for column in columns))
     for row in rows:
         memory = f"{row['memory_gib']['cached']:.1f}" if row["memory_gib"] else ""
-        cells = (row["model"], row["tokens"], row["batch"], f"{row['cached_ms']:.1f}", f"{row['uncached_ms']:.1f}", f"{row['ratio']:.1f}x",
-                 f"{row['limit']:.1f}x", f"{row['cached_samples_per_s']:.1f}", f"{row['waited']['cached']:.1%}",
-                 f"{row['waited']['uncached']:.1%}", memory)  # fmt: skip
+        cells = (
+            row["model"],
+            row["tokens"],
+            row["batch"],
+            f"{row['cached_ms']:.1f}",
+            f"{row['uncached_ms']:.1f}",
+            f"{row['ratio']:.1f}x",
+            f"{row['limit']:.1f}x",
+            f"{row['cached_samples_per_s']:.1f}",
+            f"{row['waited']['cached']:.1%}",
+            f"{row['waited']['uncached']:.1%}",
+            memory,
+        )
         print("".join(f"{cell:>12}" for cell in cells))
     print(f"filling the cache: {rows[0]['cache_frames_per_s']:.1f} frames/s, once")
     name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"

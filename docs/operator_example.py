@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Your own input device in about 20 lines: publish operator frames, version 1 (docs/operator-inputs.md)."""
 
 import sys

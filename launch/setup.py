@@ -1,13 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+import re
 from glob import glob
+from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 name = "rove_bringup"
 
 setup(
     name=name,
-    version="0.1.0",
-    packages=[name],
+    version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
+    packages=find_packages(include=[name, f"{name}.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml", *sorted(glob("*.launch.yaml"))]),
@@ -20,7 +23,9 @@ setup(
     maintainer_email="rove@example.org",
     description="Launch files, node parameters and the `rove` runner of ROVE.",
     license="Apache-2.0",
-    entry_points={"console_scripts": [
-        "rove = rove_bringup.cli:main",
-    ]},
+    entry_points={
+        "console_scripts": [
+            "rove = rove_bringup.cli:main",
+        ]
+    },
 )

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Every package must be ament_python (colcon falls back to plain `python` silently when package.xml is rejected) and build.
 set -euo pipefail
 cd "$(dirname "$0")/.."

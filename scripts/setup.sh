@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Make .venv ready: pinned requirements, editable installs of every package, Debian packages where root and missing.
 # Repeatable; when nothing it depends on has changed it returns at once.
 set -euo pipefail

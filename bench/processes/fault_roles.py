@@ -1,5 +1,7 @@
-"""The processes that `bench/faults.py` hurts: `python fault_roles.py ROLE ARGUMENT`. Robot, policy, supervisor and the operator's input
-stream in a few lines each, and `module`: a real node. SIGUSR1 sets a process's system clock an hour back, SIGUSR2 an hour forward.
+# SPDX-License-Identifier: Apache-2.0
+"""The processes that `bench/faults.py` hurts: `python fault_roles.py ROLE ARGUMENT`. Robot, policy, supervisor and the
+operator's input stream in a few lines each, and `module`: a real node. SIGUSR1 sets a process's system clock an hour
+back, SIGUSR2 an hour forward.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rove_contract import joints, messages, robot, ros, timing, topics
+from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode, Trigger
+from rove_description import joints, mjcf
 
 TABLE = joints.load()
-HOME = robot.home(TABLE)
+HOME = mjcf.home(TABLE)
 CHUNK_STEPS, CHUNK_EVERY_S = 12, 0.25  # 0.6 s of motion, so that an exhausted chunk shows soon
 CLOCK_STEP_NS = 3_600_000_000_000
 
@@ -27,7 +30,12 @@ CLOCK_STEP_NS = 3_600_000_000_000
 def motion(t):
     """(J,) rad: both arms swing, free of any contact; t in s."""
     q = HOME.copy()
-    for name, amplitude in (("right_shoulder_pitch", -0.4), ("left_shoulder_pitch", -0.3), ("right_elbow", 0.3), ("head_yaw", 0.3)):
+    for name, amplitude in (
+        ("right_shoulder_pitch", -0.4),
+        ("left_shoulder_pitch", -0.3),
+        ("right_elbow", 0.3),
+        ("head_yaw", 0.3),
+    ):
         q[TABLE.index[name]] += amplitude * (1.0 - np.cos(2 * np.pi * 0.5 * t)) / 2
     return q
 
@@ -72,7 +80,9 @@ class FakePolicy(Node):
         if self.mode is Mode.ROLLOUT:
             steps = np.array([motion(time.monotonic() + i / timing.POLICY_HZ) for i in range(CHUNK_STEPS)])
             msg = JointTrajectory()
-            self.chunks.publish(messages.fill_chunk(msg, JointTrajectoryPoint, TABLE, ros.now_ns(), steps, 1.0 / timing.POLICY_HZ))
+            self.chunks.publish(
+                messages.fill_chunk(msg, JointTrajectoryPoint, TABLE, ros.now_ns(), steps, 1.0 / timing.POLICY_HZ)
+            )
 
 
 class FakeSupervisor(Node):
@@ -97,8 +107,8 @@ def send_input(endpoint):
     """The motion-capture suit: 60 operator frames a second over ZMQ."""
     import zmq
 
-    from rove_teleop.frames import OperatorFrame, encode
-    from rove_teleop.robot_geometry import RobotSkeleton
+    from rove_contract.operator_frame import OperatorFrame, encode
+    from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 
     skeleton = RobotSkeleton(TABLE)
     with zmq.Context() as context, context.socket(zmq.PUB) as sender:

@@ -1,4 +1,6 @@
-"""Writes episodes with lerobot's own writer; run by bench/export.py in an environment that has lerobot, without ROVE's packages.
+# SPDX-License-Identifier: Apache-2.0
+"""Writes episodes with lerobot's own writer; run by bench/export.py in an environment that has lerobot, without ROVE's
+packages.
 
     python lerobot_writer.py EPISODES.pickle OUT
 

@@ -1,4 +1,7 @@
-"""One panel that reads what the supervisor sends: `python panel_client.py PORT`. On SIGTERM it prints the number of messages."""
+# SPDX-License-Identifier: Apache-2.0
+"""One panel that reads what the supervisor sends: `python panel_client.py PORT`. On SIGTERM it prints the number of
+messages.
+"""
 
 import asyncio
 import contextlib

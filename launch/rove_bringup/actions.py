@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """The constructs of a launch file: what each accepts (`parse`) and what it does (`execute`).
 
-The grammar is that of ROS 2 Jazzy's YAML frontend. A file is parsed as a whole before anything of it is executed, so an error behind a
-false condition is found as well.
+The grammar is that of ROS 2 Jazzy's YAML frontend. A file is parsed as a whole before anything of it is executed, so an
+error behind a false condition is found as well.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ Execute = Callable[[Session], None]
 
 @dataclass
 class Action:
-    """A parsed construct. execute: its effect on the session. children: constructs inside. argument: what it declares."""
+    """A parsed construct. execute: its effect on the session. children: constructs inside. argument: what it
+    declares.
+    """
 
     execute: Execute
     children: tuple[Action, ...] = ()
@@ -81,7 +84,9 @@ def _argument(entity: Entity) -> Action:
         session.declared[name] = argument
         if name not in known:
             if default is None:
-                raise entity.error(f"the argument `{name}` must be given as {name}:=… ({argument.description or 'no description'})")
+                raise entity.error(
+                    f"the argument `{name}` must be given as {name}:=… ({argument.description or 'no description'})"
+                )
             known[name] = default.of(session.context)
         if choices and known[name] not in choices:
             raise entity.error(f"the argument `{name}` is {known[name]!r}, expected one of {', '.join(choices)}")

@@ -1,4 +1,7 @@
-"""What a bag proves: its topics, its mode timeline, and that no joint command broke a limit. Read with the public `rosbags` reader."""
+# SPDX-License-Identifier: Apache-2.0
+"""What a bag proves: its topics, its mode timeline, and that no joint command broke a limit. Read with the public
+`rosbags` reader.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from rove_contract import episode as episodes
-from rove_contract import joints, messages, timing, topics
+from rove_contract import messages, timing, topics
 from rove_contract.modes import Mode
+from rove_description import joints
 
 
 @dataclass(frozen=True)
 class BagAudit:
-    """messages: count per topic. missing: required topics without a message. timeline: (mode, s since the first message).
+    """messages: count per topic. missing: required topics without a message. timeline: (mode, s since the first
+    message).
 
     velocity_ratio: largest |command velocity| / limit; 1 is the limit. worst_joint: where. duration_s: s.
     """
@@ -38,8 +43,9 @@ class BagAudit:
 def command_velocity_ratio(commands: np.ndarray, stamps_ns, table: joints.JointTable):
     """commands (N, J) rad with stamps (N,) ns -> (largest |velocity| / limit, joint name). (0, "") for fewer than two.
 
-    The time between two commands is that of their stamps, which the filter keeps at least a period apart; were one lost on its way to
-    the recorder, the motion over it spans two periods. Equal stamps (the filter was restarted) count as one period.
+    The time between two commands is that of their stamps, which the filter keeps at least a period apart; were one lost
+    on its way to the recorder, the motion over it spans two periods. Equal stamps (the filter was restarted) count as
+    one period.
     """
     if len(commands) < 2:
         return 0.0, ""

@@ -1,4 +1,7 @@
-"""The `rove` command: the verbs `launch` and `run` with the grammar of `ros2`, for machines where ROS 2 comes as Python wheels."""
+# SPDX-License-Identifier: Apache-2.0
+"""The `rove` command: the verbs `launch` and `run` with the grammar of `ros2`, for machines where ROS 2 comes as Python
+wheels.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def _arguments(words: list[str]) -> dict[str, str]:
 
 
 def _launch_path(words: list[str]) -> tuple[Path, list[str]]:
-    """FILE or PACKAGE FILE -> path and the remaining words. A bare FILE that is not here is looked for in rove_bringup."""
+    """FILE or PACKAGE FILE -> path and the remaining words. A bare FILE that is not here is looked for in
+    rove_bringup.
+    """
     if Path(words[0]).is_file():
         return Path(words[0]), words[1:]
     if words[0].endswith((".yaml", ".yml")):
@@ -51,9 +56,15 @@ def launch(argv: list[str]) -> int:
     """`rove launch`: returns the session's exit status."""
     from rove_bringup import launch_file, processes
 
-    parser = argparse.ArgumentParser(prog="rove launch", description="Start the processes of a launch file.", allow_abbrev=False)
-    parser.add_argument("-s", "--show-args", "--show-arguments", action="store_true", help="list the file's arguments and stop")
-    parser.add_argument("words", nargs="+", metavar="FILE | PACKAGE FILE [name:=value ...]", help="launch file and its arguments")
+    parser = argparse.ArgumentParser(
+        prog="rove launch", description="Start the processes of a launch file.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "-s", "--show-args", "--show-arguments", action="store_true", help="list the file's arguments and stop"
+    )
+    parser.add_argument(
+        "words", nargs="+", metavar="FILE | PACKAGE FILE [name:=value ...]", help="launch file and its arguments"
+    )
     options = parser.parse_args(argv)
     path, rest = _launch_path(options.words)
     if options.show_args:

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """`rove demo`: the whole loop on the simulated robot, every part real.
 
-demonstrations -> base policy -> deployment session with interventions over ROS -> export -> one iteration of Algorithm 1 -> both
-policies evaluated on the same seeds -> report. Each stage leaves its result under --out; `--resume` goes on after the last finished one.
+demonstrations -> base policy -> deployment session with interventions over ROS -> export -> one iteration of Algorithm
+1 -> both policies evaluated on the same seeds -> report. Each stage leaves its result under --out; `--resume` goes on
+after the last finished one.
 """
 
 from __future__ import annotations
@@ -94,41 +96,124 @@ def run(config: DemoConfig) -> Path:
     demo = Demo(config)
     out = demo.out
     seed = config.seed
-    demos, base, bags, dataset, policy = (out / name for name in ("demonstrations", "base", "bags", "session", "policy"))
+    demos, base, bags, dataset, policy = (
+        out / name for name in ("demonstrations", "base", "bags", "session", "policy")
+    )
     evaluation_seed = 10_000 + seed  # far from the seeds of collection and session
 
     demo.stage(
-        1, "collect", f"Demonstrations: {config.demonstrations} episodes in-process",
-        "run", "rove_learning", "collect", "--out", demos, "--episodes", config.demonstrations, "--workers", config.workers, "--seed", seed,
-    )  # fmt: skip
+        1,
+        "collect",
+        f"Demonstrations: {config.demonstrations} episodes in-process",
+        "run",
+        "rove_learning",
+        "collect",
+        "--out",
+        demos,
+        "--episodes",
+        config.demonstrations,
+        "--workers",
+        config.workers,
+        "--seed",
+        seed,
+    )
     demo.stage(
-        2, "base", "Base policy and pretrained critic from the demonstrations",
-        "run", "rove_learning", "train", "--dataset", demos, "--out", base, "--method", "sft", "--seed", seed,
-        "--critic.mc-steps", config.base_critic_steps, "--actor.steps", config.base_actor_steps,
-    )  # fmt: skip
+        2,
+        "base",
+        "Base policy and pretrained critic from the demonstrations",
+        "run",
+        "rove_learning",
+        "train",
+        "--dataset",
+        demos,
+        "--out",
+        base,
+        "--method",
+        "sft",
+        "--seed",
+        seed,
+        "--critic.mc-steps",
+        config.base_critic_steps,
+        "--actor.steps",
+        config.base_actor_steps,
+    )
     demo.stage(
-        3, "session", f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
-        "launch", "session.launch.yaml", f"checkpoint:={base}", "operator:=scripted", "record:=true", f"bags:={bags}",
-        f"episodes:={config.episodes}", f"min_interventions:={config.episodes}",
-        f"max_episodes:={config.max_episodes}", f"seed:={1000 + seed}", "panel_port:=0",
-    )  # fmt: skip
+        3,
+        "session",
+        f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
+        "launch",
+        "session.launch.yaml",
+        f"checkpoint:={base}",
+        "operator:=scripted",
+        "record:=true",
+        f"bags:={bags}",
+        f"episodes:={config.episodes}",
+        f"min_interventions:={config.episodes}",
+        f"max_episodes:={config.max_episodes}",
+        f"seed:={1000 + seed}",
+        "panel_port:=0",
+    )
     recorded = sorted(path for path in bags.iterdir() if path.is_dir())
     demo.stage(
-        4, "export", "Export: bags to a LeRobot v3.0 dataset",
-        "run", "rove_recorder", "export", *recorded, "--out", dataset,
-    )  # fmt: skip
+        4,
+        "export",
+        "Export: bags to a LeRobot v3.0 dataset",
+        "run",
+        "rove_recorder",
+        "export",
+        *recorded,
+        "--out",
+        dataset,
+    )
     demo.stage(
-        4, "iteration", "Algorithm 1: critic (OVE), advantage labels, actor",
-        "run", "rove_learning", "train", "--dataset", demos, dataset, "--init", base, "--out", policy, "--method", "rove",
-        "--seed", seed, "--critic.steps", config.critic_steps, "--critic.freeze-backbone", "--critic.batch", 64, "--critic.lr", 1e-3,
-        "--critic.ema", 0.02, "--actor.steps-next", config.actor_steps,
-    )  # fmt: skip
+        4,
+        "iteration",
+        "Algorithm 1: critic (OVE), advantage labels, actor",
+        "run",
+        "rove_learning",
+        "train",
+        "--dataset",
+        demos,
+        dataset,
+        "--init",
+        base,
+        "--out",
+        policy,
+        "--method",
+        "rove",
+        "--seed",
+        seed,
+        "--critic.steps",
+        config.critic_steps,
+        "--critic.freeze-backbone",
+        "--critic.batch",
+        64,
+        "--critic.lr",
+        1e-3,
+        "--critic.ema",
+        0.02,
+        "--actor.steps-next",
+        config.actor_steps,
+    )
     for name, checkpoint in (("before", base), ("after", policy)):
         demo.stage(
-            5, name, f"Evaluation {name}: {config.evaluation_episodes} episodes",
-            "run", "rove_learning", "evaluate", "--checkpoint", checkpoint, "--episodes", config.evaluation_episodes,
-            "--seed", evaluation_seed, "--workers", config.workers, "--out", out / f"evaluation_{name}.json",
-        )  # fmt: skip
+            5,
+            name,
+            f"Evaluation {name}: {config.evaluation_episodes} episodes",
+            "run",
+            "rove_learning",
+            "evaluate",
+            "--checkpoint",
+            checkpoint,
+            "--episodes",
+            config.evaluation_episodes,
+            "--seed",
+            evaluation_seed,
+            "--workers",
+            config.workers,
+            "--out",
+            out / f"evaluation_{name}.json",
+        )
     print("\n[6/6] Report", flush=True)
     demo.times["total"] = sum(seconds for stage, seconds in demo.times.items() if stage != "total")
     return demo_report.write(out, config=asdict(config), times=demo.times, wall_s=time.monotonic() - demo.begin)
@@ -141,7 +226,10 @@ def main(args: list[str] | None = None) -> int:
     try:
         report = run(config)
     except StageFailed as error:
-        print(f"rove demo: {error}\nWhat is finished stays; `rove demo --resume --out {config.out}` goes on from there.", file=sys.stderr)
+        print(
+            f"rove demo: {error}\nWhat is finished stays; `rove demo --resume --out {config.out}` goes on from there.",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print(f"\nrove demo: interrupted; `rove demo --resume --out {config.out}` goes on.", file=sys.stderr)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo's report: report.json with the figures as they are, report.html for people."""
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ from pathlib import Path
 
 from rove_bringup.bag_audit import BagAudit, audit
 from rove_contract.modes import Mode
-from rove_learning import report as learning_report
+from rove_learning.report.report import report as learning_report
 
-STAGE_COLOURS = {"ROLLOUT": "#2563eb", "PAUSED": "#9ca3af", "ADAPTATION": "#f59e0b", "RECOVERY": "#16a34a", "DEMONSTRATION": "#7c3aed"}
+STAGE_COLOURS = {
+    "ROLLOUT": "#2563eb",
+    "PAUSED": "#9ca3af",
+    "ADAPTATION": "#f59e0b",
+    "RECOVERY": "#16a34a",
+    "DEMONSTRATION": "#7c3aed",
+}
 HUMAN = {Mode.ADAPTATION.name, Mode.RECOVERY.name}
 DRIVEN = HUMAN | {Mode.ROLLOUT.name}
 
@@ -27,7 +34,9 @@ def time_in_modes(bag: BagAudit) -> dict[str, float]:
 
 
 def intervention_fraction(bags: list[BagAudit]) -> float:
-    """Fraction of episode time under human control over rollout-intervention episodes, pauses removed (paper, Table 2)."""
+    """Fraction of episode time under human control over rollout-intervention episodes, pauses removed (paper, Table
+    2).
+    """
     human = driven = 0.0
     for bag in bags:
         if bag.intervened:
@@ -38,7 +47,9 @@ def intervention_fraction(bags: list[BagAudit]) -> float:
 
 
 def dropped_messages(bag: Path) -> int:
-    """Messages that the recorder received but did not write into this bag, and those it knows it never received (gaps in the stamps)."""
+    """Messages that the recorder received but did not write into this bag, and those it knows it never received (gaps
+    in the stamps).
+    """
     import yaml
 
     metadata = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
@@ -83,15 +94,19 @@ def _table(rows: list[dict[str, object]]) -> str:
     if not rows:
         return "<p>none</p>"
     head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>" for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>ROVE demo</title>
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"
+  content="width=device-width"><title>ROVE demo</title>
 <style>
 body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111827}}
 h1{{margin-bottom:0}} h2{{margin-top:2.2rem}} img{{max-width:100%}}
-table{{border-collapse:collapse;font-size:.9rem}} td,th{{padding:.25rem .7rem;border-bottom:1px solid #e5e7eb;text-align:left}}
+table{{border-collapse:collapse;font-size:.9rem}} td,th{{padding:.25rem .7rem;border-bottom:1px solid
+#e5e7eb;text-align:left}}
 .figures{{display:flex;gap:2rem;flex-wrap:wrap;margin:1.2rem 0}}
 .figure b{{display:block;font-size:1.8rem;line-height:1.1}} .figure span{{color:#4b5563;font-size:.9rem}}
 .warn{{background:#fef3c7;padding:.6rem 1rem;border-radius:.4rem}}
@@ -109,7 +124,11 @@ table{{border-collapse:collapse;font-size:.9rem}} td,th{{padding:.25rem .7rem;bo
 def _verdict(before: dict, after: dict) -> str:
     overlap = before["wilson95"][1] >= after["wilson95"][0] and after["wilson95"][1] >= before["wilson95"][0]
     difference = 100 * (after["success_rate"] - before["success_rate"])
-    caution = " The 95 % intervals overlap: one short iteration on this many episodes does not prove a difference." if overlap else ""
+    caution = (
+        " The 95 % intervals overlap: one short iteration on this many episodes does not prove a difference."
+        if overlap
+        else ""
+    )
     return f"Change after one iteration: {difference:+.0f} points.{caution} Bars show 95 % Wilson intervals."
 
 
@@ -163,7 +182,10 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
             "episode": bag.path.name,
             "outcome": bag.episode.outcome.name.lower() if bag.episode else "?",
             "seconds": f"{bag.duration_s:.1f}",
-            **{mode.lower(): f"{time_in_modes(bag).get(mode, 0.0):.1f}" for mode in ("ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY")},
+            **{
+                mode.lower(): f"{time_in_modes(bag).get(mode, 0.0):.1f}"
+                for mode in ("ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY")
+            },
             "messages": sum(bag.messages.values()),
             "peak velocity / limit": f"{bag.velocity_ratio:.3f}",
         }
@@ -178,10 +200,11 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         verdict=_verdict(before, after),
         timeline=timeline_plot(bags),
         episodes=_table(rows),
-        learning="".join(f"<h3>{html.escape(title)}</h3>{content}" for title, content in learning_report.sections(out / "policy")[0]),
+        learning="".join(
+            f"<h3>{html.escape(title)}</h3>{content}" for title, content in learning_report.sections(out / "policy")[0]
+        ),
         times=_table([{"stage": name, "seconds": f"{seconds:.0f}"} for name, seconds in times.items()]),
     )
     path = out / "report.html"
     path.write_text(page)
     return path
-

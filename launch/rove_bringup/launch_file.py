@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a launch file and its arguments to the processes of a session."""
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def _walk(actions: Iterable[Action], context: Context) -> Iterator[Argument]:
 
 
 def declared_arguments(path: Path) -> list[Argument]:
-    """Arguments that a launch file declares, also behind conditions and in files it includes, in order and without repetition."""
+    """Arguments that a launch file declares, also behind conditions and in files it includes, in order and without
+    repetition.
+    """
     context = Context({}, dict(os.environ), path)
     found: dict[str, Argument] = {}
     for argument in _walk(parse_file(path), context):
@@ -46,7 +49,9 @@ def load_session(path: Path, arguments: dict[str, str]) -> Session:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            raise LaunchError(f"no argument `{name}` is declared; known: {', '.join(sorted(known)) or 'none'}.{hint}", path)
+            raise LaunchError(
+                f"no argument `{name}` is declared; known: {', '.join(sorted(known)) or 'none'}.{hint}", path
+            )
     for action in actions:
         action.execute(session)
     return session

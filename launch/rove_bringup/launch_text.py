@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Texts of a launch file with `$(…)` in them, which know the line they stand in."""
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Text:
     def words(self, context: Context) -> list[str]:
         """As a command line: split at spaces outside quotes; what a substitution gives is never split."""
         with self.located():
-            performed = [part if isinstance(part, str) else substitutions.perform((part,), context) for part in self.template]
+            performed = [
+                part if isinstance(part, str) else substitutions.perform((part,), context) for part in self.template
+            ]
             marked = "".join(
                 part if isinstance(part, str) else f"\ue000{index}\ue001" for index, part in enumerate(self.template)
             )  # private-use characters stand for the substitutions while shlex splits

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A launch file as a tree that remembers its lines, so that every error can name one. Plain YAML, loaded safely."""
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Entity:
         return self.value.data.get(name)
 
     def get(self, name: str, kind: type = str, *, required: bool = False) -> Value | None:
-        """Attribute `name` of type `kind`, or None where it is missing. Raises LaunchError for a missing or mistyped one."""
+        """Attribute `name` of type `kind`, or None where it is missing. Raises LaunchError for a missing or mistyped
+        one.
+        """
         value = self.raw(name)
         if value is None:
             if required:
@@ -86,12 +89,20 @@ class Entity:
         value = self.raw(name)
         if value is None:
             return []
-        if not isinstance(value.data, list) or not value.data or not all(isinstance(item.data, dict) for item in value.data):
-            raise self.error(f"`{name}` of `{self.kind}` must be a list of mappings (each item starts with `- `)", value.line)
+        if (
+            not isinstance(value.data, list)
+            or not value.data
+            or not all(isinstance(item.data, dict) for item in value.data)
+        ):
+            raise self.error(
+                f"`{name}` of `{self.kind}` must be a list of mappings (each item starts with `- `)", value.line
+            )
         return [Entity(name, item, self.path) for item in value.data]
 
     def children(self, known: Collection[str]) -> list[Entity]:
-        """The constructs inside a `launch` or `group`; a list, or a mapping with `children`. Raises LaunchError for unknown ones."""
+        """The constructs inside a `launch` or `group`; a list, or a mapping with `children`. Raises LaunchError for
+        unknown ones.
+        """
         value = self.value if isinstance(self.value.data, list) else self.raw("children")
         if value is None or not isinstance(value.data, list):
             raise self.error(f"`{self.kind}` must hold a list of constructs")
@@ -111,7 +122,10 @@ class Entity:
             return
         for name, value in self.value.data.items():
             if name not in self._read:
-                raise self.error(f"unknown attribute `{name}` of `{self.kind}`; known here: {', '.join(sorted(self._read))}", value.line)
+                raise self.error(
+                    f"unknown attribute `{name}` of `{self.kind}`; known here: {', '.join(sorted(self._read))}",
+                    value.line,
+                )
 
 
 def _convert(loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Value:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `param`s of a node: values with ROS types, nested ones, and parameter files, as ROS command-line arguments."""
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ LISTS = {f"list_of_{name}": kind for name, kind in TYPES.items()}
 
 def _is_parameter(value: object) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(type(item) is type(value[0]) and isinstance(item, (bool, int, float, str)) for item in value)
+        return bool(value) and all(
+            type(item) is type(value[0]) and isinstance(item, (bool, int, float, str)) for item in value
+        )
     return isinstance(value, (bool, int, float, str))
 
 
@@ -41,7 +44,9 @@ def _typed(text: str, kind: str | None) -> object:
     return value
 
 
-def _values(entity: Entity, prefix: tuple[Text, ...] = ()) -> list[tuple[tuple[Text, ...], Callable[[Context], object]]]:
+def _values(
+    entity: Entity, prefix: tuple[Text, ...] = ()
+) -> list[tuple[tuple[Text, ...], Callable[[Context], object]]]:
     """A `param` with `name` -> [(names from the outside in, its value)], nested ones flattened."""
     path = (*prefix, text_of(entity, "name", required=True))
     kind_value, value, nested = entity.get("type"), entity.raw("value"), entity.entities("param")
@@ -70,7 +75,9 @@ def _values(entity: Entity, prefix: tuple[Text, ...] = ()) -> list[tuple[tuple[T
                 return text.of(context)
             if isinstance(plain, list):
                 items = [
-                    _typed(Text(entity, item).of(context), None) if isinstance(item.data, str) and "$(" in item.data else item.data
+                    _typed(Text(entity, item).of(context), None)
+                    if isinstance(item.data, str) and "$(" in item.data
+                    else item.data
                     for item in value.data
                 ]
                 if not _is_parameter(items):
@@ -108,7 +115,11 @@ def arguments_of(entity: Entity) -> Callable[[Context], list[str]]:
         for names, evaluate in _values(item):
 
             def from_value(context: Context, names=names, evaluate=evaluate) -> list[str]:
-                return ["-p", f"{'.'.join(name.of(context) for name in names)}:={json.dumps(evaluate(context), ensure_ascii=False)}"]
+                return [
+                    "-p",
+                    f"{'.'.join(name.of(context) for name in names)}"
+                    f":={json.dumps(evaluate(context), ensure_ascii=False)}",
+                ]
 
             steps.append(from_value)
     return lambda context: [word for step in steps for word in step(context)]

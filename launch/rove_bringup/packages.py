@@ -1,4 +1,7 @@
-"""Where packages, their launch files and their executables are: in a colcon install, a ROS 2 installation, or the Python environment."""
+# SPDX-License-Identifier: Apache-2.0
+"""Where packages, their launch files and their executables are: in a colcon install, a ROS 2 installation, or the
+Python environment.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ class PackageError(LookupError):
 
 
 def _prefixes() -> list[Path]:
-    """Install prefixes with an ament index, in the order of precedence: AMENT_PREFIX_PATH, then the Python environment."""
+    """Install prefixes with an ament index, in the order of precedence: AMENT_PREFIX_PATH, then the Python
+    environment.
+    """
     paths = [path for path in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if path]
     return [Path(path) for path in dict.fromkeys([*paths, sys.prefix])]
 
@@ -49,9 +54,17 @@ def _distribution(package: str) -> metadata.Distribution | None:
 def names() -> list[str]:
     """All known packages, sorted."""
     index = [prefix / "share/ament_index/resource_index/packages" for prefix in _prefixes()]
-    found = {entry.name for directory in index if directory.is_dir() for entry in directory.iterdir() if not entry.name.startswith(".")}
+    found = {
+        entry.name
+        for directory in index
+        if directory.is_dir()
+        for entry in directory.iterdir()
+        if not entry.name.startswith(".")
+    }
     distributions: dict[str, metadata.Distribution] = {}
-    for distribution in metadata.distributions():  # in the order of sys.path: the first of a name is the one that counts
+    for (
+        distribution
+    ) in metadata.distributions():  # in the order of sys.path: the first of a name is the one that counts
         distributions.setdefault(distribution.metadata["Name"].replace("-", "_"), distribution)
     found.update(name for name, distribution in distributions.items() if _checkout(distribution) is not None)
     return sorted(found)
@@ -88,7 +101,8 @@ def prefix(package: str) -> Path:
 def share(package: str) -> Path:
     """Directory of the package's launch files and parameters. Raises PackageError.
 
-    Of an editable install this is the checkout itself, so that an edited launch file counts at once; else `<prefix>/share/<package>`.
+    Of an editable install this is the checkout itself, so that an edited launch file counts at once; else
+    `<prefix>/share/<package>`.
     """
     return _checkout_of(package) or prefix(package) / "share" / package
 
@@ -115,7 +129,9 @@ def executable(package: str, name: str) -> list[str]:
     options = executables(package)
     if name not in options:
         listed = f"it has {', '.join(options)}" if options else "it has none"
-        raise PackageError(f"package {package} has no executable {name!r}; {listed}.{_did_you_mean(name, list(options))}")
+        raise PackageError(
+            f"package {package} has no executable {name!r}; {listed}.{_did_you_mean(name, list(options))}"
+        )
     return options[name]
 
 
@@ -123,7 +139,9 @@ def launch_files(package: str) -> list[Path]:
     """Launch files of the package that rove can read, sorted. Raises PackageError."""
     root = share(package)
     found = [path for pattern in ("*.launch.yaml", "*.launch.yml") for path in root.rglob(pattern)]
-    return sorted(path for path in found if "test" not in path.relative_to(root).parts)  # a checkout holds its tests' files too
+    return sorted(
+        path for path in found if "test" not in path.relative_to(root).parts
+    )  # a checkout holds its tests' files too
 
 
 def launch_file(package: str, name: str) -> Path:
@@ -133,6 +151,8 @@ def launch_file(package: str, name: str) -> Path:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        raise PackageError(f"package {package} has {len(matches)} launch files {name!r}; give the path: {', '.join(map(str, matches))}")
+        raise PackageError(
+            f"package {package} has {len(matches)} launch files {name!r}; give the path: {', '.join(map(str, matches))}"
+        )
     listed = ", ".join(path.name for path in options) or "none"
     raise PackageError(f"no file {name!r} here, and package {package} has no such launch file; it has {listed}")

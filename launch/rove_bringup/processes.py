@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processes of a session: started, shown, watched, respawned, and stopped for certain.
 
-honcho's processes and printer do the work; what ends a session is decided here: a stop signal, the end of a required process, or the
-end of the last one. Every process leads a process group of its own, and its end ends what is left of that group. Should `rove` itself be
-killed, the kernel sends SIGTERM to its children.
+honcho's processes and printer do the work; what ends a session is decided here: a stop signal, the end of a required
+process, or the end of the last one. Every process leads a process group of its own, and its end ends what is left of
+that group. Should `rove` itself be killed, the kernel sends SIGTERM to its children.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ import honcho.process
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-# After the first stop signal: SIGINT at once, then these. All is over within 5 s, and a recorder has 2 s to close its bag undisturbed.
+# After the first stop signal: SIGINT at once, then these. All is over within 5 s, and a recorder has 2 s to close its
+# bag undisturbed.
 TERMINATE_AFTER_S = 2.0
 KILL_AFTER_S = 4.0
 OUTPUT_GRACE_S = 0.5  # a dead process's last lines are read for so long
 SYSTEM = "rove"
 
 # PR_SET_PDEATHSIG = 1: SIGTERM when the thread that started the child ends, which is when `rove` dies.
-_TIED = "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, int(signal.SIGTERM)); os.execvp(sys.argv[1], sys.argv[1:])"
+_TIED = (
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, int(signal.SIGTERM)); os.execvp(sys.argv[1], "
+    "sys.argv[1:])"
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,9 @@ def shell_status(code: int) -> int:
 
 
 class _Process(honcho.process.Process):
-    """honcho's process, but: no shell, no input, its death is seen though a grandchild holds its output, and no grandchild outlives it."""
+    """honcho's process, but: no shell, no input, its death is seen though a grandchild holds its output, and no
+    grandchild outlives it.
+    """
 
     def __init__(self, spec: ProcessSpec, colour: str):
         environment = {**spec.environment, "PYTHONUNBUFFERED": "1"}
@@ -78,7 +85,9 @@ class _Process(honcho.process.Process):
         try:
             if shutil.which(self._program, path=self.env.get("PATH")) is None:
                 raise FileNotFoundError(f"{self._program} is no executable file")
-            self._child = honcho.process.Popen(self.cmd, shell=False, stdin=subprocess.DEVNULL, env=self.env, cwd=self.cwd)
+            self._child = honcho.process.Popen(
+                self.cmd, shell=False, stdin=subprocess.DEVNULL, env=self.env, cwd=self.cwd
+            )
         except OSError as error:
             self._send_message(f"cannot start: {error}\n")
             self._send_message({"returncode": 127}, type="stop")
@@ -143,7 +152,8 @@ class ProcessGroup:
     def run(self) -> int:
         """Start all, return the session's exit status when none is left.
 
-        A required process gives its own status; a stop signal 128 + its number; else the first status that was not 0, or 0.
+        A required process gives its own status; a stop signal 128 + its number; else the first status that was not 0,
+        or 0.
         """
         while True:
             self._start_due()
@@ -161,7 +171,9 @@ class ProcessGroup:
         self._printer.write(Message("line", text + "\n", datetime.now(), SYSTEM, None))
 
     def _wait_s(self) -> float:
-        """Until the next thing that is due by the clock: at most 0.1 s, so that a due respawn or harder signal is never late."""
+        """Until the next thing that is due by the clock: at most 0.1 s, so that a due respawn or harder signal is never
+        late.
+        """
         due = [slot.start_at - time.monotonic() for slot in self._slots.values() if slot.start_at is not None]
         return max(0.0, min([0.1, *due]))
 
@@ -170,7 +182,9 @@ class ProcessGroup:
             if slot.start_at is not None and slot.start_at <= time.monotonic():
                 slot.start_at = None
                 slot.process = _Process(slot.spec, slot.colour)
-                threading.Thread(target=slot.process.run, args=(self._events,), name=slot.spec.name, daemon=True).start()
+                threading.Thread(
+                    target=slot.process.run, args=(self._events,), name=slot.spec.name, daemon=True
+                ).start()
 
     def _handle(self, event: Message) -> None:
         if event.type == "line":
@@ -207,7 +221,10 @@ class ProcessGroup:
             self._say(f"{name}: ended ({describe_exit(code)})")
             return
         if spec.required:
-            self._say(f"{name}: {'ended' if code == 0 else 'died'} ({describe_exit(code)}); it is required, so the session ends")
+            self._say(
+                f"{name}: {'ended' if code == 0 else 'died'} ({describe_exit(code)}); it is required, so the "
+                f"session ends"
+            )
             self._status = shell_status(code)
             self._begin_stop()
             return

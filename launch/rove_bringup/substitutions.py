@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """`$(name argument …)` in launch files: the grammar and the substitutions of ROS 2 Jazzy's launch that rove supports.
 
-A text is parsed once into a template (literal text and calls) and performed against a context. Arguments are separated by one space;
-quotes keep spaces together; a backslash takes the next character literally.
+A text is parsed once into a template (literal text and calls) and performed against a context. Arguments are separated
+by one space; quotes keep spaces together; a backslash takes the next character literally.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from rove_bringup import packages
 
 
 class SubstitutionError(ValueError):
-    """A substitution is malformed, unknown or cannot be performed; the message says which. The caller adds file and line."""
+    """A substitution is malformed, unknown or cannot be performed; the message says which. The caller adds file and
+    line.
+    """
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ Template = tuple[str | Call, ...]
 
 @dataclass
 class Context:
-    """What substitutions see. configurations: launch arguments and `let`s. environment: of the processes. path: the launch file."""
+    """What substitutions see. configurations: launch arguments and `let`s. environment: of the processes. path: the
+    launch file.
+    """
 
     configurations: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
@@ -89,7 +94,9 @@ class _Parser:
             self.at += 1
             arguments.append(self._argument(begin, quote))
         if self._peek() != ")":
-            raise SubstitutionError(f"expected `)` or a space and an argument at {self.text[self.at :]!r} of {self.text[begin:]!r}")
+            raise SubstitutionError(
+                f"expected `)` or a space and an argument at {self.text[self.at :]!r} of {self.text[begin:]!r}"
+            )
         self.at += 1
         least, most, _ = FUNCTIONS[name]
         if not least <= len(arguments) <= most:
@@ -111,7 +118,9 @@ class _Parser:
         template = self.fragments(f" ()'\"{quote}" if not quote else f" (){quote}", quote)
         if not template:
             rest, whole = self.text[self.at :], self.text[begin:]
-            raise SubstitutionError(f"expected an argument at {rest!r} of {whole!r} (arguments are separated by one space)")
+            raise SubstitutionError(
+                f"expected an argument at {rest!r} of {whole!r} (arguments are separated by one space)"
+            )
         return template
 
 
@@ -122,11 +131,15 @@ def parse(text: str) -> Template:
 
 def perform(template: Template, context: Context) -> str:
     """Template -> text. Raises SubstitutionError for what is missing."""
-    return "".join(part if isinstance(part, str) else FUNCTIONS[part.name][2](context, part.arguments) for part in template)
+    return "".join(
+        part if isinstance(part, str) else FUNCTIONS[part.name][2](context, part.arguments) for part in template
+    )
 
 
 def boolean(text: str) -> bool:
-    """Truth of a condition or of an argument of `and`, `or`, `not`, `if`: true, false, 1, 0 and YAML's other spellings."""
+    """Truth of a condition or of an argument of `and`, `or`, `not`, `if`: true, false, 1, 0 and YAML's other
+    spellings.
+    """
     value = {"1": True, "0": False}.get(text.strip())
     if value is None:
         try:
@@ -150,9 +163,15 @@ def equal(left: str, right: str) -> bool:
 
 
 _COMPARISONS = {
-    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b,
-}  # fmt: skip
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+}
 
 
 def _evaluate(node: ast.AST) -> object:
@@ -177,7 +196,9 @@ def _evaluate(node: ast.AST) -> object:
 
 
 def evaluate(expression: str) -> str:
-    """`$(eval …)`: the comparison subset of Python that needs no Python to run. Raises SubstitutionError for anything else."""
+    """`$(eval …)`: the comparison subset of Python that needs no Python to run. Raises SubstitutionError for anything
+    else.
+    """
     try:
         return str(_evaluate(ast.parse(expression.strip(), mode="eval").body))
     except (SyntaxError, TypeError, ValueError) as error:
@@ -220,11 +241,14 @@ def _if(context: Context, arguments: tuple[Template, ...]) -> str:
     return perform(branches[chosen], context) if chosen < len(branches) else ""
 
 
-def _logic(function: Callable[..., bool], convert: Callable[[str], object] = boolean) -> Callable[[Context, tuple[Template, ...]], str]:
+def _logic(
+    function: Callable[..., bool], convert: Callable[[str], object] = boolean
+) -> Callable[[Context, tuple[Template, ...]], str]:
     return lambda context, arguments: str(bool(function(*[convert(perform(a, context)) for a in arguments]))).lower()
 
 
-# name: (fewest arguments, most arguments, function). `any` and `all` are left out: Jazzy's launch fails on them in YAML files.
+# name: (fewest arguments, most arguments, function). `any` and `all` are left out: Jazzy's launch fails on them in YAML
+# files.
 FUNCTIONS: dict[str, tuple[int, int, Callable[[Context, tuple[Template, ...]], str]]] = {
     "var": (1, 2, _variable),
     "env": (1, 2, _environment),

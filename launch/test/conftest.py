@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: `rove launch` as a real process whose output a test can wait for, and a package as colcon installs it."""
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ print("colour", os.environ.get("COLOUR"), flush=True)
 
 @pytest.fixture
 def lab_package(tmp_path, monkeypatch):
-    """Installs the package `lab` with the executable `echo` and the launch file `echo.launch.yaml`; returns the prefix."""
+    """Installs the package `lab` with the executable `echo` and the launch file `echo.launch.yaml`; returns the
+    prefix.
+    """
     prefix = tmp_path / "prefix"
     index = prefix / "share/ament_index/resource_index/packages"
     index.mkdir(parents=True)
@@ -47,14 +50,21 @@ def lab_package(tmp_path, monkeypatch):
 class Runner:
     """Starts `rove launch PATH arguments…`; `wait_for` a line, `stop` with a signal, `end` for its exit status."""
 
-    def __init__(self, path: Path | str, *arguments: str, cwd: Path | None = None, environment: dict[str, str] | None = None):
+    def __init__(
+        self, path: Path | str, *arguments: str, cwd: Path | None = None, environment: dict[str, str] | None = None
+    ):
         self.lines: list[str] = []
         self._queue: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rove_bringup.cli", "launch", str(path), *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd,
-            env={**os.environ, **(environment or {})}, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -124,17 +134,19 @@ def own_domain(monkeypatch):
 
 @pytest.fixture
 def motionless_policy(tmp_path):
-    """A checkpoint whose untrained actor holds the home pose: it never makes progress, so the supervisor has to pause it."""
+    """A checkpoint whose untrained actor holds the home pose: it never makes progress, so the supervisor has to pause
+    it.
+    """
     import torch
 
-    from rove_contract import joints, robot
-    from rove_learning import checkpoint
-    from rove_learning.actor import Actor
+    from rove_description import joints, mjcf
     from rove_learning.config import ActorConfig, CriticConfig
-    from rove_learning.critic import Critic
+    from rove_learning.inference import checkpoint
+    from rove_learning.models.actor import Actor
+    from rove_learning.models.critic import Critic
 
     table = joints.load()
     actor = Actor(ActorConfig(), len(table))  # a fresh head predicts the normalised action 0, the mean
-    actor.action_mean.copy_(torch.from_numpy(robot.home(table)))
+    actor.action_mean.copy_(torch.from_numpy(mjcf.home(table)))
     info = {"joints": list(table.names), "instructions": ["erase the whiteboard"]}
     return checkpoint.save(tmp_path / "demo" / "policy", actor, Critic(CriticConfig()), info=info)

@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
 from rove_bringup.bag_audit import BagAudit, command_velocity_ratio
 from rove_bringup.demo_report import intervention_fraction
-from rove_contract import joints
+from rove_description import joints
 
 TABLE = joints.load()
 PERIOD_NS = 10_000_000
@@ -26,7 +27,14 @@ def test_a_lost_sample_is_not_read_as_double_speed_and_a_repeated_stamp_not_as_i
 
 
 def test_intervention_fraction_counts_intervened_episodes_without_their_pauses():
-    timeline = (("IDLE", 0.0), ("ROLLOUT", 1.0), ("PAUSED", 5.0), ("ADAPTATION", 8.0), ("RECOVERY", 10.0), ("IDLE", 12.0))
+    timeline = (
+        ("IDLE", 0.0),
+        ("ROLLOUT", 1.0),
+        ("PAUSED", 5.0),
+        ("ADAPTATION", 8.0),
+        ("RECOVERY", 10.0),
+        ("IDLE", 12.0),
+    )
     intervened = BagAudit(None, {}, (), timeline, 0.0, "", 13.0, None)
     alone = BagAudit(None, {}, (), (("ROLLOUT", 0.0), ("IDLE", 9.0)), 0.0, "", 9.0, None)
     assert intervention_fraction([intervened, alone]) == 0.5

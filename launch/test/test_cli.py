@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `rove` command: its verbs, and that a mistake costs one readable sentence."""
 
 import json
@@ -10,7 +11,9 @@ from rove_bringup import cli
 
 
 def rove(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "rove_bringup.cli", *words], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-m", "rove_bringup.cli", *words], capture_output=True, text=True, timeout=60
+    )
 
 
 def test_run_finds_an_executable_of_an_installed_package(lab_package):
@@ -39,7 +42,10 @@ def test_launch_starts_a_file_of_a_package(lab_package):
         (["run", "no_such_package", "x"], "unknown package 'no_such_package'; known: rove_bringup, "),
         (["launch", "no_such.launch.yaml"], "it has session.launch.yaml"),
         (["launch", "rove_bringup"], "needs a launch file; the package has session.launch.yaml"),
-        (["launch", "session.launch.yaml", "record=true"], "expected a launch argument such as record:=true, got 'record=true'"),
+        (
+            ["launch", "session.launch.yaml", "record=true"],
+            "expected a launch argument such as record:=true, got 'record=true'",
+        ),
         (["launch", "session.launch.yaml", "recrod:=true"], "Did you mean record?"),
         (["launch", "session.launch.yaml", "operator:=robot"], "expected one of scripted, zmq, webxr, none"),
         (["laucnh"], "unknown command 'laucnh'; expected launch, run, demo"),

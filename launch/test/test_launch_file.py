@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a launch file says is what is started, and what is wrong in it is named with its line."""
 
 import pytest
@@ -57,13 +58,28 @@ launch:
     assert process.name == "ear"
     assert process.command[1:4] == ("--verbose", "two words", "20Hz")
     assert ros_arguments(process) == [
-        "-r", "__node:=ear", "-r", "__ns:=/left", "--params-file", str(params), "-p", "rate:=20", "-p", 'label:="20"',
-        "-p", "filter.order:=3", "-p", "filter.taps:=[0.5, 0.25]", "-r", "/in:=/out",
-    ]  # fmt: skip
+        "-r",
+        "__node:=ear",
+        "-r",
+        "__ns:=/left",
+        "--params-file",
+        str(params),
+        "-p",
+        "rate:=20",
+        "-p",
+        'label:="20"',
+        "-p",
+        "filter.order:=3",
+        "-p",
+        "filter.taps:=[0.5, 0.25]",
+        "-r",
+        "/in:=/out",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("5", "5"), ("1.5", "1.5"), ("true", "true"), ("[1, 2]", "[1, 2]"), ("a b", '"a b"'), ("", '""')]
+    ("value", "expected"),
+    [("5", "5"), ("1.5", "1.5"), ("true", "true"), ("[1, 2]", "[1, 2]"), ("a b", '"a b"'), ("", '""')],
 )
 def test_the_type_of_a_parameter_follows_from_its_text(session, value, expected):
     text = "launch: [{arg: {name: x}}, {node: {pkg: lab, exec: echo, param: [{name: p, value: $(var x)}]}}]"
@@ -140,22 +156,38 @@ def test_two_nodes_of_the_same_name_can_be_told_apart(session):
     ("line", "text", "message"),
     [
         (3, "launch:\n  - arg: {name: a, default: b}\n  - timer: {period: 1.0}\n", "unknown construct `timer`"),
-        (5, "launch:\n  - node:\n      pkg: lab\n      exec: echo\n      launch-prefix: gdb\n", "unknown attribute `launch-prefix`"),
-        (4, "launch:\n  - node:\n      pkg: lab\n      exec: ecko\n", "no executable 'ecko'; it has echo. Did you mean echo"),
+        (
+            5,
+            "launch:\n  - node:\n      pkg: lab\n      exec: echo\n      launch-prefix: gdb\n",
+            "unknown attribute `launch-prefix`",
+        ),
+        (
+            4,
+            "launch:\n  - node:\n      pkg: lab\n      exec: ecko\n",
+            "no executable 'ecko'; it has echo. Did you mean echo",
+        ),
         (3, "launch:\n  - node:\n      pkg: labb\n      exec: echo\n", "unknown package 'labb'.*Did you mean lab"),
         (2, "launch:\n  - node:\n      pkg: lab\n", "needs the attribute `exec`"),
         (3, "launch:\n  - arg:\n      name: 5\n", "`name` of `arg` is 5, expected text"),
         (3, "launch:\n  - executable:\n      cmd: a $(vaar x)\n", "unknown substitution"),
         (3, "launch:\n  - executable:\n      cmd: a $(var x)\n", "no such argument"),
         (4, "launch:\n  - executable:\n      cmd: a\n      if: maybe\n", "expected true, false, 1 or 0"),
-        (4, "launch:\n  - executable:\n      cmd: a\n      respawn: true\n", "`respawn` of `executable` is True, expected text"),
+        (
+            4,
+            "launch:\n  - executable:\n      cmd: a\n      respawn: true\n",
+            "`respawn` of `executable` is True, expected text",
+        ),
         (4, "launch:\n  - executable:\n      cmd: a\n      respawn_delay: 1\n", "expected a number with a point"),
         (4, "launch:\n  - executable:\n      cmd: a\n      on_exit: restart\n", "the only value is `shutdown`"),
         (4, "launch:\n  - executable:\n      cmd: a\n      output: teletype\n", "expected one of screen"),
         (3, "launch:\n  - include:\n      file: /nowhere/x.launch.yaml\n", "does not exist"),
         (2, "launch:\n  - arg: {name: needed}\n", "must be given as needed:="),
         (2, "launch:\n  - executable: {cmd: a, if: 'true', unless: 'true'}\n", "exclude each other"),
-        (5, "launch:\n  - node:\n      pkg: lab\n      exec: echo\n      param: [{from: /no.yaml}]\n", "file /no.yaml does not exist"),
+        (
+            5,
+            "launch:\n  - node:\n      pkg: lab\n      exec: echo\n      param: [{from: /no.yaml}]\n",
+            "file /no.yaml does not exist",
+        ),
         (2, "launch:\n  - node: {pkg: lab, exec: echo, param: [{name: p}]}\n", "either `value` or nested"),
         (2, "launch:\n  - node: {pkg: lab, exec: echo, param: [{name: p, value: [1, a]}]}\n", "mixes types"),
         (4, "launch:\n  - arg:\n      name: a\n      name: b\n", "stands here twice"),

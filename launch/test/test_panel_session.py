@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole episode on the simulated robot, driven by clicks in the panel: real browser, real nodes, recorded."""
 
 import os
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rove_bringup import bag_audit
-from rove_supervisor.rehearsal import CHROMIUM, press, shows
+from rove_supervisor.testing.rehearsal import CHROMIUM, press, shows
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 expect = sync_api.expect
@@ -38,9 +39,14 @@ def test_a_whole_episode_by_clicks_on_the_simulated_robot(rove_launch, own_domai
         probe.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     runner = rove_launch(
-        "session.launch.yaml", "operator:=scripted", f"checkpoint:={motionless_policy}", f"bags:={tmp_path / 'bags'}", "panel_port:=0",
-        f"endpoint:={endpoint}", cwd=tmp_path,
-    )  # fmt: skip
+        "session.launch.yaml",
+        "operator:=scripted",
+        f"checkpoint:={motionless_policy}",
+        f"bags:={tmp_path / 'bags'}",
+        "panel_port:=0",
+        f"endpoint:={endpoint}",
+        cwd=tmp_path,
+    )
     url = runner.wait_for_word_after("panel: ", timeout_s=60.0)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

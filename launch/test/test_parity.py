@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One file, two runners: what `rove launch` starts is what `ros2 launch` starts. Needs a ROS 2 installation."""
 
 import json
@@ -47,10 +48,12 @@ launch:
       name: evaluated
       output: screen
       unless: $(eval "'$(var operator)' == 'none' or '$(var rate)' in ['7']")
-  - node: {pkg: lab, exec: echo, name: logic, output: screen, if: "$(and $(not $(equals a b)) $(or false $(equals 1.0 1)))"}
+  - node: {pkg: lab, exec: echo, name: logic, output: screen,
+          if: "$(and $(not $(equals a b)) $(or false $(equals 1.0 1)))"}
   - group:
       - let: {name: rate, value: '7'}
-      - node: {pkg: lab, exec: echo, name: inside, output: screen, args: $(var rate) $(if $(equals $(var rate) 7) yes no)}
+      - node: {pkg: lab, exec: echo, name: inside, output: screen,
+             args: $(var rate) $(if $(equals $(var rate) 7) yes no)}
   - node: {pkg: lab, exec: echo, name: outside, output: screen, args: $(var rate)}
 """
 

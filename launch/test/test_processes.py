@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a session starts, watches and ends its processes; with real processes and real signals."""
 
 import signal
@@ -28,7 +29,10 @@ def launch(tmp_path, rove_launch):
         for index, (name, code, attributes) in enumerate(processes):
             program = tmp_path / f"{index}_{name}.py"
             program.write_text(code)
-            lines.append(f"  - executable: {{name: {name}, cmd: {sys.executable} {program}{', ' if attributes else ''}{attributes}}}")
+            lines.append(
+                f"  - executable: "
+                f"{{name: {name}, cmd: {sys.executable} {program}{', ' if attributes else ''}{attributes}}}"
+            )
         path = tmp_path / "processes.launch.yaml"
         path.write_text("\n".join(lines) + "\n")
         return rove_launch(path)
@@ -100,7 +104,9 @@ def test_a_dying_process_is_reported_and_the_others_go_on(launch):
     assert runner.end() == 130
 
 
-@pytest.mark.parametrize(("code", "status"), [("import sys; sys.exit(5)", 5), ("pass", 0), ("import os; os.kill(os.getpid(), 9)", 137)])
+@pytest.mark.parametrize(
+    ("code", "status"), [("import sys; sys.exit(5)", 5), ("pass", 0), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
 def test_the_end_of_a_required_process_ends_the_session_with_its_status(launch, code, status):
     runner = launch(("needed", code, "on_exit: shutdown"), ("other", WAITING, ""))
     assert runner.end() == status

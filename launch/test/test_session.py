@@ -1,4 +1,7 @@
-"""Whole sessions over real ROS with the `rove` runner: separate processes, a scripted operator and supervisor, and what the bags prove."""
+# SPDX-License-Identifier: Apache-2.0
+"""Whole sessions over real ROS with the `rove` runner: separate processes, a scripted operator and supervisor, and what
+the bags prove.
+"""
 
 import dataclasses
 import socket
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from rove_bringup import bag_audit, demo_report, launch_file, packages
-from rove_sim.scripted_supervision import Patience
+from rove_sim.people.supervision import Patience
 
 pytestmark = pytest.mark.ros
 
@@ -26,7 +29,9 @@ def session_arguments(tmp_path, **more: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_a_rollout_is_paused_taken_over_without_a_jolt_and_recorded_whole(rove_launch, own_domain, motionless_policy, tmp_path):
+def test_a_rollout_is_paused_taken_over_without_a_jolt_and_recorded_whole(
+    rove_launch, own_domain, motionless_policy, tmp_path
+):
     arguments = session_arguments(tmp_path, operator="scripted", episodes="1", checkpoint=str(motionless_policy))
     runner = rove_launch("session.launch.yaml", *arguments, cwd=tmp_path)
     runner.wait_for('"complete": true', timeout_s=110.0)
@@ -75,8 +80,8 @@ def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_
     assert len(nodes) == 8
     sources = {
         "robot": "rove_sim/robot_node.py",
-        "scripted_operator": "rove_sim/operator_node.py",
-        "scripted_supervisor": "rove_sim/supervisor_node.py",
+        "scripted_operator": "rove_sim/scripted_operator_node.py",
+        "scripted_supervisor": "rove_sim/scripted_supervisor_node.py",
         "policy": "rove_policy/policy_node.py",
         "teleop": "rove_teleop/teleop_node.py",
         "command_filter": "rove_teleop/command_filter_node.py",
@@ -97,7 +102,10 @@ def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_
 
 def test_without_a_checkpoint_no_policy_is_started_and_without_recording_no_recorder():
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    names = [p.name for p in launch_file.load_session(path, {"operator": "none", "record": "false", "robot": "external"}).processes]
+    names = [
+        p.name
+        for p in launch_file.load_session(path, {"operator": "none", "record": "false", "robot": "external"}).processes
+    ]
     assert names == ["command_filter", "supervisor"]
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The same session, started by ROS 2's own launch system."""
 
 import os
@@ -22,12 +23,18 @@ DOMAIN = str(domain.reserve())
 def session(tmp_path_factory):
     bags = tmp_path_factory.mktemp("bags")
     arguments = {
-        "operator": "scripted", "kind": "demonstration", "episodes": "1", "panel_port": "0", "bags": str(bags),
+        "operator": "scripted",
+        "kind": "demonstration",
+        "episodes": "1",
+        "panel_port": "0",
+        "bags": str(bags),
         "endpoint": f"tcp://127.0.0.1:{21000 + os.getpid() % 9000}",
-    }  # fmt: skip
+    }
     os.environ.update(ROS_DOMAIN_ID=DOMAIN, ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST", OMP_NUM_THREADS="1")
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    include = launch.actions.IncludeLaunchDescription(AnyLaunchDescriptionSource(str(path)), launch_arguments=arguments.items())
+    include = launch.actions.IncludeLaunchDescription(
+        AnyLaunchDescriptionSource(str(path)), launch_arguments=arguments.items()
+    )
     return launch.LaunchDescription([include, launch_pytest.actions.ReadyToTest()])
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`$(…)` means what ROS 2 Jazzy's launch makes of it."""
 
 from pathlib import Path
@@ -70,7 +71,8 @@ def test_an_error_says_what_is_wrong(text, message):
 
 
 @pytest.mark.parametrize(
-    "expression", ["__import__('os')", "open('x')", "().__class__", "[x for x in 'ab']", "'a' * 9", "lambda: 1", "a", "1 +"]
+    "expression",
+    ["__import__('os')", "open('x')", "().__class__", "[x for x in 'ab']", "'a' * 9", "lambda: 1", "a", "1 +"],
 )
 def test_eval_runs_no_python(expression):
     with pytest.raises(SubstitutionError, match="cannot evaluate"):

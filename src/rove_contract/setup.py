@@ -1,22 +1,25 @@
-from setuptools import setup
+# SPDX-License-Identifier: Apache-2.0
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
 
 name = "rove_contract"
 
 setup(
     name=name,
-    version="0.1.0",
-    packages=[name],
-    package_data={name: ["*.csv"]},
+    version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
+    packages=find_packages(include=[name, f"{name}.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["numpy", "pillow"],
+    install_requires=["rove_description", "numpy", "pillow"],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
-    description="Joints and limits, robot model, topics and QoS, modes, episode schema of ROVE.",
+    description="Topics and QoS, modes, episode schema of ROVE.",
     license="Apache-2.0",
     entry_points={"console_scripts": []},
 )

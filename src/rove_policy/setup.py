@@ -1,11 +1,15 @@
-from setuptools import setup
+# SPDX-License-Identifier: Apache-2.0
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
 
 name = "rove_policy"
 
 setup(
     name=name,
-    version="0.1.0",
-    packages=[name],
+    version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
+    packages=find_packages(include=[name, f"{name}.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
@@ -17,7 +21,9 @@ setup(
     maintainer_email="rove@example.org",
     description="The VLA action publisher: observation in, action chunks out.",
     license="Apache-2.0",
-    entry_points={"console_scripts": [
-        "policy = rove_policy.policy_node:main",
-    ]},
+    entry_points={
+        "console_scripts": [
+            "policy = rove_policy.policy_node:main",
+        ]
+    },
 )

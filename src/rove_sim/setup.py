@@ -1,11 +1,15 @@
-from setuptools import setup
+# SPDX-License-Identifier: Apache-2.0
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
 
 name = "rove_sim"
 
 setup(
     name=name,
-    version="0.1.0",
-    packages=[name],
+    version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
+    packages=find_packages(include=[name, f"{name}.*"]),
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
@@ -15,11 +19,15 @@ setup(
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
-    description="Simulated IRON-R01 in MuJoCo: robot node, whiteboard task, ego camera, scripted operator and supervisor.",
+    description=(
+        "Simulated IRON-R01 in MuJoCo: robot node, whiteboard task, ego camera, scripted operator and supervisor."
+    ),
     license="Apache-2.0",
-    entry_points={"console_scripts": [
-        "robot = rove_sim.robot_node:main",
-        "scripted_operator = rove_sim.operator_node:main",
-        "scripted_supervisor = rove_sim.supervisor_node:main",
-    ]},
+    entry_points={
+        "console_scripts": [
+            "robot = rove_sim.robot_node:main",
+            "scripted_operator = rove_sim.scripted_operator_node:main",
+            "scripted_supervisor = rove_sim.scripted_supervisor_node:main",
+        ]
+    },
 )

@@ -1,28 +1,44 @@
-from setuptools import setup
+# SPDX-License-Identifier: Apache-2.0
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
 
 name = "rove_teleop"
 
 setup(
     name=name,
-    version="0.1.0",
-    packages=[name, f"{name}.sources"],
-    package_data={name: ["webxr_page/*", "preview_page/*"]},
+    version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
+    packages=find_packages(include=[name, f"{name}.*"]),
+    package_data={f"{name}.sources": ["webxr_page/*"], f"{name}.practice": ["page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_contract", "mujoco", "numba", "pyzmq", "msgpack", "pillow", "aiohttp", "cryptography", "psutil"],
+    install_requires=[
+        "rove_contract",
+        "mujoco",
+        "numba",
+        "pyzmq",
+        "msgpack",
+        "pillow",
+        "aiohttp",
+        "cryptography",
+        "psutil",
+    ],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
     description="Operator inputs, retargeting to 50 joints, and the command filter.",
     license="Apache-2.0",
-    entry_points={"console_scripts": [
-        "teleop = rove_teleop.teleop_node:main",
-        "command_filter = rove_teleop.command_filter_node:main",
-        "calibrate = rove_teleop.calibrate:main",
-        "preview = rove_teleop.preview:main",
-        "keys = rove_teleop.sources.curve:main",
-    ]},
+    entry_points={
+        "console_scripts": [
+            "teleop = rove_teleop.teleop_node:main",
+            "command_filter = rove_teleop.command_filter_node:main",
+            "calibrate = rove_teleop.practice.calibrate:main",
+            "preview = rove_teleop.practice.preview:main",
+            "keys = rove_teleop.sources.curve:main",
+        ]
+    },
 )

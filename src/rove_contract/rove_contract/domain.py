@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ROS domain that no other process of this machine has reserved: tests and benches that must meet nobody. Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The episode: what the supervisor announces on /supervisor/episode and what stays with its bag and dataset rows."""
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ ACTIVE, ENDED = "active", "ended"
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode. state: "active" | "ended". stamps: ns since the epoch, 0 = not yet. t_r: end of adaptation (paper, sec. 3.1)."""
+    """One episode. state: "active" | "ended". stamps: ns since the epoch, 0 = not yet. t_r: end of adaptation (paper,
+    sec. 3.1).
+    """
 
     id: str
     task: str  # name, e.g. "erase_whiteboard"

@@ -1,4 +1,6 @@
-"""Conversion between ROS messages and arrays, by joint name. Duck-typed: the same code reads rclpy's messages and a bag's.
+# SPDX-License-Identifier: Apache-2.0
+"""Conversion between ROS messages and arrays, by joint name. Duck-typed: the same code reads rclpy's messages and a
+bag's.
 
 No rclpy here. Message classes are passed in or come from the interface packages; decoding needs attributes only.
 """
@@ -9,7 +11,7 @@ import array
 
 import numpy as np
 
-from rove_contract.joints import JointTable
+from rove_description.joints import JointTable
 
 
 class JointMessageError(ValueError):
@@ -47,7 +49,9 @@ class JointReader:
             raise JointMessageError(f"joint names stand twice in the message: {', '.join(twice)}")
         pairs = [(i, self.table.index[name]) for i, name in enumerate(key) if name in self.table.index]
         if not pairs:
-            raise JointMessageError(f"none of the {len(key)} joint names is known; first: {key[:3]}, expected e.g. {self.table.names[0]!r}")
+            raise JointMessageError(
+                f"none of the {len(key)} joint names is known; first: {key[:3]}, expected e.g. {self.table.names[0]!r}"
+            )
         self._source = np.array([i for i, _ in pairs], dtype=np.intp)
         self._target = np.array([j for _, j in pairs], dtype=np.intp)
         self._names = key
@@ -101,7 +105,8 @@ def fill_joint_state(msg, table: JointTable, stamp: int, position, velocity=None
 def fill_chunk(msg, point_class, table: JointTable, stamp: int, chunk: np.ndarray, period_s: float):
     """Write an action chunk (H, J) rad, one step every `period_s`, into a trajectory_msgs/JointTrajectory.
 
-    point_class: trajectory_msgs.msg.JointTrajectoryPoint. Step i holds for time_from_start = i * period_s after `stamp` (ns).
+    point_class: trajectory_msgs.msg.JointTrajectoryPoint. Step i holds for time_from_start = i * period_s after `stamp`
+    (ns).
     """
     set_stamp(msg.header.stamp, stamp)
     msg.joint_names = list(table.names)
@@ -129,7 +134,9 @@ def decode_image(msg) -> np.ndarray:
     try:
         return np.asarray(Image.open(io.BytesIO(bytes(msg.data))).convert("RGB"))
     except OSError as error:
-        raise ValueError(f"cannot decode the {msg.format or 'unnamed'} image of {len(msg.data)} bytes: {error}") from error
+        raise ValueError(
+            f"cannot decode the {msg.format or 'unnamed'} image of {len(msg.data)} bytes: {error}"
+        ) from error
 
 
 def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modes of a session and the one table that decides between them (DESIGN: they are the paper's stages, sec. 3.1)."""
 
 from __future__ import annotations

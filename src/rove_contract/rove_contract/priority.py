@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scheduling priority of the processes whose lateness a robot would feel. No ROS."""
 
 from __future__ import annotations
@@ -7,11 +8,13 @@ from pathlib import Path
 
 
 def raise_priority(*, realtime: int = 0, nice: int = 0) -> str:
-    """Raise the priority of every thread of this process; call it when the middleware's threads exist (they are created with the node).
+    """Raise the priority of every thread of this process; call it when the middleware's threads exist (they are created
+    with the node).
 
-    Linux schedules threads, not processes: raising the main thread alone leaves the threads that receive messages behind.
-    realtime: SCHED_FIFO priority, 1 to 99, 0 = none; where it is not permitted (root, CAP_SYS_NICE or an rtprio limit), nice is tried.
-    nice: -20 to 0, 0 = leave it. Returns what is in force: "real-time 20", "nice -10" or "" for nothing.
+    Linux schedules threads, not processes: raising the main thread alone leaves the threads that receive messages
+    behind. realtime: SCHED_FIFO priority, 1 to 99, 0 = none; where it is not permitted (root, CAP_SYS_NICE or an rtprio
+    limit), nice is tried. nice: -20 to 0, 0 = leave it. Returns what is in force: "real-time 20", "nice -10" or "" for
+    nothing.
     """
     threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
     try:

@@ -1,4 +1,7 @@
-"""The contract as rclpy objects. The only module of rove_contract that needs ROS; import it in nodes, never in cores."""
+# SPDX-License-Identifier: Apache-2.0
+"""The contract as rclpy objects. The only module of rove_contract that needs ROS; import it in nodes, never in
+cores.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ LEVELS = {0: DiagnosticStatus.OK, 1: DiagnosticStatus.WARN, 2: DiagnosticStatus.
 
 
 def message_class(type_name: str):
-    """"pkg/msg/Type" -> message class."""
+    """ "pkg/msg/Type" -> message class."""
     package, kind, name = type_name.split("/")
     return getattr(importlib.import_module(f"{package}.{kind}"), name)
 
@@ -32,8 +35,12 @@ def qos_profile(qos: topics.Qos, *, publisher: bool = True) -> QoSProfile:
     """Qos -> QoSProfile. Only the publisher offers the deadline: a subscriber that asks for none matches any."""
     profile = QoSProfile(
         depth=qos.depth,
-        reliability=QoSReliabilityPolicy.RELIABLE if qos.reliability == "reliable" else QoSReliabilityPolicy.BEST_EFFORT,
-        durability=QoSDurabilityPolicy.TRANSIENT_LOCAL if qos.durability == "transient_local" else QoSDurabilityPolicy.VOLATILE,
+        reliability=QoSReliabilityPolicy.RELIABLE
+        if qos.reliability == "reliable"
+        else QoSReliabilityPolicy.BEST_EFFORT,
+        durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
+        if qos.durability == "transient_local"
+        else QoSDurabilityPolicy.VOLATILE,
     )
     if publisher and qos.deadline_s is not None:
         profile.deadline = Duration(nanoseconds=round(qos.deadline_s * 1e9))
@@ -54,7 +61,9 @@ def subscription(node, topic: topics.Topic, callback, *, raw: bool = False, dept
 
 
 def mode_event(previous: Mode, trigger: Trigger | None, mode: Mode, stamp_ns: int) -> TransitionEvent:
-    """The latched mode message: transition, start and goal state, ns since the epoch of the transition (not of the heartbeat)."""
+    """The latched mode message: transition, start and goal state, ns since the epoch of the transition (not of the
+    heartbeat).
+    """
     event = TransitionEvent()
     event.timestamp = stamp_ns
     if trigger is not None:
@@ -70,7 +79,9 @@ def mode_of(event) -> Mode:
     return Mode(event.goal_state.id)
 
 
-def status(name: str, message: str, values: Mapping[str, object] = (), level: int = 0, hardware_id: str = "") -> DiagnosticStatus:
+def status(
+    name: str, message: str, values: Mapping[str, object] = (), level: int = 0, hardware_id: str = ""
+) -> DiagnosticStatus:
     """DiagnosticStatus from plain values; level 0 OK, 1 WARN, 2 ERROR, 3 STALE."""
     pairs = [KeyValue(key=str(key), value=str(value)) for key, value in dict(values).items()]
     return DiagnosticStatus(level=LEVELS[level], name=name, message=message, hardware_id=hardware_id, values=pairs)
@@ -82,7 +93,9 @@ def episode_status(episode: episodes.Episode) -> DiagnosticStatus:
 
 
 def timer(node, period_s: float, callback):
-    """A timer on the steady clock: with the node's own clock a step of the system clock backwards would silence the node."""
+    """A timer on the steady clock: with the node's own clock a step of the system clock backwards would silence the
+    node.
+    """
     return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
@@ -136,7 +149,8 @@ def spin(make_node, args=None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except RuntimeError:  # RCLError is one
-        # The signal came while the executor built its wait set or converted a message. rclpy shuts down in a thread of its own.
+        # The signal came while the executor built its wait set or converted a message. rclpy shuts down in a thread of
+        # its own.
         time.sleep(0.1)
         if rclpy.ok():
             raise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rates, horizons and time-outs of the running system; seconds, hertz and steps."""
 
 CONTROL_HZ = 100.0  # /joint_states and /joint_command

@@ -1,4 +1,7 @@
-"""Every topic and service of the stack: name, type, QoS, publisher. Pure data; `rove_contract.ros` turns it into rclpy objects."""
+# SPDX-License-Identifier: Apache-2.0
+"""Every topic and service of the stack: name, type, QoS, publisher. Pure data; `rove_contract.ros` turns it into rclpy
+objects.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from rove_contract.timing import SUPERVISOR_SILENT_S
 
 @dataclass(frozen=True)
 class Qos:
-    """reliability: "reliable" | "best_effort". durability: "volatile" | "transient_local". depth: messages. deadline_s: s or None."""
+    """reliability: "reliable" | "best_effort". durability: "volatile" | "transient_local". depth: messages. deadline_s:
+    s or None.
+    """
 
     reliability: str = "reliable"
     durability: str = "volatile"
@@ -20,7 +25,9 @@ class Qos:
 
 @dataclass(frozen=True)
 class Topic:
-    """name: absolute topic. type: "pkg/msg/Type". publisher: the package that owns it. required: stands in every episode's bag."""
+    """name: absolute topic. type: "pkg/msg/Type". publisher: the package that owns it. required: stands in every
+    episode's bag.
+    """
 
     name: str
     type: str
@@ -37,7 +44,9 @@ JOINT_STATES = Topic("/joint_states", "sensor_msgs/msg/JointState", SENSOR_DATA,
 EGO_IMAGE = Topic("/ego_camera/image/compressed", "sensor_msgs/msg/CompressedImage", SENSOR_DATA, "robot")
 ACTION_CHUNK = Topic("/policy/action_chunk", "trajectory_msgs/msg/JointTrajectory", COMMAND, "rove_policy")
 POLICY_VALUE = Topic("/policy/value", "std_msgs/msg/Float32", SENSOR_DATA, "rove_policy")
-TELEOP_TARGETS = Topic("/teleop/joint_targets", "sensor_msgs/msg/JointState", Qos("best_effort", "volatile", 1), "rove_teleop")
+TELEOP_TARGETS = Topic(
+    "/teleop/joint_targets", "sensor_msgs/msg/JointState", Qos("best_effort", "volatile", 1), "rove_teleop"
+)
 TELEOP_ALIGNMENT = Topic("/teleop/alignment", "diagnostic_msgs/msg/DiagnosticStatus", SENSOR_DATA, "rove_teleop")
 MODE = Topic(
     "/supervisor/mode",
@@ -49,9 +58,14 @@ EPISODE = Topic("/supervisor/episode", "diagnostic_msgs/msg/DiagnosticStatus", L
 JOINT_COMMAND = Topic("/joint_command", "sensor_msgs/msg/JointState", COMMAND, "rove_teleop")
 DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos(), "every node")
 
-# Beside the table of the design: what the recorder tells the supervisor, where the next episode begins, and what only a simulator can know.
-RECORDER_STATUS = Topic("/recorder/status", "diagnostic_msgs/msg/DiagnosticStatus", LATCHED, "rove_recorder", required=False)
-START_STAGE = Topic("/supervisor/start_stage", "std_msgs/msg/String", LATCHED, "rove_supervisor", required=False)  # of the next episode
+# Beside the table of the design: what the recorder tells the supervisor, where the next episode begins, and what only a
+# simulator can know.
+RECORDER_STATUS = Topic(
+    "/recorder/status", "diagnostic_msgs/msg/DiagnosticStatus", LATCHED, "rove_recorder", required=False
+)
+START_STAGE = Topic(
+    "/supervisor/start_stage", "std_msgs/msg/String", LATCHED, "rove_supervisor", required=False
+)  # of the next episode
 SIM_STATE = Topic("/sim/state", "std_msgs/msg/String", SENSOR_DATA, "rove_sim", required=False)  # JSON, see rove_sim
 SIM_SUCCESS = Topic("/sim/success", "std_msgs/msg/Bool", LATCHED, "rove_sim", required=False)
 
@@ -77,5 +91,7 @@ BY_NAME = {topic.name: topic for topic in TOPICS}
 SUPERVISOR_SERVICES = {trigger: f"/supervisor/{trigger.service}" for trigger in Trigger}
 # "takeover" is refused while the operator is stale or misaligned; this one is not.
 FORCE_TAKEOVER_SERVICE = "/supervisor/force_takeover"
-POLICY_RELOAD_SERVICE = "/policy/reload"  # std_srvs/Trigger: read the checkpoint again; answers when it is loaded or refused
+POLICY_RELOAD_SERVICE = (
+    "/policy/reload"  # std_srvs/Trigger: read the checkpoint again; answers when it is loaded or refused
+)
 SIM_RESET_SERVICE = "/sim/reset"  # std_srvs/Trigger: next seed, objects and robot back to the start; only in IDLE

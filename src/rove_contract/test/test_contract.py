@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import dataclasses
 from types import SimpleNamespace
 
@@ -6,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rove_contract import episode, joints, messages, modes, robot, topics
+from rove_contract import episode, messages, modes, topics
 from rove_contract.modes import Mode, Trigger
+from rove_description import joints, mjcf
 
 TABLE = joints.load()
 HEADER = "name,block,lower,upper,velocity,acceleration,jerk\n"
@@ -61,7 +63,7 @@ def test_a_missing_layout_file_says_so(tmp_path):
 
 
 def test_home_is_within_limits():
-    home = robot.home(TABLE)
+    home = mjcf.home(TABLE)
     assert np.all((home >= TABLE.limits.lower) & (home <= TABLE.limits.upper))
 
 
@@ -155,7 +157,7 @@ def test_jpeg_round_trip_and_undecodable_data():
 
 def test_mjcf_has_every_joint_and_actuators_in_contract_order():
     mujoco = pytest.importorskip("mujoco")
-    model = mujoco.MjModel.from_xml_string(robot.mjcf())
+    model = mujoco.MjModel.from_xml_string(mjcf.mjcf())
     assert [model.actuator(i).name for i in range(model.nu)] == list(TABLE.names)
     for name, lower, upper in zip(TABLE.names, TABLE.limits.lower, TABLE.limits.upper):
         np.testing.assert_allclose(model.joint(name).range, [lower, upper], atol=1e-9)
@@ -163,7 +165,7 @@ def test_mjcf_has_every_joint_and_actuators_in_contract_order():
 
 def test_mjcf_is_mirror_symmetric():
     mujoco = pytest.importorskip("mujoco")
-    model = mujoco.MjModel.from_xml_string(robot.mjcf())
+    model = mujoco.MjModel.from_xml_string(mjcf.mjcf())
     data = mujoco.MjData(model)
     rng = np.random.default_rng(0)
     q = rng.uniform(TABLE.limits.lower, TABLE.limits.upper)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes that reserve a ROS domain never share one; a killed process gives its own back."""
 
 import signal
@@ -13,7 +14,10 @@ def test_reserved_domains_differ_and_a_killed_process_gives_its_own_back(tmp_pat
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(domain.tempfile, "tempdir", None)
     monkeypatch.setattr(domain, "_held", [])
-    others = [subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    others = [
+        subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     taken = [int(process.stdout.readline()) for process in others]
     mine = [domain.reserve() for _ in range(len(domain.POOL) - 3)]
     assert sorted(taken + mine) == domain.POOL and domain.DEMO not in mine

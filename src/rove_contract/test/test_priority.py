@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A raised priority holds for every thread of a process, or is reported as not raised."""
 
 import ast
@@ -22,7 +23,9 @@ print(said, [(os.sched_getscheduler(t), os.getpriority(os.PRIO_PROCESS, t)) for 
 
 def run(realtime, nice):
     words = [sys.executable, "-c", PROGRAM, str(realtime), str(nice)]
-    said, threads = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.strip().split(";")
+    said, threads = (
+        subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.strip().split(";")
+    )
     return said, ast.literal_eval(threads)
 
 

@@ -1,4 +1,7 @@
-"""Command line and YAML -> one frozen dataclass; what is run is printed and stored as config.yaml beside its results."""
+# SPDX-License-Identifier: Apache-2.0
+"""Command line and YAML -> one frozen dataclass; what is run is printed and stored as config.yaml beside its
+results.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ Config = TypeVar("Config")
 
 
 def read_yaml(path: str) -> dict:
-    """A YAML file of a config's fields, nested as the dataclasses are; a bare name is one that ships with ROVE ("paper").
+    """A YAML file of a config's fields, nested as the dataclasses are; a bare name is one that ships with ROVE
+    ("paper").
 
     Raises ValueError naming the file.
     """
@@ -31,10 +35,13 @@ def read_yaml(path: str) -> dict:
     return values
 
 
-def parse(cls: type[Config], arguments: list[str] | None = None, description: str | None = None, required: dict | None = None) -> Config:
+def parse(
+    cls: type[Config], arguments: list[str] | None = None, description: str | None = None, required: dict | None = None
+) -> Config:
     """Command line -> cls; `--config FILE.yaml` (or a shipped name) first sets other defaults, flags win.
 
-    required: placeholder values of the fields without default, which a YAML file may leave to the flags. Raises ValueError for a bad file.
+    required: placeholder values of the fields without default, which a YAML file may leave to the flags. Raises
+    ValueError for a bad file.
     """
     import tyro
 

@@ -1,6 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every number of the learning part as data: frozen dataclasses, the unit and the source beside each default.
 
-"paper" is arXiv 2606.17011; "ours" marks where the paper is silent or where the simulator on two CPU cores needs another size.
+"paper" is arXiv 2606.17011; "ours" marks where the paper is silent or where the simulator on two CPU cores needs
+another size.
 """
 
 from __future__ import annotations
@@ -22,26 +24,36 @@ class RewardConfig:
     """Eq. 2 and the normalisation of returns to [-1, 0]."""
 
     c_fail: float = -500.0  # steps; penalty of a failure in fine-tuning (paper, sec. 3.1)
-    penalty_at: Literal["recovery", "takeover"] = "recovery"  # t_r = end of adaptation; takeover start is the ablation (paper, Table 1)
+    penalty_at: Literal["recovery", "takeover"] = (
+        "recovery"  # t_r = end of adaptation; takeover start is the ablation (paper, Table 1)
+    )
     gamma: float = 1.0  # per step (paper, sec. 3.1)
     max_steps: int = 300  # steps; longest episode the normalisation covers, 15 s at 20 Hz (ours)
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Which vision-language model, and the sizes of the compact one (ours; trained from scratch, stands in for VLAC and Qwen3-VL)."""
+    """Which vision-language model, and the sizes of the compact one (ours; trained from scratch, stands in for VLAC and
+    Qwen3-VL).
+    """
 
     kind: str = "compact"  # see backbone.KINDS
     image_size: int = 96  # px, square; pictures are resized to it once, when they are decoded
     resample: Literal["box", "lanczos"] = "box"  # how they are resized
-    channels: tuple[int, ...] = (24, 48, 96)  # of the convolutional stem; strides 2, 2, 3 give a patch of 12 px, 8 x 8 tokens
+    channels: tuple[int, ...] = (
+        24,
+        48,
+        96,
+    )  # of the convolutional stem; strides 2, 2, 3 give a patch of 12 px, 8 x 8 tokens
     width: int = 128
     layers: int = 1  # transformer layers over image and text tokens together
     heads: int = 4
     text_bytes: int = 64  # longest instruction, UTF-8 bytes; a longer one is refused
     path: str = ""  # pretrained kinds (qwen3vl, vlac): folder or hub id of the checkpoint
     revision: str = ""  # of the hub id: commit or tag; empty: the newest
-    layer: int | None = None  # k: tokens after k text layers (hidden_states[k]); -1: after the final norm; None: qwen3vl -1, vlac 23
+    layer: int | None = (
+        None  # k: tokens after k text layers (hidden_states[k]); -1: after the final norm; None: qwen3vl -1, vlac 23
+    )
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of a pretrained backbone's weights
 
 
@@ -55,12 +67,14 @@ class CriticConfig:
     heads: int = 4
     horizon: int = timing.EXECUTE_STEPS  # H, steps (paper, App. G)
     tau: float = 0.7  # expectile (paper, App. G)
-    ema: float = 0.05  # per step, share of the online weights in the target critic: 20 steps, so 350 steps make 17 backups (ours)
+    # per step, share of the online weights in the target critic: 20 steps, so 350 steps make 17 backups (ours)
+    ema: float = 0.05
     mc_steps: int = 150  # MC steps before OVE when no previous critic is given (ours)
     steps: int = 350  # OVE steps (paper: 8000)
     batch: int = 48  # per process (paper: 64 per device, 8 devices)
     accumulate: int = 1  # batches per process and step; the global batch is batch x accumulate x processes
-    lr: float = 6e-4  # pretraining and iteration 0 (paper: 1e-4 with a frozen pretrained backbone; ours is trained from scratch)
+    # pretraining and iteration 0 (paper: 1e-4 with a frozen pretrained backbone; ours is trained from scratch)
+    lr: float = 6e-4
     lr_next: float = 3e-4  # from iteration 1 on (paper: 1e-5)
     weight_decay: float = 1e-4
     freeze_backbone: bool = False  # (paper: frozen; a backbone trained from scratch cannot be)
@@ -84,12 +98,16 @@ class ActorConfig:
     heads: int = 4
     mlp_ratio: int = 2
     chunk: int = timing.CHUNK_STEPS  # steps trained and predicted (paper, App. G)
-    predict: Literal["clean", "velocity"] = "clean"  # what the head outputs; the loss is on it (ours: clean trains faster)
+    predict: Literal["clean", "velocity"] = (
+        "clean"  # what the head outputs; the loss is on it (ours: clean trains faster)
+    )
     euler_steps: int = 5  # integration steps at inference (ours, within 4..10)
     beta_a: float = 1.5  # t = 0.999 (1 - u), u ~ Beta(a, b): more time near the noise end (issue of pi0, GR00T)
     beta_b: float = 1.0
     noise_samples: int = 2  # (t, noise) draws per encoded picture: the picture encoder runs once for all of them (ours)
-    guidance: float = 1.5  # beta of v = v_neg + beta (v_pos - v_neg) for advantage-conditioned checkpoints (ours; paper is silent)
+    guidance: float = (
+        1.5  # beta of v = v_neg + beta (v_pos - v_neg) for advantage-conditioned checkpoints (ours; paper is silent)
+    )
     steps: int = 750  # (paper: 8000)
     steps_next: int = 450  # when started from a previous checkpoint
     batch: int = 32  # pictures per step and process (paper: 16 per device, 8 devices)
@@ -127,19 +145,29 @@ class RegulariseConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One iteration of Algorithm 1: what `train` does, and `train_critic`, `label`, `train_actor` one after the other."""
+    """One iteration of Algorithm 1: what `train` does, and `train_critic`, `label`, `train_actor` one after the
+    other.
+    """
 
     dataset: tuple[str, ...]  # dataset folders; D^critic is all of them, D^actor is them without human videos
     out: str  # folder of the run: checkpoint, labels, history, report
     init: str = ""  # checkpoint of iteration k - 1 (or a base policy) to start from; empty: from scratch
-    critic_checkpoint: str = ""  # its critic labels as it is and none is trained, e.g. ROVE's for Filtered BC (paper, App. E)
+    critic_checkpoint: str = (
+        ""  # its critic labels as it is and none is trained, e.g. ROVE's for Filtered BC (paper, App. E)
+    )
     method: Method = "rove"
     seed: int = 0
     threads: int = 2  # CPU threads of torch
     device: str = "cpu"
-    precision: Literal["auto", "bf16", "no"] = "auto"  # autocast; auto: the launch's, else bf16 for pretrained backbones on a GPU, else no
-    picture_cache: bool = True  # decode all pictures once to DATASET/.cache; off: when asked for, where the disk is too small for that
-    feature_cache: bool = True  # tokens of a pretrained backbone once per frame to DATASET/.cache; off: it runs in every training step
+    precision: Literal["auto", "bf16", "no"] = (
+        "auto"  # autocast; auto: the launch's, else bf16 for pretrained backbones on a GPU, else no
+    )
+    picture_cache: bool = (
+        True  # decode all pictures once to DATASET/.cache; off: when asked for, where the disk is too small for that
+    )
+    feature_cache: bool = (
+        True  # tokens of a pretrained backbone once per frame to DATASET/.cache; off: it runs in every training step
+    )
     critic_from: Literal["auto", "init", "scratch"] = "auto"  # auto: the critic of --init where it has one
     reward: RewardConfig = field(default_factory=RewardConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
@@ -154,7 +182,9 @@ def to_dict(config) -> dict:
 
 
 def from_dict(cls, values: dict):
-    """Inverse of `to_dict`. Raises ValueError naming an unknown key: a file of another version must not be half understood."""
+    """Inverse of `to_dict`. Raises ValueError naming an unknown key: a file of another version must not be half
+    understood.
+    """
     hints = get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - names)

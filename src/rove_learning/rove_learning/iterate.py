@@ -1,5 +1,6 @@
-"""`iterate`: Algorithm 1 as a loop over iterations: critic -> labels -> actor -> deploy -> grow the buffers. Stopped or killed, the same
-command goes on where it was.
+# SPDX-License-Identifier: Apache-2.0
+"""`iterate`: Algorithm 1 as a loop over iterations: critic -> labels -> actor -> deploy -> grow the buffers. Stopped or
+killed, the same command goes on where it was.
 
     rove run rove_learning iterate --train.dataset runs/demonstrations runs/videos --out runs/loop --iterations 3
     rove run rove_learning iterate --train.dataset runs/demonstrations --out runs/loop --deploy robot
@@ -8,8 +9,9 @@ OUT/base: base policy and pretrained critic from the demonstrations (unless --tr
 OUT/k0, k1 ...: critic, labels and actor of iteration k, started from iteration k - 1.
 OUT/data_1, data_2 ...: what deployments brought; D_k is the datasets given and those so far.
 
-In the simulator the loop deploys by itself, with scripted supervision. With --deploy robot it stops before each deployment and says what
-to do. Human videos of a later iteration go into OUT/videos_k beside data_k; they count in D^critic only (Algorithm 1, lines 9 and 10).
+In the simulator the loop deploys by itself, with scripted supervision. With --deploy robot it stops before each
+deployment and says what to do. Human videos of a later iteration go into OUT/videos_k beside data_k; they count in
+D^critic only (Algorithm 1, lines 9 and 10).
 """
 
 from __future__ import annotations
@@ -26,12 +28,12 @@ import numpy as np
 from rove_contract.modes import Stage
 from rove_learning import command_line
 from rove_learning.config import TrainConfig
-from rove_learning.dataset import Dataset
-from rove_learning.evaluate import EvaluateConfig, evaluate
-from rove_learning.interventions import InterventionConfig, collect
-from rove_learning.report import ReportConfig, evaluation_section, page, report, tabulated
-from rove_learning.run import write
+from rove_learning.data.dataset import Dataset
+from rove_learning.deployment.evaluate import EvaluateConfig, evaluate
+from rove_learning.deployment.interventions import InterventionConfig, collect
+from rove_learning.report.report import ReportConfig, evaluation_section, page, report, tabulated
 from rove_learning.train import train
+from rove_learning.training.run import write
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class IterateConfig:
     out: str
     iterations: int = 3  # K (paper, Fig. 4: 3)
     deploy: Literal["simulator", "robot"] = "simulator"
-    deploy_first: bool = False  # deploy the base policy before iteration 0; as printed, D_0 is what --train.dataset holds
+    deploy_first: bool = (
+        False  # deploy the base policy before iteration 0; as printed, D_0 is what --train.dataset holds
+    )
     evaluation_episodes: int = 0  # per policy, in the simulator, the same seeds for all
     evaluation_seed: int = 900_000
     train: TrainConfig = field(default_factory=lambda: TrainConfig((), ""))
@@ -71,12 +75,23 @@ def experience(config: IterateConfig, k: int, checkpoint: Path, progress: bool =
     if config.deploy == "robot":
         raise WaitingForRobot(
             f"deploy {checkpoint} and bring the data to {folder}, then run the same command again:\n"
-            f"  rove launch session.launch.yaml checkpoint:={checkpoint} record:=true bags:={Path(config.out) / f'bags_{k}'}\n"
+            f"  rove launch session.launch.yaml checkpoint:={checkpoint} record:=true "
+            f"bags:={Path(config.out) / f'bags_{k}'}\n"
             f"  rove run rove_recorder export {Path(config.out) / f'bags_{k}'}/* --out {folder}"
         )
     d = config.deployment
-    collect(InterventionConfig(str(checkpoint), str(folder), d.episodes, d.workers, d.seed + 1000 * k, d.imperfection,
-                               start_stages=d.start_stages), progress)  # fmt: skip
+    collect(
+        InterventionConfig(
+            str(checkpoint),
+            str(folder),
+            d.episodes,
+            d.workers,
+            d.seed + 1000 * k,
+            d.imperfection,
+            start_stages=d.start_stages,
+        ),
+        progress,
+    )
     return folder
 
 
@@ -97,23 +112,36 @@ def label(k: int | None) -> str:
 
 
 def loop_report(out: Path, rows: list[dict]) -> None:
-    """OUT/report.html: success per policy where it was evaluated (Fig. 4), the data of each iteration (Table 2), links to their reports."""
+    """OUT/report.html: success per policy where it was evaluated (Fig. 4), the data of each iteration (Table 2), links
+    to their reports.
+    """
     table = [{key: value for key, value in row.items() if key not in ("wilson95", "grasp_rate")} for row in rows]
     parts = [("Iterations", tabulated(table))]
-    results = {label(row["iteration"]): {**row, "episodes": row["evaluation_episodes"]} for row in rows if "success_rate" in row}
+    results = {
+        label(row["iteration"]): {**row, "episodes": row["evaluation_episodes"]}
+        for row in rows
+        if "success_rate" in row
+    }
     if results:
         parts.insert(0, evaluation_section(results))
-    links = "".join(f'<p><a href="{Path(row["policy"]).name}/report.html">{Path(row["policy"]).name}</a></p>' for row in rows
-                    if Path(row["policy"]).parent.resolve() == out.resolve())  # fmt: skip
+    links = "".join(
+        f'<p><a href="{Path(row["policy"]).name}/report.html">{Path(row["policy"]).name}</a></p>'
+        for row in rows
+        if Path(row["policy"]).parent.resolve() == out.resolve()
+    )
     write(out / "report.html", page(f"ROVE: {out.resolve().name}", [*parts, ("Runs", links or "<p>none here</p>")]))
 
 
 def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) -> list[dict]:
     """Run the loop. Returns one row per policy, also in OUT/iterations.json. Raises WaitingForRobot, ValueError."""
     if not config.train.dataset:
-        raise ValueError("--train.dataset is missing: the loop starts from demonstrations, e.g. of `rove run rove_learning collect`")
+        raise ValueError(
+            "--train.dataset is missing: the loop starts from demonstrations, e.g. of `rove run rove_learning collect`"
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("the loop runs as one process; train each iteration on several with `torchrun ... -m rove_learning.train`")
+        raise ValueError(
+            "the loop runs as one process; train each iteration on several with `torchrun ... -m rove_learning.train`"
+        )
     out = Path(config.out)
     command_line.store(config, out)
     rows: list[dict] = []
@@ -123,10 +151,21 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
         if config.evaluation_episodes:
             file = out / f"evaluation_{label(k)}.json"
             if not file.is_file():
-                evaluate(EvaluateConfig(str(policy), config.evaluation_episodes, config.evaluation_seed, config.deployment.workers,
-                                        out=str(file)), progress)  # fmt: skip
+                evaluate(
+                    EvaluateConfig(
+                        str(policy),
+                        config.evaluation_episodes,
+                        config.evaluation_seed,
+                        config.deployment.workers,
+                        out=str(file),
+                    ),
+                    progress,
+                )
             result = json.loads(file.read_text(encoding="utf-8"))
-            row |= {"evaluation_episodes": result["episodes"], **{key: result[key] for key in ("success_rate", "wilson95", "grasp_rate")}}
+            row |= {
+                "evaluation_episodes": result["episodes"],
+                **{key: result[key] for key in ("success_rate", "wilson95", "grasp_rate")},
+            }
         rows.append(row)
         write(out / "iterations.json", json.dumps(rows, indent=1) + "\n")
         loop_report(out, rows)
@@ -150,7 +189,13 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
             report(ReportConfig(str(after)))
         policy = after
         newest = Dataset(data[-1])
-        add(policy, k, datasets=len(data), new_episodes=len(newest.episodes), intervention_fraction=intervention_fraction(newest))
+        add(
+            policy,
+            k,
+            datasets=len(data),
+            new_episodes=len(newest.episodes),
+            intervention_fraction=intervention_fraction(newest),
+        )
     return rows
 
 

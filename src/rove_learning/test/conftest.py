@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: one torch thread, and a dataset with every kind of episode."""
 
 import pytest
 import torch
 
 from rove_contract.modes import Outcome
-from rove_learning.synthetic import episode_frames, intervention, write_dataset
+from rove_learning.testing.synthetic import episode_frames, intervention, write_dataset
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,7 @@
-"""Algorithm 1 as a loop: each iteration starts from the one before on growing buffers, deploys, and resumes where it was."""
+# SPDX-License-Identifier: Apache-2.0
+"""Algorithm 1 as a loop: each iteration starts from the one before on growing buffers, deploys, and resumes where it
+was.
+"""
 
 import json
 from dataclasses import replace
@@ -7,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from rove_contract.modes import Outcome
-from rove_learning import checkpoint
 from rove_learning import iterate as loop
 from rove_learning.command_line import parse
 from rove_learning.config import TrainConfig
+from rove_learning.inference import checkpoint
 from rove_learning.iterate import IterateConfig, WaitingForRobot, iterate
-from rove_learning.synthetic import ACTOR, CRITIC, episode_frames, intervention, write_dataset
+from rove_learning.testing.synthetic import ACTOR, CRITIC, episode_frames, intervention, write_dataset
 
 
 @pytest.fixture
@@ -22,7 +25,9 @@ def deployed(monkeypatch):
 
     def collect(config, progress=True):
         asked.append((config.checkpoint.rsplit("/", 1)[1], config.out.rsplit("/", 1)[1]))
-        write_dataset(config.out, [intervention(config.seed), episode_frames(config.seed + 1, 30, Outcome.FAILURE, "rollout")])
+        write_dataset(
+            config.out, [intervention(config.seed), episode_frames(config.seed + 1, 30, Outcome.FAILURE, "rollout")]
+        )
 
     monkeypatch.setattr(loop, "collect", collect)
     return asked
@@ -35,8 +40,13 @@ def no_reports(monkeypatch):
 
 
 def config(mixed, out, **changes):
-    short = TrainConfig((str(mixed),), "", threads=1, actor=replace(ACTOR, steps=3, steps_next=3, batch=4),
-                        critic=replace(CRITIC, mc_steps=3, steps=3, batch=4))  # fmt: skip
+    short = TrainConfig(
+        (str(mixed),),
+        "",
+        threads=1,
+        actor=replace(ACTOR, steps=3, steps_next=3, batch=4),
+        critic=replace(CRITIC, mc_steps=3, steps=3, batch=4),
+    )
     return replace(IterateConfig(str(out), iterations=2, train=short), **changes)
 
 
@@ -72,14 +82,18 @@ def test_killed_in_the_second_iteration_and_resumed_ends_the_same(mixed, tmp_pat
     assert len(deployed) == 2  # not deployed again by the resumed loop
 
 
-def test_every_policy_is_evaluated_on_the_same_seeds_the_one_it_starts_from_included(mixed, tmp_path, deployed, no_reports, monkeypatch):
+def test_every_policy_is_evaluated_on_the_same_seeds_the_one_it_starts_from_included(
+    mixed, tmp_path, deployed, no_reports, monkeypatch
+):
     iterate(config(mixed, tmp_path / "first", iterations=0), progress=False)
     seen = []
 
     def evaluate(settings, progress=True):
         seen.append((settings.checkpoint.rsplit("/", 1)[1], settings.seed))
         rate = len(seen) / 10
-        Path(settings.out).write_text(json.dumps({"episodes": 20, "success_rate": rate, "wilson95": [0.0, 1.0], "grasp_rate": 0.5}))
+        Path(settings.out).write_text(
+            json.dumps({"episodes": 20, "success_rate": rate, "wilson95": [0.0, 1.0], "grasp_rate": 0.5})
+        )
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     settings = config(mixed, tmp_path / "loop", evaluation_episodes=20, deploy_first=True)

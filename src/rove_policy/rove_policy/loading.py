@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints as policies that are ready: loaded, recorded or compiled where a GPU can, and warmed up. No ROS."""
 
 from __future__ import annotations
@@ -7,46 +8,67 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rove_contract import joints, robot
+from rove_description import joints, mjcf
 
 
 class Loader:
     """What all checkpoints of a node have in common.
 
-    words: policy -> the instruction in force. guidance: beta, None: the checkpoint's. device: "cpu", "cuda" or "auto". backbones: see
-    `checkpoint.load`. graphs, precision, compile: see `Execution.set_up`; graphs are recorded on a GPU only. warn: told once what cannot be
-    had.
+    words: policy -> the instruction in force. guidance: beta, None: the checkpoint's. device: "cpu", "cuda" or "auto".
+    backbones: see `checkpoint.load`. graphs, precision, compile: see `Execution.set_up`; graphs are recorded on a GPU
+    only. warn: told once what cannot be had.
     """
 
-    def __init__(self, table: joints.JointTable, words: Callable[[object], str], guidance: float | None, device: str,
-                 backbones: dict[str, str], warn: Callable[[str], None], *, graphs: bool, precision: str, compile: bool):  # fmt: skip
+    def __init__(
+        self,
+        table: joints.JointTable,
+        words: Callable[[object], str],
+        guidance: float | None,
+        device: str,
+        backbones: dict[str, str],
+        warn: Callable[[str], None],
+        *,
+        graphs: bool,
+        precision: str,
+        compile: bool,
+    ):
         import torch
 
         self.device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"device is {device!r}, but torch {torch.__version__} finds no GPU; use device:=cpu or a torch for CUDA")
+            raise ValueError(
+                f"device is {device!r}, but torch {torch.__version__} finds no GPU; use device:=cpu or a torch for CUDA"
+            )
         if precision not in ("auto", "bfloat16", "float32"):
             raise ValueError(f"precision is {precision!r}, expected auto, bfloat16 or float32")
         self.table, self.words, self.guidance, self.backbones = table, words, guidance, backbones
         self._warn, self._warned = warn, ""
-        self._fast = {"graphs": graphs and self.device.startswith("cuda"), "precision": precision, "compile": "inductor" if compile else ""}
+        self._fast = {
+            "graphs": graphs and self.device.startswith("cuda"),
+            "precision": precision,
+            "compile": "inductor" if compile else "",
+        }
 
     def load(self, path: str):
-        """The policy of a checkpoint, ready for its first rollout, and the time (s) that a chunk took. Raises ValueError."""
-        from rove_learning import checkpoint
-        from rove_learning.execution import INSTRUCTIONS
+        """The policy of a checkpoint, ready for its first rollout, and the time (s) that a chunk took. Raises
+        ValueError.
+        """
+        from rove_learning.inference import checkpoint
+        from rove_learning.inference.execution import INSTRUCTIONS
 
         policy = checkpoint.load(path, self.device, self.backbones)
         if policy.names and policy.names != tuple(self.table.names):
             raise ValueError(f"{path} was trained for other joints than the robot's {len(self.table)}")
         policy.execution.set_up(**self._fast)
-        instructions = dict.fromkeys([*list(policy.info.get("instructions", ()))[: INSTRUCTIONS - 1], self.words(policy)])
+        instructions = dict.fromkeys(
+            [*list(policy.info.get("instructions", ()))[: INSTRUCTIONS - 1], self.words(policy)]
+        )
         for instruction in instructions:
             self.prepare(policy, instruction)
         image = np.zeros((192, 192, 3), dtype=np.uint8)
         for _ in range(2):
             begin = time.perf_counter()
-            chunk, _ = policy.act_and_value(image, robot.home(self.table), self.words(policy), guidance=self.guidance)
+            chunk, _ = policy.act_and_value(image, mjcf.home(self.table), self.words(policy), guidance=self.guidance)
             latency = time.perf_counter() - begin
         if not np.isfinite(chunk).all():
             raise ValueError(f"{path} predicts actions that are not finite")

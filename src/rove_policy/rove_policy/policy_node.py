@@ -1,8 +1,11 @@
-"""The VLA action publisher: ego image + joint states + instruction -> checkpoint -> 50-step action chunks on /policy/action_chunk.
+# SPDX-License-Identifier: Apache-2.0
+"""The VLA action publisher: ego image + joint states + instruction -> checkpoint -> 50-step action chunks on
+/policy/action_chunk.
 
-Inference runs in its own thread, so callbacks never wait for it; the next chunk is computed while the current one runs; a pause
-drops the chunk that is being computed. With a critic in the checkpoint, V(s) goes to /policy/value at a low rate in every active mode.
-Between episodes a checkpoint can be loaded without a restart; one that cannot be used leaves the old one in force.
+Inference runs in its own thread, so callbacks never wait for it; the next chunk is computed while the current one runs;
+a pause drops the chunk that is being computed. With a critic in the checkpoint, V(s) goes to /policy/value at a low
+rate in every active mode. Between episodes a checkpoint can be loaded without a restart; one that cannot be used leaves
+the old one in force.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ from std_srvs.srv import Trigger as TriggerService
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rove_contract import episode as episodes
-from rove_contract import joints, messages, ros, timing, topics
+from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import ACTIVE, Mode
+from rove_description import joints
 from rove_policy.loading import Loader
 from rove_policy.overlap import Overlap, TooLate, skip_passed
 from rove_policy.reload import Reload, absent
@@ -36,15 +40,17 @@ NO_CHECKPOINT = (
 )
 
 
-SLOW_S = 1.0  # an inference that takes longer is reported while it runs: the chunk in force lasts 1.7 s beyond its replanning
+# an inference that takes longer is reported while it runs: the chunk in force lasts 1.7 s beyond its replanning
+SLOW_S = 1.0
 
 
 class PolicyNode(Node):
-    """Parameters: checkpoint (directory; setting it loads another one), instruction (text; empty: the episode's), guidance (NaN: the
-    checkpoint's own), device ("cpu", "cuda", "auto"), threads (torch CPU threads), value_hz (rate of V(s); 0 = off), seed,
-    realtime_chunking (a new chunk continues the steps that are executed during inference), actor_backbone and critic_backbone (folder or
-    hub id of a pretrained backbone that is not where the checkpoint says). On a GPU: cuda_graphs, precision ("auto", "bfloat16", "float32"
-    of the action head), compile (torch.compile; the start then takes minutes)."""
+    """Parameters: checkpoint (directory; setting it loads another one), instruction (text; empty: the episode's),
+    guidance (NaN: the checkpoint's own), device ("cpu", "cuda", "auto"), threads (torch CPU threads), value_hz (rate of
+    V(s); 0 = off), seed, realtime_chunking (a new chunk continues the steps that are executed during inference),
+    actor_backbone and critic_backbone (folder or hub id of a pretrained backbone that is not where the checkpoint
+    says). On a GPU: cuda_graphs, precision ("auto", "bfloat16", "float32" of the action head), compile (torch.compile;
+    the start then takes minutes)."""
 
     def __init__(self):
         super().__init__("policy")
@@ -72,7 +78,9 @@ class PolicyNode(Node):
         torch.set_num_threads(threads)
         self.table = joints.load()
         self.episode_instruction = ""
-        self.loader = Loader(self.table, self.words, self.guidance, device, backbones, self.get_logger().warning, **fast)
+        self.loader = Loader(
+            self.table, self.words, self.guidance, device, backbones, self.get_logger().warning, **fast
+        )
         self.get_logger().info(f"loading {path} on {self.loader.device}")
         self.policy, self.latency_s = self.loader.load(path)
         self.reload = Reload(self.loader.load, path, self.not_loaded)
@@ -117,8 +125,12 @@ class PolicyNode(Node):
         """Setting `checkpoint` loads it; the other parameters are read once, at the start."""
         for parameter in parameters:
             if parameter.name != "checkpoint":
-                return SetParametersResult(successful=False, reason=f"{parameter.name} is read at the start only; restart the node")
-            if parameter.value != self.reload.path and (reason := self.in_episode() or self.reload.begin(parameter.value)):
+                return SetParametersResult(
+                    successful=False, reason=f"{parameter.name} is read at the start only; restart the node"
+                )
+            if parameter.value != self.reload.path and (
+                reason := self.in_episode() or self.reload.begin(parameter.value)
+            ):
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
@@ -138,7 +150,9 @@ class PolicyNode(Node):
     # ---- observation in, chunks and values out
 
     def words(self, policy) -> str:
-        """The instruction given to a policy: the parameter, else the episode's, else (before any episode) one it was trained on."""
+        """The instruction given to a policy: the parameter, else the episode's, else (before any episode) one it was
+        trained on.
+        """
         return self.instruction or self.episode_instruction or next(iter(policy.info.get("instructions", ())), "ready")
 
     def on_state(self, msg) -> None:
@@ -179,7 +193,9 @@ class PolicyNode(Node):
             self._wake.notify()
 
     def work(self) -> None:
-        """The inference thread: one chunk whenever one is due, V(s) with it where both share a backbone, else in between."""
+        """The inference thread: one chunk whenever one is due, V(s) with it where both share a backbone, else in
+        between.
+        """
         next_value = 0.0 if self.value_period < math.inf else math.inf
         while self._running:
             with self._wake:
@@ -210,9 +226,13 @@ class PolicyNode(Node):
                     self.publish_value(self.policy.value(messages.decode_image(latest.image), self.words(self.policy)))
                 else:
                     self.loader.prepare(self.policy, self.words(self.policy))  # another episode's instruction
-            except Exception as error:  # the thread must outlive one bad picture; the reason is logged and on /diagnostics
+            except (
+                Exception
+            ) as error:  # the thread must outlive one bad picture; the reason is logged and on /diagnostics
                 self.bad += 1
-                self.error = str(error) if isinstance(error, TooLate) else traceback.format_exc(limit=1).strip().splitlines()[-1]
+                self.error = (
+                    str(error) if isinstance(error, TooLate) else traceback.format_exc(limit=1).strip().splitlines()[-1]
+                )
                 self.get_logger().error(f"inference failed: {traceback.format_exc()}", throttle_duration_sec=5.0)
             finally:
                 self.busy_since = 0.0
@@ -227,7 +247,9 @@ class PolicyNode(Node):
             self.publish_value(value)
         self.latency_s = time.monotonic() - begin
         played, stamp_ns = skip_passed(chunk, observation.stamp_ns, self.latency_s)
-        msg = messages.fill_chunk(JointTrajectory(), JointTrajectoryPoint, self.table, stamp_ns, played, 1.0 / timing.POLICY_HZ)
+        msg = messages.fill_chunk(
+            JointTrajectory(), JointTrajectoryPoint, self.table, stamp_ns, played, 1.0 / timing.POLICY_HZ
+        )
         with self._wake:
             if not self.replan.current(observation):
                 self.dropped += 1  # paused meanwhile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loading another checkpoint while the one in force goes on; the switch is made between episodes. No ROS."""
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ def absent(path: str) -> str:
 class Reload:
     """One load at a time, in a thread of its own.
 
-    load: path -> the loaded thing, or an exception whose text says what is wrong. failed(path, reason) is called in the thread. path: of
-    what is in force. loading: of what is being loaded, or "".
+    load: path -> the loaded thing, or an exception whose text says what is wrong. failed(path, reason) is called in the
+    thread. path: of what is in force. loading: of what is being loaded, or "".
     """
 
     def __init__(self, load: Callable[[str], object], path: str, failed: Callable[[str, str], None]):
@@ -26,7 +27,9 @@ class Reload:
         self._loaded = None
 
     def begin(self, path: str, done: Callable[[str], None] = lambda reason: None) -> str:
-        """Load `path`; done("") when it is in force, done(reason) when it cannot be loaded. Returns why it is not even tried, or ""."""
+        """Load `path`; done("") when it is in force, done(reason) when it cannot be loaded. Returns why it is not even
+        tried, or "".
+        """
         if self.loading:
             return f"{self.loading} is being loaded"
         if reason := absent(path):

@@ -1,4 +1,6 @@
-"""When to compute the next action chunk: a chunk of 50 steps is predicted, 16 are executed, then the next one takes over (paper, App. G).
+# SPDX-License-Identifier: Apache-2.0
+"""When to compute the next action chunk: a chunk of 50 steps is predicted, 16 are executed, then the next one takes
+over (paper, App. G).
 
 Time is the monotonic clock, seconds. No ROS here.
 """
@@ -14,7 +16,9 @@ from rove_contract import timing
 
 @dataclass(frozen=True)
 class Observation:
-    """What one chunk is predicted from. image: (H, W, 3) uint8 RGB or the JPEG message. q: (50,) rad. stamp_ns: ns since the epoch."""
+    """What one chunk is predicted from. image: (H, W, 3) uint8 RGB or the JPEG message. q: (50,) rad. stamp_ns: ns
+    since the epoch.
+    """
 
     image: object
     q: np.ndarray
@@ -23,7 +27,8 @@ class Observation:
 
 
 class Replanner:
-    """Latest observation in, "infer now" out; every pause begins a new generation, and chunks of an older one are dropped.
+    """Latest observation in, "infer now" out; every pause begins a new generation, and chunks of an older one are
+    dropped.
 
     execute_s: time that a chunk runs before the next one should take over, 16 steps at 20 Hz = 0.8 s.
     image_timeout_s: 15 frames at 30 Hz; joint_timeout_s: 10 samples at 100 Hz.
@@ -75,7 +80,9 @@ class Replanner:
         return ""
 
     def observation(self, now: float, stamp_ns: int) -> Observation | None:
-        """The observation to infer from now, or None if none is due or something is missing. Marks the next due time."""
+        """The observation to infer from now, or None if none is due or something is missing. Marks the next due
+        time.
+        """
         if not self.active or now < self._due or self.missing(now):
             return None
         self._due = now + self.execute_s

@@ -1,14 +1,17 @@
-"""A checkpoint becomes a policy that is ready: recorded for the instructions it knows where that is possible, else said once."""
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint becomes a policy that is ready: recorded for the instructions it knows where that is possible, else said
+once.
+"""
 
 import numpy as np
 import pytest
 import torch
 
-from rove_contract import joints
-from rove_learning import checkpoint, chunk_graph
-from rove_learning.actor import Actor
-from rove_learning.critic import Critic
-from rove_learning.synthetic import ACTOR, CRITIC
+from rove_description import joints
+from rove_learning.inference import checkpoint, chunk_graph
+from rove_learning.models.actor import Actor
+from rove_learning.models.critic import Critic
+from rove_learning.testing.synthetic import ACTOR, CRITIC
 from rove_policy.loading import Loader
 
 TABLE = joints.load()
@@ -20,7 +23,9 @@ def path(tmp_path):
     torch.manual_seed(0)
     actor = Actor(ACTOR, len(TABLE))
     torch.nn.init.normal_(actor.head.out.weight, std=0.1)
-    return checkpoint.save(tmp_path / "policy", actor, Critic(CRITIC), info={"joints": list(TABLE.names), "instructions": TASKS})
+    return checkpoint.save(
+        tmp_path / "policy", actor, Critic(CRITIC), info={"joints": list(TABLE.names), "instructions": TASKS}
+    )
 
 
 def loader(warnings, device="cpu", **changes):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chunks in time: passed steps are skipped, executed steps are kept, a bad checkpoint changes nothing."""
 
 import threading
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rove_learning.actor import Actor, sample
-from rove_learning.backbone import Pictures
-from rove_learning.realtime import align, soft_mask
-from rove_learning.synthetic import ACTOR
+from rove_learning.models.actor import Actor, sample
+from rove_learning.models.backbone import Pictures
+from rove_learning.models.realtime import align, soft_mask
+from rove_learning.testing.synthetic import ACTOR
 from rove_policy.overlap import Overlap, TooLate, skip_passed
 from rove_policy.reload import Reload
 
@@ -29,9 +30,13 @@ def test_a_slow_inference_loses_the_steps_that_passed():
 def test_the_soft_mask_freezes_the_delay_and_ends_with_the_previous_chunk():
     weight = soft_mask(50, 4, 34)
     assert np.all(weight[:4] == 1.0) and np.all(weight[34:] == 0.0) and np.all(np.diff(weight[3:35]) < 0.0)
-    c = np.array([1, 1, 4 / 5, 3 / 5, 2 / 5, 1 / 5, 0, 0, 0, 0])  # the example in the authors' code: frozen up to 2, free from 6 of 10
+    c = np.array(
+        [1, 1, 4 / 5, 3 / 5, 2 / 5, 1 / 5, 0, 0, 0, 0]
+    )  # the example in the authors' code: frozen up to 2, free from 6 of 10
     np.testing.assert_allclose(soft_mask(10, 2, 6), c * (np.exp(c) - 1) / (np.e - 1), atol=1e-12)
-    np.testing.assert_array_equal(soft_mask(10, 8, 3), [1.0] * 3 + [0.0] * 7)  # the previous chunk ends before the delay
+    np.testing.assert_array_equal(
+        soft_mask(10, 8, 3), [1.0] * 3 + [0.0] * 7
+    )  # the previous chunk ends before the delay
 
 
 def test_the_previous_chunk_is_seen_from_the_new_observation_s_time():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The policy node as its own process over real ROS, fed by a test node."""
 
 import signal
@@ -14,8 +15,9 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage, JointState
 from std_srvs.srv import Trigger as TriggerService
 
-from rove_contract import joints, messages, robot, ros, topics
+from rove_contract import messages, ros, topics
 from rove_contract.modes import Mode, Trigger
+from rove_description import joints, mjcf
 
 pytestmark = pytest.mark.ros
 TABLE = joints.load()
@@ -31,17 +33,21 @@ def checkpoint(tmp_path_factory):
     """A randomly initialised actor and critic: their values mean nothing, their path through the node does."""
     import torch
 
-    from rove_learning import checkpoint
-    from rove_learning.actor import Actor
     from rove_learning.config import ActorConfig, CriticConfig
-    from rove_learning.critic import Critic
+    from rove_learning.inference import checkpoint
+    from rove_learning.models.actor import Actor
+    from rove_learning.models.critic import Critic
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint")
-    return checkpoint.save(path, Actor(ActorConfig(), len(TABLE)), Critic(CriticConfig()), info={"joints": list(TABLE.names)})
+    return checkpoint.save(
+        path, Actor(ActorConfig(), len(TABLE)), Critic(CriticConfig()), info={"joints": list(TABLE.names)}
+    )
 
 
-@pytest.mark.parametrize(("path", "reason"), [("", "needs a checkpoint"), ("/nonexistent", "no checkpoint at /nonexistent")])
+@pytest.mark.parametrize(
+    ("path", "reason"), [("", "needs a checkpoint"), ("/nonexistent", "no checkpoint at /nonexistent")]
+)
 def test_without_a_checkpoint_it_refuses_and_says_how_to_get_one(path, reason):
     parameters = [f"checkpoint:={path}"] if path else []
     result = subprocess.run(command(*parameters), capture_output=True, text=True, timeout=60)
@@ -86,10 +92,12 @@ class World:
 
     def set_checkpoint(self, path):
         value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(path))
-        return self.call(self.set_client, SetParameters.Request(parameters=[Parameter(name="checkpoint", value=value)])).results[0]
+        return self.call(
+            self.set_client, SetParameters.Request(parameters=[Parameter(name="checkpoint", value=value)])
+        ).results[0]
 
     def tick(self):
-        self.state.publish(messages.fill_joint_state(JointState(), TABLE, ros.now_ns(), robot.home(TABLE), np.zeros(50)))
+        self.state.publish(messages.fill_joint_state(JointState(), TABLE, ros.now_ns(), mjcf.home(TABLE), np.zeros(50)))
         if not self.frozen_camera:
             self.image.publish(CompressedImage(format="jpeg", data=self.jpeg))
 
@@ -150,12 +158,14 @@ def test_it_publishes_chunks_in_rollout_only_and_survives_a_frozen_camera(world,
 
 def ready(world):
     """The policy node is discovered: its chunk publisher and its state subscription exist."""
-    return world.node.count_publishers(topics.ACTION_CHUNK.name) and world.node.count_subscribers(topics.JOINT_STATES.name)
+    return world.node.count_publishers(topics.ACTION_CHUNK.name) and world.node.count_subscribers(
+        topics.JOINT_STATES.name
+    )
 
 
 STALLS = """
 import os, sys, time
-from rove_learning.checkpoint import Policy
+from rove_learning.inference.checkpoint import Policy
 from rove_policy import policy_node
 
 chunk, stall = Policy._chunk, sys.argv.pop(1)
@@ -175,10 +185,10 @@ def save_qwen(path, backbone_path, seed):
     """A random head on a tiny random Qwen3-VL; the critic reads its second layer, so one pass serves both."""
     import torch
 
-    from rove_learning import checkpoint
-    from rove_learning.actor import Actor
     from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig
-    from rove_learning.critic import Critic
+    from rove_learning.inference import checkpoint
+    from rove_learning.models.actor import Actor
+    from rove_learning.models.critic import Critic
 
     torch.manual_seed(seed)
     backbone = BackboneConfig(kind="qwen3vl", path=str(backbone_path), image_size=64, resample="lanczos")
@@ -189,7 +199,7 @@ def save_qwen(path, backbone_path, seed):
 
 @pytest.mark.slow
 def test_a_qwen3_vl_checkpoint_survives_a_stall_of_10_s_and_is_reloaded_between_episodes(world, tmp_path):
-    synthetic_vlm = pytest.importorskip("rove_learning.synthetic_vlm")
+    synthetic_vlm = pytest.importorskip("rove_learning.testing.synthetic_vlm")
     qwen = synthetic_vlm.write_qwen3vl(tmp_path / "qwen")
     path, stall, script = save_qwen(tmp_path / "policy", qwen, 0), tmp_path / "stall", tmp_path / "stalling.py"
     script.write_text(STALLS)

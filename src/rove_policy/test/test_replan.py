@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
 
@@ -40,7 +41,9 @@ def test_pause_drops_the_chunk_that_is_being_computed_and_resume_starts_anew():
     assert replan.observation(0.01, 2) is not None
 
 
-@pytest.mark.parametrize(("image_at", "state_at", "reason"), [(0.0, 0.95, "ego image missing"), (0.95, 0.5, "robot state missing")])
+@pytest.mark.parametrize(
+    ("image_at", "state_at", "reason"), [(0.0, 0.95, "ego image missing"), (0.95, 0.5, "robot state missing")]
+)
 def test_stale_inputs_stop_inference_with_a_named_reason(image_at, state_at, reason):
     replan = Replanner()
     replan.image("image", image_at)

@@ -1,7 +1,10 @@
-"""The recorder: takes every message of the contract as raw CDR, one bag per episode; announces on /recorder/status that it is ready.
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder: takes every message of the contract as raw CDR, one bag per episode; announces on /recorder/status that
+it is ready.
 
-The subscriptions are polled at 50 Hz instead of waking the executor for each of the session's 400 messages a second: the middleware's
-thread receives and stamps them, so no message waits for Python, and one batch costs little more than one message.
+The subscriptions are polled at 50 Hz instead of waking the executor for each of the session's 400 messages a second:
+the middleware's thread receives and stamps them, so no message waits for Python, and one batch costs little more than
+one message.
 """
 
 from __future__ import annotations
@@ -19,11 +22,11 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import ros, topics
 from rove_contract.modes import Trigger
-from rove_recorder.bag import COMPRESSION, BagTopic
-from rove_recorder.parameters import Parameters
-from rove_recorder.recording import Sample
-from rove_recorder.schema import UnknownType
-from rove_recorder.session import Session, Settings
+from rove_recorder.bag.bag import COMPRESSION, BagTopic
+from rove_recorder.bag.episode_recorder import Session, Settings
+from rove_recorder.bag.parameters import Parameters
+from rove_recorder.bag.recording import Sample
+from rove_recorder.bag.schema import UnknownType
 
 POLL_S = 0.02
 DEPTH = 500  # messages per topic that may wait for the next poll: 5 s of joint states, should Python stall
@@ -56,9 +59,9 @@ def revision() -> str:
 
 
 class RecorderNode(Node):
-    """Parameters: out_dir, topics (patterns like "/camera/*", beyond the contract's), compression ("zstd", "lz4", "none"), preroll_s,
-    min_free_gb (below it no episode starts), split_gb (a longer episode goes into several files), require (topics that need a publisher
-    before it is ready)."""
+    """Parameters: out_dir, topics (patterns like "/camera/*", beyond the contract's), compression ("zstd", "lz4",
+    "none"), preroll_s, min_free_gb (below it no episode starts), split_gb (a longer episode goes into several files),
+    require (topics that need a publisher before it is ready)."""
 
     def __init__(self):
         super().__init__("recorder")
@@ -83,7 +86,9 @@ class RecorderNode(Node):
         try:
             self.session = Session(settings, ros.now_ns, provenance)
         except OSError as error:
-            raise ValueError(f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir") from error
+            raise ValueError(
+                f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
+            ) from error
         self.parameters = Parameters(self)
         self.session.parameters = self.parameters.values
         self.group = Polled()
@@ -101,13 +106,17 @@ class RecorderNode(Node):
         self.check_timer = ros.timer(self, 0.2, self.check)
         self.status_timer = ros.timer(self, 1.0, self.every_second)
         self.diagnostics = ros.Diagnostics(self, self.report)
-        self.get_logger().info(f"recording into {out_dir}, {len(self.subs)} topics" + (f" and {self.patterns}" if self.patterns else ""))
+        self.get_logger().info(
+            f"recording into {out_dir}, {len(self.subs)} topics" + (f" and {self.patterns}" if self.patterns else "")
+        )
 
     def subscribe(self, topic: BagTopic) -> None:
         profile = ros.qos_profile(topic.qos[0], publisher=False)
         profile.depth = DEPTH
         kind = ros.message_class(topic.type)
-        self.subs[topic.name] = self.create_subscription(kind, topic.name, lambda msg: None, profile, raw=True, callback_group=self.group)
+        self.subs[topic.name] = self.create_subscription(
+            kind, topic.name, lambda msg: None, profile, raw=True, callback_group=self.group
+        )
 
     def poll(self) -> None:
         """Take everything that has come since the last poll, oldest first."""
@@ -120,7 +129,9 @@ class RecorderNode(Node):
                     if name not in self.single or sequence == UNSUPPORTED_SEQUENCE:
                         sequence = 0
                     received = info["received_timestamp"] or ros.now_ns()
-                    samples.append(Sample(name, received, info["source_timestamp"] or received, data, sequence & 0xFFFFFFFF))
+                    samples.append(
+                        Sample(name, received, info["source_timestamp"] or received, data, sequence & 0xFFFFFFFF)
+                    )
         if samples:
             samples.sort(key=lambda sample: sample.log_ns)
             self.session.feed(samples)
@@ -157,7 +168,11 @@ class RecorderNode(Node):
     def discover(self) -> None:
         """Subscribe to topics that match a pattern, with QoS that matches all their publishers."""
         for name, types in self.get_topic_names_and_types():
-            if name in self.subs or name in self.refused or not any(fnmatch.fnmatch(name, pattern) for pattern in self.patterns):
+            if (
+                name in self.subs
+                or name in self.refused
+                or not any(fnmatch.fnmatch(name, pattern) for pattern in self.patterns)
+            ):
                 continue
             offered = [info.qos_profile for info in self.get_publishers_info_by_topic(name)]
             if not offered:

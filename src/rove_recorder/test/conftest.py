@@ -1,4 +1,7 @@
-"""Real disks for the crash tests: a small tmpfs, and an ext4 on a loop device that can stand still or lose its power. Needs root."""
+# SPDX-License-Identifier: Apache-2.0
+"""Real disks for the crash tests: a small tmpfs, and an ext4 on a loop device that can stand still or lose its power.
+Needs root.
+"""
 
 import contextlib
 import fcntl
@@ -26,7 +29,9 @@ def mounted(folder, *arguments):
 
 @pytest.fixture
 def shared_memory():
-    """Removes what killed processes leave of Fast DDS in /dev/shm, half a megabyte each: segments whose lock nobody holds any more."""
+    """Removes what killed processes leave of Fast DDS in /dev/shm, half a megabyte each: segments whose lock nobody
+    holds any more.
+    """
     folder, before = Path("/dev/shm"), time.time()
     yield
     for lock in folder.glob("fastrtps_" + "?" * 16 + "_el"):

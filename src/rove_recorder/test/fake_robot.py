@@ -1,8 +1,11 @@
-"""Publishes what a session publishes, as fast as a session does, for one or more episodes; says what it sent. Run as a process.
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes what a session publishes, as fast as a session does, for one or more episodes; says what it sent. Run as a
+process.
 
     python fake_robot.py DURATION_S [EPISODES]
 
-Waits until the recorder says ready, so that nothing is left to luck. Prints one JSON line: {topic: number sent while recording}.
+Waits until the recorder says ready, so that nothing is left to luck. Prints one JSON line: {topic: number sent while
+recording}.
 """
 
 import array
@@ -20,8 +23,9 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import episode as episodes
-from rove_contract import joints, messages, ros, topics
+from rove_contract import messages, ros, topics
 from rove_contract.modes import Mode, Outcome, Trigger
+from rove_description import joints
 
 TABLE = joints.load()
 SIZE = (64, 96)
@@ -35,7 +39,9 @@ def picture(i):
 class Robot:
     def __init__(self, node, scale=1.0):
         self.node, self.scale = node, scale
-        self.pubs = {topic.name: ros.publisher(node, topic) for topic in topics.TOPICS if topic != topics.RECORDER_STATUS}
+        self.pubs = {
+            topic.name: ros.publisher(node, topic) for topic in topics.TOPICS if topic != topics.RECORDER_STATUS
+        }
         self.jpegs = [messages.encode_jpeg(picture(i), 80) for i in range(30)]
         self.sent = dict.fromkeys(self.pubs, 0)
         self.log = open(os.environ.get("FAKE_LOG", os.devnull), "w", buffering=1)  # noqa: SIM115 (when joint states were sent)
@@ -130,7 +136,9 @@ def main():
             pause.wait(0.01)
             if time.monotonic() - begin > 30.0:
                 heard = {name: pub.get_subscription_count() for name, pub in robot.pubs.items()}
-                raise SystemExit(f"not every recorder listens: {heard}; nodes {node.get_node_names()}; last status {robot.status}")
+                raise SystemExit(
+                    f"not every recorder listens: {heard}; nodes {node.get_node_names()}; last status {robot.status}"
+                )
         print("READY", flush=True)
         sent = []
         for k in range(count):
@@ -151,7 +159,10 @@ def main():
             if not robot.closed.wait(10.0):
                 raise SystemExit(f"the recorder did not close the bag; its last status: {robot.status}")
         robot.run(0.05)
-        print(json.dumps({"sent": sent, "status": robot.status, "said": list(robot.said), "aborted": robot.aborted}), flush=True)
+        print(
+            json.dumps({"sent": sent, "status": robot.status, "said": list(robot.said), "aborted": robot.aborted}),
+            flush=True,
+        )
     finally:
         executor.shutdown()
         rclpy.try_shutdown()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of the simulated scene. Has its own MjData, so that a thread can draw a snapshot while physics goes on."""
 
 from __future__ import annotations

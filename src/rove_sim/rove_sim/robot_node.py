@@ -1,7 +1,10 @@
-"""`robot`: the simulated IRON-R01 in real time. 100 Hz physics and /joint_states, 30 Hz ego JPEG, privileged /sim/state and /sim/success.
+# SPDX-License-Identifier: Apache-2.0
+"""`robot`: the simulated IRON-R01 in real time. 100 Hz physics and /joint_states, 30 Hz ego JPEG, privileged /sim/state
+and /sim/success.
 
-Physics runs in the executor's timer; pictures are drawn and encoded in their own thread (about 10 ms each in software), so that the
-state's rate does not depend on them. Simplified: the pelvis is fixed, the grasp is a weld, marks vanish under the held felt (see `env`).
+Physics runs in the executor's timer; pictures are drawn and encoded in their own thread (about 10 ms each in software),
+so that the state's rate does not depend on them. Simplified: the pelvis is fixed, the grasp is a weld, marks vanish
+under the held felt (see `env`).
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from rove_contract import episode as episodes
-from rove_contract import joints, messages, ros, timing, topics
+from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode
-from rove_sim import tasks
-from rove_sim.env import WhiteboardEnv
+from rove_description import joints
+from rove_sim.tasks import task as tasks
+from rove_sim.tasks.erase_whiteboard.env import WhiteboardEnv
 
 SEATED = 0.25  # rad; the command filter re-seats on the measured pose when it differs by more than 0.2
 RESET_DELAY_S = 1.0  # after an episode's end: its last frames still show how it ended
@@ -33,7 +37,9 @@ STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /si
 
 
 class RobotNode(Node):
-    """Parameters: seed (of the first episode), image_size (pixels), jpeg_quality, start_stage, task, auto_reset, camera_hz."""
+    """Parameters: seed (of the first episode), image_size (pixels), jpeg_quality, start_stage, task, auto_reset,
+    camera_hz.
+    """
 
     def __init__(self):
         super().__init__("robot")
@@ -78,7 +84,9 @@ class RobotNode(Node):
     # ---- inputs
 
     def on_command(self, msg) -> None:
-        """Hold the newest command. After a reset the filter still holds the old pose: ignored in IDLE until it has re-seated."""
+        """Hold the newest command. After a reset the filter still holds the old pose: ignored in IDLE until it has
+        re-seated.
+        """
         try:
             command = self.reader.position(msg)
         except messages.JointMessageError as error:
@@ -104,7 +112,9 @@ class RobotNode(Node):
         self.episode_active = active
 
     def on_start_stage(self, msg) -> None:
-        """Move the scene to where the next episode shall begin; at once in IDLE, else with the reset after the episode."""
+        """Move the scene to where the next episode shall begin; at once in IDLE, else with the reset after the
+        episode.
+        """
         if msg.data not in self.env.task.start_stages:
             self.missed = f"unknown start stage {msg.data!r}; the task has {', '.join(self.env.task.start_stages)}"
             return
@@ -115,7 +125,10 @@ class RobotNode(Node):
     def on_reset(self, _request, response):
         """Service: next seed, robot at home. Refused outside IDLE."""
         if self.mode not in (None, Mode.IDLE):
-            response.success, response.message = False, f"the simulator is reset in IDLE only, the mode is {self.mode.name}"
+            response.success, response.message = (
+                False,
+                f"the simulator is reset in IDLE only, the mode is {self.mode.name}",
+            )
         else:
             self.reset_env()
             response.success, response.message = True, f"seed {self.env.seed}"
@@ -179,8 +192,15 @@ class RobotNode(Node):
 
     def report(self):
         """(level, message, values) for /diagnostics."""
-        values = {"seed": self.env.seed, "resets": self.resets, "images": self.images, "bad_commands": self.bad,
-                  "skipped_steps": self.slow, "seated": str(self.seated).lower(), "ready": "true"}
+        values = {
+            "seed": self.env.seed,
+            "resets": self.resets,
+            "images": self.images,
+            "bad_commands": self.bad,
+            "skipped_steps": self.slow,
+            "seated": str(self.seated).lower(),
+            "ready": "true",
+        }
         if not self._thread.is_alive():
             return 2, "the camera thread has died; see the log", values | {"ready": "false"}
         if self.missed:

@@ -1,4 +1,7 @@
-"""One episode in-process: a 20 Hz source of joint targets, limited like the command filter would, drives the 100 Hz environment."""
+# SPDX-License-Identifier: Apache-2.0
+"""One episode in-process: a 20 Hz source of joint targets, limited like the command filter would, drives the 100 Hz
+environment.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,13 @@ class VelocityClip:
         return self.q
 
 
-def run(env, target: Callable[[np.ndarray, dict], np.ndarray], seconds: float, command_filter=None, on_tick=None) -> bool:
+def run(
+    env, target: Callable[[np.ndarray, dict], np.ndarray], seconds: float, command_filter=None, on_tick=None
+) -> bool:
     """Run until success or `seconds` of robot time. target: (q (50,), state) -> (50,) at 20 Hz. Returns success.
 
-    command_filter: `.reset(q)`, `.step(target) -> (50,)` at 100 Hz. on_tick: called before each target with (q, target, state).
+    command_filter: `.reset(q)`, `.step(target) -> (50,)` at 100 Hz. on_tick: called before each target with (q, target,
+    state).
     """
     limiter = command_filter or VelocityClip(env.table.limits)
     limiter.reset(np.array(env.data.ctrl))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The robot node over real ROS: rates, following commands by name, success, reset in IDLE only, clean end."""
 
 import json
@@ -17,8 +18,9 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger as TriggerService  # noqa: E402
 
-from rove_contract import domain, joints, messages, robot, ros, topics  # noqa: E402
+from rove_contract import domain, messages, ros, topics  # noqa: E402
 from rove_contract.modes import Mode, Trigger  # noqa: E402
+from rove_description import joints, mjcf  # noqa: E402
 
 pytestmark = pytest.mark.ros
 DOMAIN = str(domain.reserve())
@@ -29,7 +31,8 @@ def context():
     before = {key: os.environ.get(key) for key in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")}
     os.environ.update(ROS_DOMAIN_ID=DOMAIN, ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST")
     process = subprocess.Popen(
-        [sys.executable, "-m", "rove_sim.robot_node", "--ros-args", "-p", "seed:=5", "-p", "image_size:=96"], env=os.environ.copy()
+        [sys.executable, "-m", "rove_sim.robot_node", "--ros-args", "-p", "seed:=5", "-p", "image_size:=96"],
+        env=os.environ.copy(),
     )
     rclpy.init()
     node = rclpy.create_node("robot_test")
@@ -58,8 +61,12 @@ def test_the_robot_node_over_real_ros(context):
     table = joints.load()
     reader = messages.JointReader(table)
     got = {"q": None, "states": [], "sim": None, "image": None, "success": None}
-    ros.subscription(node, topics.JOINT_STATES, lambda m: (got["states"].append(messages.stamp_ns(m.header.stamp)),
-                                                           got.update(q=reader.position(m))), depth=200)
+    ros.subscription(
+        node,
+        topics.JOINT_STATES,
+        lambda m: (got["states"].append(messages.stamp_ns(m.header.stamp)), got.update(q=reader.position(m))),
+        depth=200,
+    )
     ros.subscription(node, topics.SIM_STATE, lambda m: got.update(sim=json.loads(m.data)))
     ros.subscription(node, topics.EGO_IMAGE, lambda m: got.update(image=m))
     ros.subscription(node, topics.SIM_SUCCESS, lambda m: got.update(success=m.data))
@@ -67,8 +74,13 @@ def test_the_robot_node_over_real_ros(context):
     mode_pub = ros.publisher(node, topics.MODE)
     reset = node.create_client(TriggerService, topics.SIM_RESET_SERVICE)
 
-    until(node, lambda: got["q"] is not None and got["sim"] is not None and got["image"] is not None and got["success"] is not None)
-    assert np.abs(got["q"] - robot.home(table)).max() < 0.1
+    until(
+        node,
+        lambda: (
+            got["q"] is not None and got["sim"] is not None and got["image"] is not None and got["success"] is not None
+        ),
+    )
+    assert np.abs(got["q"] - mjcf.home(table)).max() < 0.1
     assert messages.decode_image(got["image"]).shape == (96, 96, 3)
     assert got["success"] is False and got["sim"]["seed"] == 5 and got["sim"]["marks_left"] == 12
 
@@ -78,10 +90,12 @@ def test_the_robot_node_over_real_ros(context):
     assert abs(np.median(np.diff(got["states"])) * 1e-6 - 10.0) < 2.0
 
     # a command in reversed joint order arrives at the right joints
-    goal = robot.home(table)
+    goal = mjcf.home(table)
     goal[table.index["left_elbow"]] = -0.9
     message = JointState(name=list(table.names[::-1]), position=goal[::-1].tolist())
-    until(node, lambda: abs(got["q"][table.index["left_elbow"]] + 0.9) < 0.05, each=lambda: command_pub.publish(message))
+    until(
+        node, lambda: abs(got["q"][table.index["left_elbow"]] + 0.9) < 0.05, each=lambda: command_pub.publish(message)
+    )
 
     def call():
         future = reset.call_async(TriggerService.Request())
@@ -107,7 +121,7 @@ def test_the_robot_node_over_real_ros(context):
         command_pub.publish(message)
         rclpy.spin_once(node, timeout_sec=0.02)
     assert abs(got["q"][table.index["left_elbow"]] + 1.5) < 0.1 and not got["sim"]["seated"]
-    home = messages.fill_joint_state(JointState(), table, ros.now_ns(), robot.home(table))
+    home = messages.fill_joint_state(JointState(), table, ros.now_ns(), mjcf.home(table))
     until(node, lambda: got["sim"]["seated"], each=lambda: command_pub.publish(home))
 
     # a chosen start stage moves the scene in IDLE, at once, and not during an episode

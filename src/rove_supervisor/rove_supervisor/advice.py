@@ -1,4 +1,7 @@
-"""Advice to pause from the online critic's value: it stays low, or it turned from rising to falling. Pure; advice only, never an act."""
+# SPDX-License-Identifier: Apache-2.0
+"""Advice to pause from the online critic's value: it stays low, or it turned from rising to falling. Pure; advice only,
+never an act.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ import numpy as np
 class Advisor:
     """Watches V(s) in [-1, 0] during a rollout.
 
-    threshold: V below which the critic expects failure rather than success. hold_s: how long it must stay there: a value at
-    2 Hz then counts at least 4 times. window_s: stretch of the slope. fall: drop of the fitted line over the window that counts as a turn:
-    about three times the scatter of a trained critic on a steady scene.
+    threshold: V below which the critic expects failure rather than success. hold_s: how long it must stay there: a
+    value at 2 Hz then counts at least 4 times. window_s: stretch of the slope. fall: drop of the fitted line over the
+    window that counts as a turn: about three times the scatter of a trained critic on a steady scene.
     """
 
     def __init__(self, threshold: float = -0.6, hold_s: float = 2.0, window_s: float = 4.0, fall: float = 0.15):
@@ -27,7 +30,9 @@ class Advisor:
         self.begin(0.0)
 
     def begin(self, t: float) -> None:
-        """The policy drives from t on: what was before, under an operator or in a pause, is no reason to pause again."""
+        """The policy drives from t on: what was before, under an operator or in a pause, is no reason to pause
+        again.
+        """
         self._low_since, self._begin = None, t
 
     def add(self, t: float, value: float) -> None:

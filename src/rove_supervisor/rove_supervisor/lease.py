@@ -1,4 +1,7 @@
-"""The dead-man lease: while it is switched on, the page that set the robot in motion must keep saying that it is alive. Pure."""
+# SPDX-License-Identifier: Apache-2.0
+"""The dead-man lease: while it is switched on, the page that set the robot in motion must keep saying that it is alive.
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""The mode machine: the contract's transition table, the conditions of a start and of a takeover, and the episode that goes with them.
+# SPDX-License-Identifier: Apache-2.0
+"""The mode machine: the contract's transition table, the conditions of a start and of a takeover, and the episode that
+goes with them.
 
-Pure: time comes in as ns stamps, the world as `Conditions`; what has to be published comes out in the order it has to be published.
+Pure: time comes in as ns stamps, the world as `Conditions`; what has to be published comes out in the order it has to
+be published.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ from rove_contract.episode import Episode
 from rove_contract.modes import ACTIVE, OUTCOME_OF, Mode, Refused, Trigger, next_mode
 
 STARTS = {Trigger.START_ROLLOUT: "rollout", Trigger.START_DEMONSTRATION: "demonstration"}
-# A start asks whether a robot is connected at all, the command filter whether each sample came: five times its time-out,
-# so that one scheduling gap of a busy computer does not refuse a start.
+# A start asks whether a robot is connected at all, the command filter whether each sample came: five times its
+# time-out, so that one scheduling gap of a busy computer does not refuse a start.
 ROBOT_GONE_S = 5 * timing.STATE_MISSING_S
 
 
@@ -23,8 +26,8 @@ ROBOT_GONE_S = 5 * timing.STATE_MISSING_S
 class Conditions:
     """What the world looked like at a request; "" means nothing speaks against it.
 
-    robot: why no episode may start on this robot. recorder: why no episode could be recorded ("" also when recording is off).
-    operator: why the operator cannot take over (stale or misaligned). policy: why no policy can drive.
+    robot: why no episode may start on this robot. recorder: why no episode could be recorded ("" also when recording is
+    off). operator: why the operator cannot take over (stale or misaligned). policy: why no policy can drive.
     """
 
     robot: str = ""
@@ -84,7 +87,11 @@ class Machine:
         except Refused as error:
             return str(error)
         if trigger in STARTS:
-            return conditions.robot or (conditions.policy if trigger is Trigger.START_ROLLOUT else "") or conditions.recorder
+            return (
+                conditions.robot
+                or (conditions.policy if trigger is Trigger.START_ROLLOUT else "")
+                or conditions.recorder
+            )
         if trigger is Trigger.RESUME:
             return conditions.policy
         if trigger is Trigger.TAKEOVER and not force:
@@ -92,12 +99,20 @@ class Machine:
         return ""
 
     def request(
-        self, trigger: Trigger, conditions: Conditions, settings: EpisodeSettings, stamp_ns: int, *, force: bool = False, note: str = ""
+        self,
+        trigger: Trigger,
+        conditions: Conditions,
+        settings: EpisodeSettings,
+        stamp_ns: int,
+        *,
+        force: bool = False,
+        note: str = "",
     ) -> tuple[Transition | Episode, ...]:
         """Make a transition. Returns what to publish, in order; raises Refused with the reason.
 
-        A start announces the episode before the mode, so that the recorder is open when the mode changes; an end leaves the
-        active mode first, so that the bag still holds the transition. t_r is the first `recovered` (paper, sec. 3.1).
+        A start announces the episode before the mode, so that the recorder is open when the mode changes; an end leaves
+        the active mode first, so that the bag still holds the transition. t_r is the first `recovered` (paper, sec.
+        3.1).
         """
         reason = self.refusal(trigger, conditions, force=force)
         if reason:

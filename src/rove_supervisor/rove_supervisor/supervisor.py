@@ -1,4 +1,6 @@
-"""The supervisor without ROS: one lock around mode machine, watch and session log; every request, from a service or a page, comes here.
+# SPDX-License-Identifier: Apache-2.0
+"""The supervisor without ROS: one lock around mode machine, watch and session log; every request, from a service or a
+page, comes here.
 
 Thread-safe. `publish` is called under the lock, so that the order of publication is the order of decisions.
 """
@@ -15,13 +17,15 @@ from rove_contract.modes import ACTIVE, Mode, Refused, Trigger
 from rove_supervisor.advice import Advisor
 from rove_supervisor.lease import Lease
 from rove_supervisor.machine import STARTS, EpisodeSettings, Machine, Transition
-from rove_supervisor.session import SessionLog
+from rove_supervisor.panel.log import SessionLog
 from rove_supervisor.watch import Alignment, Report, Watch
 
 FORCE_TAKEOVER = "force_takeover"
 ACTIONS: dict[str, tuple[Trigger, bool]] = {trigger.service: (trigger, False) for trigger in Trigger}
 ACTIONS[FORCE_TAKEOVER] = (Trigger.TAKEOVER, True)  # name -> (trigger, forced)
-MOVING = frozenset({Mode.ROLLOUT, Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION})  # modes in which somebody drives the robot
+MOVING = frozenset(
+    {Mode.ROLLOUT, Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION}
+)  # modes in which somebody drives the robot
 SETS_IN_MOTION = frozenset({*STARTS, Trigger.TAKEOVER, Trigger.RESUME})
 SWITCHES = ("dead_man", "auto_pause")
 
@@ -30,7 +34,8 @@ SWITCHES = ("dead_man", "auto_pause")
 class Session:
     """What holds for the whole session. start_stages: those the task offers.
 
-    dead_man: the page that set the robot in motion must stay alive. auto_pause: advice to pause is acted on. Both can be switched.
+    dead_man: the page that set the robot in motion must stay alive. auto_pause: advice to pause is acted on. Both can
+    be switched.
     """
 
     settings: EpisodeSettings = EpisodeSettings()
@@ -90,7 +95,8 @@ class Supervisor:
     def request(self, action: str, source: str = "", note: str = "", client: str = "") -> tuple[bool, str]:
         """Try an action (name of a service). Returns (accepted, the new mode in words or the reason of the refusal).
 
-        source: who asks, for the log. client: name of a connection that can hold the dead-man lease, "" for one that cannot.
+        source: who asks, for the log. client: name of a connection that can hold the dead-man lease, "" for one that
+        cannot.
         """
         if action not in ACTIONS:
             return False, f"unknown action {action!r}; known: {', '.join(ACTIONS)}"
@@ -100,7 +106,9 @@ class Supervisor:
             previous = self.mode
             try:
                 if self.session.dead_man and not client and trigger in SETS_IN_MOTION:
-                    raise Refused(f"dead-man mode is on: {action} needs a panel that stays connected and holds the lease")
+                    raise Refused(
+                        f"dead-man mode is on: {action} needs a panel that stays connected and holds the lease"
+                    )
                 publications = self.machine.request(
                     trigger, self.watch.conditions(now), self.session.settings, self._epoch(), force=force, note=note
                 )
@@ -130,8 +138,8 @@ class Supervisor:
             self.lease.take(client, now)
 
     def heartbeat(self) -> str:
-        """Publish the last transition again: silence means that the supervisor is gone. Then act where that is switched on;
-        returns what was done and why, "" if nothing."""
+        """Publish the last transition again: silence means that the supervisor is gone. Then act where that is switched
+        on; returns what was done and why, "" if nothing."""
         with self.lock:
             self._publish(self.machine.last)
             done = self._guard(self.now())
@@ -193,7 +201,8 @@ class Supervisor:
         self.on_change()
         return True, f"next episodes start at {stage!r}"
 
-    # -- what comes in -------------------------------------------------------------------------------------------------------
+    # -- what comes in
+    # -------------------------------------------------------------------------------------------------------
 
     def saw_robot(self) -> None:
         self.watch.robot.mark(self.now())

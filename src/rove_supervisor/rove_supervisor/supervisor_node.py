@@ -1,4 +1,7 @@
-"""The supervisor's node: services and topics in, mode and episode out. Decisions are in `supervisor`, the page in `panel_server`."""
+# SPDX-License-Identifier: Apache-2.0
+"""The supervisor's node: services and topics in, mode and episode out. Decisions are in `supervisor`, the page in
+`panel_server`.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,13 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Trigger
-from rove_contract.web_access import Access
+from rove_contract.web.access import Access
 from rove_supervisor.advice import Advisor
 from rove_supervisor.machine import EpisodeSettings, Transition
-from rove_supervisor.panel_server import PanelServer
-from rove_supervisor.session import collected_before
-from rove_supervisor.skeleton import Skeleton
-from rove_supervisor.snapshot import snapshot
+from rove_supervisor.panel.figure import Skeleton
+from rove_supervisor.panel.log import collected_before
+from rove_supervisor.panel.server import PanelServer
+from rove_supervisor.panel.snapshot import snapshot
 from rove_supervisor.supervisor import FORCE_TAKEOVER, Session, StartStage, Supervisor
 from rove_supervisor.watch import Watch
 
@@ -38,10 +41,11 @@ def level_of(status) -> int:
 
 
 class SupervisorNode(Node):
-    """Parameters: task (name), instruction (text), operator, checkpoint, start_stage (labels of the episodes), start_stages (those the
-    task offers), bags (directory whose episodes count as collected, "" = none), record (an episode needs a ready recorder),
-    alignment_threshold_rad, advice_threshold (V(s)), dead_man, auto_pause (both false),
-    panel_port (0 = any free one, -1 = no panel), panel_host, panel_names, panel_token, panel_cert, panel_key."""
+    """Parameters: task (name), instruction (text), operator, checkpoint, start_stage (labels of the episodes),
+    start_stages (those the task offers), bags (directory whose episodes count as collected, "" = none), record (an
+    episode needs a ready recorder), alignment_threshold_rad, advice_threshold (V(s)), dead_man, auto_pause (both
+    false), panel_port (0 = any free one, -1 = no panel), panel_host, panel_names, panel_token, panel_cert,
+    panel_key."""
 
     def __init__(self):
         super().__init__("supervisor")
@@ -86,12 +90,16 @@ class SupervisorNode(Node):
         self.supervisor = Supervisor(session, watch, self.publish, advisor=advisor)
         if bags := get("bags", "").value:
             self.supervisor.log.before = collected_before(Path(bags), task)
-        self.panel = PanelServer(self.supervisor, self.snapshot, self.request, self.heart, port, access) if port >= 0 else None
+        self.panel = (
+            PanelServer(self.supervisor, self.snapshot, self.request, self.heart, port, access) if port >= 0 else None
+        )
         if self.panel is not None:
             self.url = self.panel.start()
             self.supervisor.on_change = self.panel.changed
         for trigger in Trigger:
-            self.create_service(TriggerService, topics.SUPERVISOR_SERVICES[trigger], partial(self.serve, trigger.service))
+            self.create_service(
+                TriggerService, topics.SUPERVISOR_SERVICES[trigger], partial(self.serve, trigger.service)
+            )
         self.create_service(TriggerService, topics.FORCE_TAKEOVER_SERVICE, partial(self.serve, FORCE_TAKEOVER))
         # 100 Hz streams stay undecoded: their arrival matters, their content only to an open page (ghost, 10 Hz).
         ros.subscription(self, topics.JOINT_STATES, self.on_robot, raw=True)
@@ -106,7 +114,8 @@ class SupervisorNode(Node):
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.get_logger().info(f"supervisor ready; panel: {self.url or 'off'}")
 
-    # -- out -----------------------------------------------------------------------------------------------------------------
+    # -- out
+    # -----------------------------------------------------------------------------------------------------------------
 
     def publish(self, publication) -> None:
         """Called by the core, under its lock, from the executor's or the panel's thread."""
@@ -129,7 +138,8 @@ class SupervisorNode(Node):
         if self._beats % POLICY_LOOK == 0:
             self.supervisor.watch.policies = self.count_publishers(topics.ACTION_CHUNK.name)
 
-    # -- in ------------------------------------------------------------------------------------------------------------------
+    # -- in
+    # ------------------------------------------------------------------------------------------------------------------
 
     def serve(self, action: str, request, response):
         response.success, response.message = self.request(action, "service")
@@ -163,9 +173,12 @@ class SupervisorNode(Node):
     def on_diagnostics(self, msg) -> None:
         for status in msg.status:
             if status.name != self.get_name():
-                self.supervisor.saw_report(status.name, level_of(status), status.message, messages.diagnostic_values(status))
+                self.supervisor.saw_report(
+                    status.name, level_of(status), status.message, messages.diagnostic_values(status)
+                )
 
-    # -- what the panel asks -------------------------------------------------------------------------------------------------
+    # -- what the panel asks
+    # -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict:
         """Called in the panel's thread."""
@@ -183,17 +196,25 @@ class SupervisorNode(Node):
     def heart(self) -> float:
         return time.monotonic() - self._heart
 
-    # -- life ----------------------------------------------------------------------------------------------------------------
+    # -- life
+    # ----------------------------------------------------------------------------------------------------------------
 
     def report(self):
         """(level, message, values) for /diagnostics."""
-        values = {"mode": self.supervisor.mode.name, "refused": self.supervisor.refused, "panel": self.url, "ready": "true"}
+        values = {
+            "mode": self.supervisor.mode.name,
+            "refused": self.supervisor.refused,
+            "panel": self.url,
+            "ready": "true",
+        }
         if self.panel is not None:
             values |= {"clients": len(self.panel.clients), **self.panel.counts}
         return 0, self.supervisor.mode.name.lower(), values
 
     def stop_on_signals(self) -> None:
-        """SIGTERM and Ctrl-C end a running episode before the node leaves; rclpy's own handler would close the context first."""
+        """SIGTERM and Ctrl-C end a running episode before the node leaves; rclpy's own handler would close the context
+        first.
+        """
 
         def stop(signum, stack):
             self._stopping = True

@@ -1,4 +1,7 @@
-"""What the supervisor sees of the others: freshness and rate of each stream, alignment, recorder, warnings. Pure; times are monotonic s."""
+# SPDX-License-Identifier: Apache-2.0
+"""What the supervisor sees of the others: freshness and rate of each stream, alignment, recorder, warnings. Pure; times
+are monotonic s.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ class Stream:
 
 @dataclass
 class Alignment:
-    """Last /teleop/alignment. errors: worst |target - measured| per block, rad. age_s: age of the operator's frame at arrival."""
+    """Last /teleop/alignment. errors: worst |target - measured| per block, rad. age_s: age of the operator's frame at
+    arrival.
+    """
 
     errors: dict[str, float] = field(default_factory=dict)
     worst_joint: str = ""
@@ -47,7 +52,9 @@ class Alignment:
 
     @classmethod
     def read(cls, level: int, message: str, values: Mapping[str, str], now: float) -> Alignment:
-        """From the plain content of the DiagnosticStatus; a value that is not a number counts as infinitely misaligned."""
+        """From the plain content of the DiagnosticStatus; a value that is not a number counts as infinitely
+        misaligned.
+        """
         errors = {block: _number(values[block]) for block in BLOCKS if block in values}
         age = _number(values.get("age_s", "0"))
         return cls(errors, values.get("worst_joint", ""), level == STALE, age, message, now)
@@ -127,7 +134,9 @@ class Watch:
         return ""
 
     def policy_refusal(self, now: float) -> str:
-        """A policy publishes chunks; one that also reports on /diagnostics, as rove_policy does, must be heard and ready."""
+        """A policy publishes chunks; one that also reports on /diagnostics, as rove_policy does, must be heard and
+        ready.
+        """
         if self.policies == 0:
             return "no policy: nobody publishes /policy/action_chunk; start the session with checkpoint:=DIRECTORY"
         report = self.reports.get("policy")
@@ -142,7 +151,10 @@ class Watch:
 
     def conditions(self, now: float) -> Conditions:
         return Conditions(
-            self.robot_refusal(now), self.recorder_refusal(now), self.alignment.refusal(now, self.threshold), self.policy_refusal(now)
+            self.robot_refusal(now),
+            self.recorder_refusal(now),
+            self.alignment.refusal(now, self.threshold),
+            self.policy_refusal(now),
         )
 
     def warnings(self, now: float) -> list[dict]:
@@ -153,6 +165,8 @@ class Watch:
             if silent > REPORT_SILENT_S:
                 rows.append({"who": who, "level": STALE, "text": f"has not reported for {silent:.0f} s"})
             elif report.level != OK:
-                rows.append({"who": who, "level": report.level, "text": report.message or "reports a problem without words"})
+                rows.append(
+                    {"who": who, "level": report.level, "text": report.message or "reports a problem without words"}
+                )
         rank = {ERROR: 0, STALE: 1, WARN: 2}
         return sorted(rows, key=lambda row: (rank.get(row["level"], 3), row["who"]))

@@ -1,11 +1,14 @@
-"""Fixtures of the panel's tests: a fake robot, operator, policy and recorder over real ROS, a supervisor process, headless Chromium."""
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the panel's tests: a fake robot, operator, policy and recorder over real ROS, a supervisor process,
+headless Chromium.
+"""
 
 import subprocess
 
 import pytest
 
 from rove_contract import domain
-from rove_supervisor.rehearsal import CHROMIUM, Process, World
+from rove_supervisor.testing.rehearsal import CHROMIUM, Process, World
 
 TOKEN = "correct-horse-battery"
 
@@ -21,7 +24,10 @@ def world():
 @pytest.fixture(scope="module")
 def supervisor(world):
     process = Process(
-        record=True, operator="mocap suit", checkpoint="runs/demo/policy", instruction="erase the whiteboard",
+        record=True,
+        operator="mocap suit",
+        checkpoint="runs/demo/policy",
+        instruction="erase the whiteboard",
         start_stages="[start,grasped,half_erased]",
     )
     yield process
@@ -34,9 +40,28 @@ def protected(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=robot", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=robot",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            str(key),
+            "-out",
+            str(cert),
+        ],
+        check=True,
+        capture_output=True,
     )
     process = Process(panel_host="0.0.0.0", panel_token=TOKEN, panel_cert=cert, panel_key=key)
     yield process, f"https://127.0.0.1:{process.port}/", cert, TOKEN
@@ -59,8 +84,14 @@ def opened(browser, url, size=(1280, 800), **options):
     page = browser.new_page(viewport={"width": size[0], "height": size[1]}, bypass_csp=True, **options)
     page.errors, origin = [], url.partition("?")[0]
     page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on("request", lambda request: request.url.startswith(origin) or page.errors.append(f"loaded from elsewhere: {request.url}"))
-    page.on("websocket", lambda ws: ws.url.startswith(origin.replace("http", "ws", 1)) or page.errors.append(f"connected to {ws.url}"))
+    page.on(
+        "request",
+        lambda request: request.url.startswith(origin) or page.errors.append(f"loaded from elsewhere: {request.url}"),
+    )
+    page.on(
+        "websocket",
+        lambda ws: ws.url.startswith(origin.replace("http", "ws", 1)) or page.errors.append(f"connected to {ws.url}"),
+    )
     page.goto(url)
     page.wait_for_function("window.rove?.state()")
     return page
@@ -93,7 +124,11 @@ def page(world, one_page):
     """The module's page in IDLE with everything fine."""
     page = one_page
     world.robot = world.camera = world.operator = world.recorder_ready = world.policy_ready = True
-    world.errors, world.value, world.diagnosis = {"head": 0.04, "waist": 0.09, "arm": 0.12, "hand": 0.21}, None, (0, "ready")
+    world.errors, world.value, world.diagnosis = (
+        {"head": 0.04, "waist": 0.09, "arm": 0.12, "hand": 0.21},
+        None,
+        (0, "ready"),
+    )
     world.dropped, world.worst = 0, "right_index_proximal"
     world.until("estop")
     world.until("reset")
@@ -103,6 +138,8 @@ def page(world, one_page):
     }""")
     page.set_viewport_size({"width": 1280, "height": 800})
     page.mouse.move(5, 5)
-    page.wait_for_function("rove.state().mode === 'IDLE' && !document.querySelector('[data-do=start_rollout]').disabled", timeout=15000)
+    page.wait_for_function(
+        "rove.state().mode === 'IDLE' && !document.querySelector('[data-do=start_rollout]').disabled", timeout=15000
+    )
     yield page
     assert page.errors == []

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mode machine: the table decides, conditions guard starts and takeovers, publications come in the right order."""
 
 import pytest
@@ -14,7 +15,9 @@ FINE = Conditions()
 
 def drive(*triggers, conditions=FINE, force=False):
     machine = Machine(1)
-    out = [machine.request(trigger, conditions, SETTINGS, 10 * (i + 1), force=force) for i, trigger in enumerate(triggers)]
+    out = [
+        machine.request(trigger, conditions, SETTINGS, 10 * (i + 1), force=force) for i, trigger in enumerate(triggers)
+    ]
     return machine, out
 
 
@@ -42,7 +45,11 @@ def test_any_sequence_of_requests_keeps_mode_and_episode_consistent(requests):
                 assert open_episode is None and episode.started_ns == transition.stamp_ns
                 open_episode = episode.id
             elif episode.state == "ended":
-                assert episode.id == open_episode and episode.outcome is not Outcome.NONE and episode.ended_ns >= episode.started_ns
+                assert (
+                    episode.id == open_episode
+                    and episode.outcome is not Outcome.NONE
+                    and episode.ended_ns >= episode.started_ns
+                )
                 open_episode = None
         assert (open_episode is not None) == (machine.mode in ACTIVE)
     assert all(b > a for a, b in zip(stamps, stamps[1:])), "stamps strictly increase, whatever the clock does"
@@ -59,7 +66,12 @@ def test_estop_is_possible_in_every_mode(mode):
 def test_a_start_announces_the_episode_before_the_mode():
     _, ((episode, transition),) = drive(Trigger.START_ROLLOUT)
     assert episode.state == "active" and transition.mode is Mode.ROLLOUT
-    assert (episode.kind, episode.operator, episode.checkpoint, episode.start_stage) == ("rollout", "suit", "c1", "grasped")
+    assert (episode.kind, episode.operator, episode.checkpoint, episode.start_stage) == (
+        "rollout",
+        "suit",
+        "c1",
+        "grasped",
+    )
     assert episode.instruction == "erase the whiteboard"
 
 
@@ -69,7 +81,8 @@ def test_a_demonstration_carries_no_checkpoint():
 
 
 @pytest.mark.parametrize(
-    "end, outcome", [(Trigger.SUCCEED, Outcome.SUCCESS), (Trigger.FAIL, Outcome.FAILURE), (Trigger.ABORT, Outcome.ABORTED)]
+    "end, outcome",
+    [(Trigger.SUCCEED, Outcome.SUCCESS), (Trigger.FAIL, Outcome.FAILURE), (Trigger.ABORT, Outcome.ABORTED)],
 )
 def test_an_end_leaves_the_mode_before_the_episode_ends(end, outcome):
     _, out = drive(Trigger.START_ROLLOUT, end)

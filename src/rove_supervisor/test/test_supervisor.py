@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """The supervisor without ROS on a made-up clock: dead-man lease, auto-pause, start stage."""
 
 import pytest
 
 from rove_contract.modes import Mode
 from rove_supervisor.machine import Transition
-from rove_supervisor.snapshot import snapshot
+from rove_supervisor.panel.snapshot import snapshot
 from rove_supervisor.supervisor import Session, StartStage, Supervisor
 from rove_supervisor.watch import Alignment, Watch
 
@@ -50,20 +51,29 @@ def test_a_client_that_vanishes_changes_nothing_while_the_dead_man_is_off():
     assert bench.run(5.0) == [] and bench.mode is Mode.ROLLOUT
 
 
-@pytest.mark.parametrize("actions, ends", [
-    (("start_rollout",), Mode.PAUSED),
-    (("start_rollout", "pause", "takeover"), Mode.PAUSED),
-    (("start_rollout", "pause", "takeover", "recovered"), Mode.PAUSED),
-    (("start_demonstration",), Mode.IDLE),
-])
+@pytest.mark.parametrize(
+    "actions, ends",
+    [
+        (("start_rollout",), Mode.PAUSED),
+        (("start_rollout", "pause", "takeover"), Mode.PAUSED),
+        (("start_rollout", "pause", "takeover", "recovered"), Mode.PAUSED),
+        (("start_demonstration",), Mode.IDLE),
+    ],
+)
 def test_the_dead_man_stops_the_robot_within_the_lease_and_a_heartbeat_when_its_holder_vanishes(actions, ends):
     bench = Bench(dead_man=True)
     bench.press(*actions)
     moving = bench.mode
     assert bench.run(3.0, alive="panel 1") == [] and bench.mode is moving
-    assert bench.run(0.25, alive="panel 2") == [], "another page's signs of life do not count, but the lease lasts 300 ms"
+    assert bench.run(0.25, alive="panel 2") == [], (
+        "another page's signs of life do not count, but the lease lasts 300 ms"
+    )
     (done,) = bench.run(0.15)
-    assert bench.mode is ends and "dead-man: panel 1 was silent" in done and "panel 1" in snapshot(bench.supervisor)["notice"]
+    assert (
+        bench.mode is ends
+        and "dead-man: panel 1 was silent" in done
+        and "panel 1" in snapshot(bench.supervisor)["notice"]
+    )
     assert bench.run(2.0) == [], "once"
 
 
@@ -102,7 +112,11 @@ def test_a_page_that_switches_the_dead_man_on_during_a_rollout_holds_the_lease()
 def test_advice_is_acted_on_only_when_auto_pause_is_on():
     bench = Bench()
     bench.press("start_rollout")
-    assert bench.run(3.0, value=-0.9) == [] and bench.mode is Mode.ROLLOUT and "pausing" in snapshot(bench.supervisor)["advice"]
+    assert (
+        bench.run(3.0, value=-0.9) == []
+        and bench.mode is Mode.ROLLOUT
+        and "pausing" in snapshot(bench.supervisor)["advice"]
+    )
     bench.supervisor.switch("auto_pause", True)
     (done,) = bench.run(0.1, value=-0.9)
     assert bench.mode is Mode.PAUSED and "auto-pause: Value -0.90 below" in done

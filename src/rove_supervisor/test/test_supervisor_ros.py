@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The supervisor process over real ROS: services, order of publications, heartbeat, deadline, clean end."""
 
 import signal
@@ -8,7 +9,7 @@ import pytest
 
 from rove_contract import domain, timing
 from rove_contract.modes import Outcome
-from rove_supervisor.rehearsal import Process, World
+from rove_supervisor.testing.rehearsal import Process, World
 
 pytestmark = pytest.mark.ros
 
@@ -34,7 +35,10 @@ def test_a_stopped_supervisor_ends_the_episode_and_leaves_cleanly(world, signum)
 
 
 def test_a_port_in_use_is_said_in_words(world):
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(RuntimeError, match="cannot listen on 127.0.0.1"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(RuntimeError, match="cannot listen on 127.0.0.1"),
+    ):
         Process(panel_port=taken.getsockname()[1])
 
 
@@ -53,14 +57,23 @@ def supervisor(world):
 def test_a_whole_episode_by_services_in_the_right_order(world, supervisor):
     world.order.clear()
     world.until("start_rollout")
-    for action, mode in (("pause", "PAUSED"), ("takeover", "ADAPTATION"), ("recovered", "RECOVERY"), ("succeed", "IDLE")):
+    for action, mode in (
+        ("pause", "PAUSED"),
+        ("takeover", "ADAPTATION"),
+        ("recovered", "RECOVERY"),
+        ("succeed", "IDLE"),
+    ):
         assert f" → {mode}" in world.until(action)
         world.wait_mode(mode)
     world.wait(lambda: world.episodes and world.episodes[-1].state == "ended", what="the end of the episode")
     episode = world.episodes[-1]
     stamps = dict(world.modes)
     assert episode.outcome is Outcome.SUCCESS and episode.operator == "tester"
-    assert episode.t_r_ns == stamps["RECOVERY"] and episode.started_ns == stamps["ROLLOUT"] and episode.ended_ns == stamps["IDLE"]
+    assert (
+        episode.t_r_ns == stamps["RECOVERY"]
+        and episode.started_ns == stamps["ROLLOUT"]
+        and episode.ended_ns == stamps["IDLE"]
+    )
     # Modes and episodes are two topics, so only what the supervisor itself orders by stamps is claimed across them.
     assert [e for e in world.order if e.startswith("episode")][-1] == "episode ended"
 

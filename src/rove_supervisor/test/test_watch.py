@@ -1,4 +1,7 @@
-"""What the supervisor sees: staleness, alignment, recorder, warnings, session numbers, advice; times are made up, nothing waits."""
+# SPDX-License-Identifier: Apache-2.0
+"""What the supervisor sees: staleness, alignment, recorder, warnings, session numbers, advice; times are made up,
+nothing waits.
+"""
 
 import math
 import re
@@ -9,7 +12,7 @@ import yaml
 from rove_contract.episode import Episode
 from rove_contract.modes import Mode, Outcome
 from rove_supervisor.advice import Advisor
-from rove_supervisor.session import SessionLog, collected_before
+from rove_supervisor.panel.log import SessionLog, collected_before
 from rove_supervisor.watch import Alignment, Report, Watch
 
 GOOD = {"head": "0.1", "waist": "0.1", "arm": "0.2", "hand": "0.3", "worst_joint": "left_index_splay", "age_s": "0.01"}
@@ -19,14 +22,17 @@ def test_an_aligned_operator_may_take_over():
     assert Alignment.read(0, "", GOOD, 10.0).refusal(10.1, 0.35) == ""
 
 
-@pytest.mark.parametrize("level, values, later, words", [
-    (0, GOOD | {"arm": "0.5", "worst_joint": "left_elbow"}, 0.0, r"left_elbow \(arm\) is 0.50 rad off"),
-    (0, GOOD | {"arm": "nan"}, 0.0, "inf rad off"),
-    (0, GOOD | {"arm": "much"}, 0.0, "inf rad off"),
-    (0, {}, 0.0, "no block is known"),
-    (3, GOOD, 0.0, "stale: no operator input"),
-    (0, GOOD, 2.0, "no alignment for 2.0 s"),
-])
+@pytest.mark.parametrize(
+    "level, values, later, words",
+    [
+        (0, GOOD | {"arm": "0.5", "worst_joint": "left_elbow"}, 0.0, r"left_elbow \(arm\) is 0.50 rad off"),
+        (0, GOOD | {"arm": "nan"}, 0.0, "inf rad off"),
+        (0, GOOD | {"arm": "much"}, 0.0, "inf rad off"),
+        (0, {}, 0.0, "no block is known"),
+        (3, GOOD, 0.0, "stale: no operator input"),
+        (0, GOOD, 2.0, "no alignment for 2.0 s"),
+    ],
+)
 def test_takeover_is_refused_with_the_reason(level, values, later, words):
     assert re.search(words, Alignment.read(level, "no operator input", values, 10.0).refusal(10.0 + later, 0.35))
 
@@ -86,7 +92,9 @@ def episode(log, outcome, plan, kind="rollout"):
 
 def test_intervention_fraction_counts_rollouts_with_a_takeover_without_their_pauses():
     log = SessionLog()
-    episode(log, Outcome.SUCCESS, [(Mode.ROLLOUT, 6.0), (Mode.PAUSED, 50.0), (Mode.ADAPTATION, 1.0), (Mode.RECOVERY, 3.0)])
+    episode(
+        log, Outcome.SUCCESS, [(Mode.ROLLOUT, 6.0), (Mode.PAUSED, 50.0), (Mode.ADAPTATION, 1.0), (Mode.RECOVERY, 3.0)]
+    )
     episode(log, Outcome.FAILURE, [(Mode.ROLLOUT, 10.0)])
     episode(log, Outcome.ABORTED, [(Mode.ROLLOUT, 99.0)])
     episode(log, Outcome.SUCCESS, [(Mode.DEMONSTRATION, 9.0)], kind="demonstration")
@@ -99,7 +107,11 @@ def test_intervention_fraction_counts_rollouts_with_a_takeover_without_their_pau
 def test_the_timeline_has_no_gaps():
     log = SessionLog()
     episode(log, Outcome.SUCCESS, [(Mode.ROLLOUT, 2.0), (Mode.PAUSED, 1.0), (Mode.ADAPTATION, 3.0)])
-    assert [(s.mode, s.begin, s.end) for s in log.timeline] == [(Mode.ROLLOUT, 0, 2), (Mode.PAUSED, 2, 3), (Mode.ADAPTATION, 3, 6)]
+    assert [(s.mode, s.begin, s.end) for s in log.timeline] == [
+        (Mode.ROLLOUT, 0, 2),
+        (Mode.PAUSED, 2, 3),
+        (Mode.ADAPTATION, 3, 6),
+    ]
     assert log.elapsed(1e9) == 6.0
 
 
@@ -110,7 +122,12 @@ def test_the_least_collected_stage_is_proposed():
 
 
 def test_episodes_of_earlier_sessions_count_as_collected(tmp_path):
-    bags = [("t", "start", "success"), ("t", "start", "failure"), ("t", "grasped", "aborted"), ("u", "grasped", "success")]
+    bags = [
+        ("t", "start", "success"),
+        ("t", "start", "failure"),
+        ("t", "grasped", "aborted"),
+        ("u", "grasped", "success"),
+    ]
     for i, (task, stage, outcome) in enumerate(bags):
         (tmp_path / f"bag{i}").mkdir()
         custom = {"custom_data": {"task": task, "start_stage": stage, "outcome": outcome}}

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operator inputs, retargeting to 50 joints, and the command filter."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only node that commands the robot: mode, teleop targets and action chunks in, /joint_command at 100 Hz out."""
 
 from __future__ import annotations
@@ -8,19 +9,21 @@ import time
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from rove_contract import joints, messages, ros, timing, topics
+from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
-from rove_teleop import command_source
-from rove_teleop.command_filter import CommandFilter
-from rove_teleop.command_source import CommandSource
-from rove_teleop.guard import Guard, GuardConfig
+from rove_description import joints
+from rove_teleop.command_filter import command_source
+from rove_teleop.command_filter.command_source import CommandSource
+from rove_teleop.command_filter.filter import CommandFilter
+from rove_teleop.command_filter.guard import Guard, GuardConfig
 
-# In IDLE a robot farther than this from the command was moved by a reset or by hand; sag under gravity is hundredths of a radian.
+# In IDLE a robot farther than this from the command was moved by a reset or by hand; sag under gravity is hundredths of
+# a radian.
 RESEAT_RAD = 0.2
 RESEAT_AFTER_S = 0.05  # 5 samples in a row, so that one odd sample moves nothing
-# After the process itself stood still for so long, what arrived meanwhile is still waiting behind this tick: one period of the stop law
-# without a verdict on the others, then judge them.
+# After the process itself stood still for so long, what arrived meanwhile is still waiting behind this tick: one period
+# of the stop law without a verdict on the others, then judge them.
 STALL_S = 0.05
 DISCOVERY_S = 0.02  # between two looks at the graph while starting
 FOREIGN_PUBLISHER = "another publisher of /joint_command"
@@ -29,8 +32,9 @@ NO_STATE = "waiting for the first robot state"
 
 class CommandFilterNode(Node):
     """Parameters: guard (bool), guard_margin (m), guard_slow (m), workspace_lower, workspace_upper (m, pelvis frame),
-    discovery (s to look for another publisher of /joint_command before starting), joints (layout file; empty = the default),
-    realtime (SCHED_FIFO priority of this process, 0 = none), nice (its priority where real time is not permitted, 0 = leave it)."""
+    discovery (s to look for another publisher of /joint_command before starting), joints (layout file; empty = the
+    default), realtime (SCHED_FIFO priority of this process, 0 = none), nice (its priority where real time is not
+    permitted, 0 = leave it)."""
 
     def __init__(self):
         super().__init__("command_filter")
@@ -76,7 +80,9 @@ class CommandFilterNode(Node):
         # Camera, recorder and learning on the same cores must not delay the 100 Hz loop.
         priority = raise_priority(realtime=realtime, nice=nice)
         if not priority and (realtime or nice):
-            self.get_logger().warning("may not raise its priority (needs root, CAP_SYS_NICE or an rtprio limit); periods may come late")
+            self.get_logger().warning(
+                "may not raise its priority (needs root, CAP_SYS_NICE or an rtprio limit); periods may come late"
+            )
         guard = f"on, {len(self.guard.clearance.pairs)} pairs" if self.guard else "OFF"
         self.get_logger().info(f"{NO_STATE}; priority: {priority or 'as others'}; guard {guard}")
 
@@ -93,7 +99,8 @@ class CommandFilterNode(Node):
             named = not any("UNKNOWN" in name for name in others)  # an endpoint is discovered a moment before its node
             if others and (named or time.monotonic() >= until):
                 raise ValueError(
-                    f"{topics.JOINT_COMMAND.name} already has a publisher: {', '.join(others)}. Two commanders would fight over the robot; "
+                    f"{topics.JOINT_COMMAND.name} already has a publisher: {', '.join(others)}. Two commanders "
+                    f"would fight over the robot; "
                     "stop the other one first (the middleware forgets a killed process after about 20 s)."
                 )
             if time.monotonic() >= until:
@@ -177,15 +184,19 @@ class CommandFilterNode(Node):
             q = self.limiter.step(target, velocity)
         else:
             q = self.guard.step(self.limiter, target, velocity)
-        self.command.publish(messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity))
+        self.command.publish(
+            messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity)
+        )
         self.step_max = max(self.step_max, time.monotonic() - now)
         if not stalled:
             self.announce(self.source.reason)
 
     def stamp(self) -> int:
-        """ns since the epoch: now, but at least a period after the last one, so that differences by stamp are the filter's own.
+        """ns since the epoch: now, but at least a period after the last one, so that differences by stamp are the
+        filter's own.
 
-        A jittering timer puts stamps less than a period ahead of the clock; farther away, the clock was stepped and is followed.
+        A jittering timer puts stamps less than a period ahead of the clock; farther away, the clock was stepped and is
+        followed.
         """
         now = ros.now_ns()
         due = self.last_stamp + round(timing.CONTROL_PERIOD_S * 1e9)
@@ -198,8 +209,13 @@ class CommandFilterNode(Node):
             self.guard.reset(q)
 
     def reseat(self, now: float) -> None:
-        """In IDLE, at rest, take the measured pose if the robot is elsewhere: it was reset or moved, and must not be pulled back."""
-        apart = abs(self.measured - self.limiter.position).max() > RESEAT_RAD and now - self.measured_at <= timing.STATE_MISSING_S
+        """In IDLE, at rest, take the measured pose if the robot is elsewhere: it was reset or moved, and must not be
+        pulled back.
+        """
+        apart = (
+            abs(self.measured - self.limiter.position).max() > RESEAT_RAD
+            and now - self.measured_at <= timing.STATE_MISSING_S
+        )
         if not (apart and self.limiter.at_rest):
             self.misplaced_since = float("inf")
             return

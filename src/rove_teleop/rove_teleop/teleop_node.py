@@ -1,7 +1,10 @@
-"""Operator input -> retargeting -> /teleop/joint_targets, and how far the operator is from the robot on /teleop/alignment.
+# SPDX-License-Identifier: Apache-2.0
+"""Operator input -> retargeting -> /teleop/joint_targets, and how far the operator is from the robot on
+/teleop/alignment.
 
-A receive thread takes the newest frame, retargets it and publishes, at the input's rate and in every mode, so that alignment is known
-while the robot is paused. When the input goes stale nothing is published: a dead pose is never repeated.
+A receive thread takes the newest frame, retargets it and publishes, at the input's rate and in every mode, so that
+alignment is known while the robot is paused. When the input goes stale nothing is published: a dead pose is never
+repeated.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
-from rove_contract import joints, messages, ros, timing, topics
+from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
-from rove_teleop import calibration
-from rove_teleop.alignment import alignment, by_side
-from rove_teleop.intake import LIMITED, OK
-from rove_teleop.retarget import Retargeter
+from rove_description import joints
+from rove_teleop.retargeting import calibration
+from rove_teleop.retargeting.alignment import alignment, by_side
+from rove_teleop.retargeting.intake import LIMITED, OK
+from rove_teleop.retargeting.retarget import Retargeter
 from rove_teleop.sources import RobotView
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
@@ -31,10 +35,10 @@ POLL_S = 0.05
 
 
 class TeleopNode(Node):
-    """Parameters: endpoint (tcp://…, mvn://… or https://…), pattern (sub | pull), bind (false: connect), keys (CURVE key directory, needed
-    beyond loopback; for https the directory of certificate and token), peer (IP address of the MVN computer), input_timeout_s,
-    mode (absolute | relative), smoothing, calibration (file of `calibrate`), alignment_warn_rad,
-    nice (scheduling priority where permitted; 0 = leave it)."""
+    """Parameters: endpoint (tcp://…, mvn://… or https://…), pattern (sub | pull), bind (false: connect), keys (CURVE
+    key directory, needed beyond loopback; for https the directory of certificate and token), peer (IP address of the
+    MVN computer), input_timeout_s, mode (absolute | relative), smoothing, calibration (file of `calibrate`),
+    alignment_warn_rad, nice (scheduling priority where permitted; 0 = leave it)."""
 
     def __init__(self):
         super().__init__("teleop")
@@ -50,7 +54,9 @@ class TeleopNode(Node):
         size = get("calibration", "").value
         self.warn_rad = get("alignment_warn_rad", 0.35).value
         self.table = joints.load()
-        self.retargeter = Retargeter(self.table, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None)
+        self.retargeter = Retargeter(
+            self.table, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None
+        )
         self.reader = messages.JointReader(self.table)
         self.source = open_source(endpoint, pattern, bind=bind, keys=keys, peer=peer, max_delay_s=self.timeout_s)
         self.mode = Mode.IDLE
@@ -74,8 +80,12 @@ class TeleopNode(Node):
             ros.subscription(self, topics.EGO_IMAGE, self.on_image)
         self._thread = threading.Thread(target=self.receive, name="operator input", daemon=True)
         self._thread.start()
-        raise_priority(nice=get("nice", -10).value)  # on a busy computer the operator's frames wait for the camera's rendering otherwise
-        self.get_logger().info(f"listening for operator frames at {self.source.endpoint}, {mode} retargeting. {self.source.invitation}")
+        raise_priority(
+            nice=get("nice", -10).value
+        )  # on a busy computer the operator's frames wait for the camera's rendering otherwise
+        self.get_logger().info(
+            f"listening for operator frames at {self.source.endpoint}, {mode} retargeting. {self.source.invitation}"
+        )
 
     def on_state(self, msg) -> None:
         try:
@@ -153,10 +163,18 @@ class TeleopNode(Node):
             level, text = self._publish(3, "no operator input", {}, age)
         else:
             values = alignment(self.table, target, measured)
-            held = sorted(name for name, state in parts.items() if name in self.source.parts and state not in (OK, LIMITED))
+            held = sorted(
+                name for name, state in parts.items() if name in self.source.parts and state not in (OK, LIMITED)
+            )
             worst = max(float(values[block]) for block in self.table.blocks_present())
             level = 1 if held or worst > self.warn_rad else 0
-            text = f"held: {', '.join(held)}" if held else "aligned" if level == 0 else f"{values['worst_joint']} is {worst:.2f} rad off"
+            text = (
+                f"held: {', '.join(held)}"
+                if held
+                else "aligned"
+                if level == 0
+                else f"{values['worst_joint']} is {worst:.2f} rad off"
+            )
             self._publish(level, text, values | {"held": ",".join(held)}, age)
             errors = by_side(self.table, target, measured)
         if self.source.shows_robot:

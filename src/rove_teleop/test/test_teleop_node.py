@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The teleop node as its own process: an operator on the ZMQ socket, a robot and a supervisor on ROS."""
 
 import signal
@@ -12,16 +13,17 @@ import rclpy
 import zmq
 from sensor_msgs.msg import JointState
 
-from rove_contract import domain, joints, messages, robot, ros, topics
+from rove_contract import domain, messages, ros, topics
 from rove_contract.modes import Mode, Trigger
-from rove_teleop.frames import OperatorFrame, encode
-from rove_teleop.robot_geometry import RobotSkeleton
+from rove_contract.operator_frame import OperatorFrame, encode
+from rove_description import joints, mjcf
+from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources import flood
 
 pytestmark = pytest.mark.ros
 DOMAIN = str(domain.reserve())
 TABLE = joints.load()
-HOME = robot.home(TABLE)
+HOME = mjcf.home(TABLE)
 SKELETON = RobotSkeleton(TABLE)
 PERIOD_S = 0.02
 
@@ -38,7 +40,9 @@ def command(**parameters):
 
 
 class World:
-    """Robot, supervisor and operator of one teleop process. `operator` (50,) is the pose that is sent; None: silence."""
+    """Robot, supervisor and operator of one teleop process. `operator` (50,) is the pose that is sent; None:
+    silence.
+    """
 
     def __init__(self, endpoint):
         self.endpoint = endpoint
@@ -48,7 +52,9 @@ class World:
         self.mode = Mode.IDLE
         self.targets, self.alignments, self.diagnostics = [], [], []
         reader = messages.JointReader(TABLE)
-        ros.subscription(self.node, topics.TELEOP_TARGETS, lambda m: self.targets.append((time.monotonic(), m, reader.position(m))))
+        ros.subscription(
+            self.node, topics.TELEOP_TARGETS, lambda m: self.targets.append((time.monotonic(), m, reader.position(m)))
+        )
         ros.subscription(self.node, topics.TELEOP_ALIGNMENT, self.alignments.append)
         ros.subscription(self.node, topics.DIAGNOSTICS, self.diagnostics.append)
         self.measured = HOME.copy()
@@ -158,7 +164,11 @@ def test_the_operator_drives_and_a_lost_operator_leaves_no_dead_pose(start):
     def reported():
         statuses = [s for array in world.diagnostics for s in array.status if s.name == "teleop"]
         values = messages.diagnostic_values(statuses[-1]) if statuses else {}
-        return int(values.get("unusable", 0)) > 0 and int(values["accepted"]) > 0 and abs(float(values["clock_offset_s"]) + 5) < 0.2
+        return (
+            int(values.get("unusable", 0)) > 0
+            and int(values["accepted"]) > 0
+            and abs(float(values["clock_offset_s"]) + 5) < 0.2
+        )
 
     world.wait(reported, "diagnostics with counts and the clock offset")
 
@@ -169,10 +179,15 @@ def test_a_pause_starts_from_the_robot_and_the_alignment_tells_how_far_the_opera
     i = TABLE.index["left_elbow"]
     world.operator[i] -= 0.8
     world.mode = Mode.ROLLOUT
-    world.wait(lambda: world.targets and abs(world.targets[-1][2][i] - world.operator[i]) < 0.01, "the operator's elbow in the targets")
+    world.wait(
+        lambda: world.targets and abs(world.targets[-1][2][i] - world.operator[i]) < 0.01,
+        "the operator's elbow in the targets",
+    )
     world.mode = Mode.PAUSED
     seen = len(world.targets)
-    world.wait(lambda: any(abs(q[i] - HOME[i]) < 0.3 for _, _, q in world.targets[seen:]), "targets that start at the robot")
+    world.wait(
+        lambda: any(abs(q[i] - HOME[i]) < 0.3 for _, _, q in world.targets[seen:]), "targets that start at the robot"
+    )
     world.wait(lambda: world.level() == WARN, "misaligned")
     _, values = world.alignment()
     assert float(values["arm"]) == pytest.approx(0.8, abs=0.05)
@@ -196,7 +211,9 @@ def test_relative_mode_counts_from_the_takeover(start):
     i = TABLE.index["left_index_proximal"]
     world.operator = elsewhere.copy()
     world.operator[i] += 0.5
-    world.wait(lambda: abs(world.targets[-1][2][i] - HOME[i] - 0.5) < 0.02, "the finger moves by as much as the operator's")
+    world.wait(
+        lambda: abs(world.targets[-1][2][i] - HOME[i] - 0.5) < 0.02, "the finger moves by as much as the operator's"
+    )
 
 
 def teleop_values(world):
@@ -212,7 +229,9 @@ def test_a_suit_whose_clock_is_five_seconds_off_is_followed_without_a_stop(start
     since = len(world.alignments)
     world.spin(2.0)
     assert STALE not in {status.level for status in world.alignments[since:]}
-    world.wait(lambda: abs(float(teleop_values(world).get("clock_offset_s") or 0.0) - offset) < 0.2, "the estimated offset")
+    world.wait(
+        lambda: abs(float(teleop_values(world).get("clock_offset_s") or 0.0) - offset) < 0.2, "the estimated offset"
+    )
     assert float(world.alignment()[1]["age_s"]) < 0.2
 
 

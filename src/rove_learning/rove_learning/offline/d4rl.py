@@ -1,8 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """D4RL's AntMaze: its HDF5 files as `Episodes`, and its task on gymnasium-robotics' AntMaze with D4RL's ant.
 
-D4RL (github.com/Farama-Foundation/D4RL) differs from gymnasium-robotics in the ant (time step 0.02 s, motors of 30 Nm, softer contacts), in
-the frame (the start cell is the origin, y grows with the row) and in the task (radius 0.5 m, goals up to 1.5 m off the cell's centre).
-All of that is adapted here; what remains is that D4RL ran MuJoCo 1.5 to 2.0.
+D4RL (github.com/Farama-Foundation/D4RL) differs from gymnasium-robotics in the ant (time step 0.02 s, motors of 30 Nm,
+softer contacts), in the frame (the start cell is the origin, y grows with the row) and in the task (radius 0.5 m, goals
+up to 1.5 m off the cell's centre). All of that is adapted here; what remains is that D4RL ran MuJoCo 1.5 to 2.0.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ POSITIONS, VELOCITIES = 15, 14
 def read(path: str | Path) -> Episodes:
     """Observations (x, y, 27 more) and actions (8) of a D4RL AntMaze file.
 
-    Episodes are split behind `timeouts` and `terminals`, and end at the first frame with D4RL's sparse reward of 1. Raises ValueError
-    where the file is not such a file, naming what is missing, or the episode and frame of a value that is not finite.
+    Episodes are split behind `timeouts` and `terminals`, and end at the first frame with D4RL's sparse reward of 1.
+    Raises ValueError where the file is not such a file, naming what is missing, or the episode and frame of a value
+    that is not finite.
     """
     import h5py
 
@@ -39,7 +41,9 @@ def read(path: str | Path) -> Episodes:
         state, action, reward = file["observations"][:], file["actions"][:], file["rewards"][:]
         last = file["terminals"][:].astype(bool) | file["timeouts"][:].astype(bool)
     if state.ndim != 2 or state.shape[1] != POSITIONS + VELOCITIES or action.shape != (len(state), 8):
-        raise ValueError(f"{path}: observations {state.shape} and actions {action.shape}; AntMaze has (N, 29) and (N, 8)")
+        raise ValueError(
+            f"{path}: observations {state.shape} and actions {action.shape}; AntMaze has (N, 29) and (N, 8)"
+        )
     goal, end, keep = reward > 0.5, np.zeros(len(state), bool), np.ones(len(state), bool)
     stops = np.unique(np.append(np.flatnonzero(last) + 1, len(state)))
     for a, b in zip([0, *stops[:-1]], stops):
@@ -56,11 +60,15 @@ def size_of(path: str | Path) -> str:
     for size, pattern in (("medium", "medium|big-maze"), ("large", "large|hardest-maze")):
         if re.search(pattern, name):
             return size
-    raise ValueError(f"{name}: expected medium or large (D4RL: big-maze, hardest-maze) in the file's name, which tells the maze")
+    raise ValueError(
+        f"{name}: expected medium or large (D4RL: big-maze, hardest-maze) in the file's name, which tells the maze"
+    )
 
 
 class AntMazes:
-    """`count` ants in D4RL's maze. state: (n, 29) positions and velocities in D4RL's frame. actions: (n, 8) in [-1, 1], 10 Hz."""
+    """`count` ants in D4RL's maze. state: (n, 29) positions and velocities in D4RL's frame. actions: (n, 8) in [-1, 1],
+    10 Hz.
+    """
 
     time_limit = TIME_LIMIT
 
@@ -101,7 +109,9 @@ class AntMazes:
 
     def step(self, action: np.ndarray) -> np.ndarray:
         control = np.repeat(np.clip(action, -1.0, 1.0)[:, None, :], FRAME_SKIP, axis=1)
-        after, _ = self._rollout.rollout(self.model, self._data, self._full, np.ascontiguousarray(control, dtype=np.float64))
+        after, _ = self._rollout.rollout(
+            self.model, self._data, self._full, np.ascontiguousarray(control, dtype=np.float64)
+        )
         self._full = after[:, -1].copy()
         return self.state
 

@@ -1,4 +1,7 @@
-"""Episodes of states and actions with what the critics and the actor learn from: eq. 2's rewards, returns, H-step segments and chunks."""
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes of states and actions with what the critics and the actor learn from: eq. 2's rewards, returns, H-step
+segments and chunks.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rove_contract.modes import Outcome
-from rove_learning.rewards import Normaliser, rewards
-from rove_learning.targets import monte_carlo_returns, segment_rewards
+from rove_learning.algorithm.rewards import Normaliser, rewards
+from rove_learning.algorithm.targets import monte_carlo_returns, segment_rewards
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,23 @@ class Episodes:
     def __post_init__(self):
         n = len(self.state)
         if len(self.action) != n or self.start[-1] != n or len(self.success) != len(self.start) - 1:
-            raise ValueError(f"{n} states, {len(self.action)} actions, {len(self.success)} episodes that end at frame {self.start[-1]}")
+            raise ValueError(
+                f"{n} states, {len(self.action)} actions, {len(self.success)} episodes that end at frame "
+                f"{self.start[-1]}"
+            )
         for name, values in (("state", self.state), ("action", self.action)):
             if not np.isfinite(values).all():
                 frame = int(np.argwhere(~np.isfinite(values))[0, 0])
                 episode = int(np.searchsorted(self.start, frame, side="right")) - 1
-                raise ValueError(f"episode {episode} frame {frame - self.start[episode]}: {name} is not finite: {values[frame]}")
+                raise ValueError(
+                    f"episode {episode} frame {frame - self.start[episode]}: {name} is not finite: {values[frame]}"
+                )
 
     @classmethod
     def of_streams(cls, state, action, end, success) -> Episodes:
-        """From streams (n, T, ...) of back-to-back episodes; end, success: (n, T) bool at their last frames. Drops the unfinished."""
+        """From streams (n, T, ...) of back-to-back episodes; end, success: (n, T) bool at their last frames. Drops the
+        unfinished.
+        """
         pieces, reached = [], []
         for stream in range(len(end)):
             stops = np.flatnonzero(end[stream]) + 1
@@ -49,8 +59,9 @@ class Episodes:
         return cls(
             np.concatenate([state[i, p] for i, p in pieces]).astype(np.float32),
             np.concatenate([action[i, p] for i, p in pieces]).astype(np.float32),
-            start, np.array(reached, dtype=bool),
-        )  # fmt: skip
+            start,
+            np.array(reached, dtype=bool),
+        )
 
     def __len__(self) -> int:
         return len(self.state)
@@ -68,8 +79,8 @@ class Episodes:
 class Segments:
     """What all critics and the actor train on, M frames t of the episodes, normalised to [-1, 0] (App. G).
 
-    state, following: (M, S) at t and t + H. action: (M, H, A); valid: (M, H) bool, False behind the episode's end. sums, discount: (M,)
-    of eq. 4. returns: (M,) of eq. 3.
+    state, following: (M, S) at t and t + H. action: (M, H, A); valid: (M, H) bool, False behind the episode's end.
+    sums, discount: (M,) of eq. 4. returns: (M,) of eq. 3.
     """
 
     state: np.ndarray
@@ -87,9 +98,9 @@ class Segments:
 def segments(episodes: Episodes, horizon: int, c_fail: float, normaliser: Normaliser, gamma: float) -> Segments:
     """The H-step segments of the episodes. c_fail: steps.
 
-    A window that runs past the end of a success is complete: the goal is terminal. One that runs past a cut is not: nobody knows what
-    came behind it, so its frame is left out, for every critic and for the actor (D4RL's timeouts). A Monte-Carlo return cannot
-    bootstrap at the cut and ends with eq. 2's C_fail instead.
+    A window that runs past the end of a success is complete: the goal is terminal. One that runs past a cut is not:
+    nobody knows what came behind it, so its frame is left out, for every critic and for the actor (D4RL's timeouts). A
+    Monte-Carlo return cannot bootstrap at the cut and ends with eq. 2's C_fail instead.
     """
     columns: list[list[np.ndarray]] = [[] for _ in range(7)]
     for where, r, success in zip(episodes.slices(), episodes.rewards(c_fail), episodes.success):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Success of a policy on a maze's task, all episodes at once."""
 
 from __future__ import annotations
@@ -6,7 +7,8 @@ import numpy as np
 
 
 def success_rate(mazes, policy, horizon: int, rng: np.random.Generator) -> tuple[float, float]:
-    """mazes: `PointMazes` or `AntMazes`, one episode each. policy: state (n, S) -> action chunk (n, horizon, A), executed, then replanned.
+    """mazes: `PointMazes` or `AntMazes`, one episode each. policy: state (n, S) -> action chunk (n, horizon, A),
+    executed, then replanned.
 
     Returns the share that reached the goal within the time limit, and the mean number of steps of those (NaN for none).
     """

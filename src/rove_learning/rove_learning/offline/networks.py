@@ -1,4 +1,7 @@
-"""State MLPs in place of picture backbones: V(s), Q(s, a), and the flow-matching actor. Inputs are standardised by `Scale`."""
+# SPDX-License-Identifier: Apache-2.0
+"""State MLPs in place of picture backbones: V(s), Q(s, a), and the flow-matching actor. Inputs are standardised by
+`Scale`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from rove_learning.actor import guide, time_features
+from rove_learning.models.actor import guide, time_features
 
 TIME_WIDTH = 32
 
@@ -19,13 +22,19 @@ def mlp(inputs: int, width: int, layers: int, outputs: int) -> nn.Sequential:
 
 
 def waves(state: torch.Tensor) -> torch.Tensor:
-    """(B, S) -> (B, 7 S): the state and its sines at three frequencies; plain inputs blur the value through walls that are 1 m thin."""
-    angles = torch.cat([state * (math.pi / 2 * k) for k in (1, 2, 4)], dim=1)  # standardised: periods of 4, 2, 1 standard deviations
+    """(B, S) -> (B, 7 S): the state and its sines at three frequencies; plain inputs blur the value through walls that
+    are 1 m thin.
+    """
+    angles = torch.cat(
+        [state * (math.pi / 2 * k) for k in (1, 2, 4)], dim=1
+    )  # standardised: periods of 4, 2, 1 standard deviations
     return torch.cat([state, angles.sin(), angles.cos()], dim=1)
 
 
 class Value(nn.Module):
-    """V(s) (B,) in [-1, 0]; the interface of `critic.Critic`, so that its losses take either. output starts in the middle."""
+    """V(s) (B,) in [-1, 0]; the interface of `critic.Critic`, so that its losses take either. output starts in the
+    middle.
+    """
 
     def __init__(self, inputs: int, width: int, layers: int):
         super().__init__()
@@ -58,9 +67,11 @@ class TwinQ(nn.Module):
 
 
 class FlowActor(nn.Module):
-    """Clean action chunk (B, H, A) from a noisy one x (B, H, A) at time t (B,), state (B, S) and condition (B,) bool: A > eta.
+    """Clean action chunk (B, H, A) from a noisy one x (B, H, A) at time t (B,), state (B, S) and condition (B,) bool: A
+    > eta.
 
-    The signature is `actor.Actor`'s, so that `actor.flow_matching_loss` trains it (predict="clean"); nothing of the state is hidden.
+    The signature is `actor.Actor`'s, so that `actor.flow_matching_loss` trains it (predict="clean"); nothing of the
+    state is hidden.
     """
 
     def __init__(self, inputs: int, horizon: int, actions: int, width: int, layers: int):
@@ -70,12 +81,16 @@ class FlowActor(nn.Module):
         self.net = mlp(inputs + horizon * actions + 2 * TIME_WIDTH, width, layers, horizon * actions)
 
     def forward(self, condition, x, t, state, visible=None) -> torch.Tensor:
-        features = torch.cat([state, x.flatten(1), time_features(t, TIME_WIDTH), self.condition(condition.long())], dim=1)
+        features = torch.cat(
+            [state, x.flatten(1), time_features(t, TIME_WIDTH), self.condition(condition.long())], dim=1
+        )
         return self.net(features).view(-1, self.horizon, self.actions)
 
     @torch.no_grad()
     def sample(self, state: torch.Tensor, noise: torch.Tensor, beta: float, steps: int) -> torch.Tensor:
-        """Guided chunks (B, H, A) in [-1, 1]: Euler steps of v = v_neg + beta (v_pos - v_neg) from noise (B, H, A) (App. F)."""
+        """Guided chunks (B, H, A) in [-1, 1]: Euler steps of v = v_neg + beta (v_pos - v_neg) from noise (B, H, A)
+        (App. F).
+        """
         n, x = len(state), noise
         condition = torch.arange(2).repeat_interleave(n)
         for i in range(steps):

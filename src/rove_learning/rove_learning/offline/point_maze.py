@@ -1,7 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
 """PointMaze of gymnasium-robotics, many copies at once: a force-actuated ball in a maze of 1 m cells, 100 Hz.
 
-The model, the maze and the task's radius are the environment's own; the copies step through `mujoco.rollout` as `PointMazeEnv.step` does
-(parity tested), at about 90,000 steps/s on one core instead of 5,000.
+The model, the maze and the task's radius are the environment's own; the copies step through `mujoco.rollout` as
+`PointMazeEnv.step` does (parity tested), at about 90,000 steps/s on one core instead of 5,000.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ TIME_LIMIT = {"medium": 600, "large": 800}  # steps (PointMaze_*-v3)
 
 
 def gymnasium_mazes():
-    """(gymnasium, gymnasium_robotics.envs.maze.maps), imported without the news of other environments that the package prints."""
+    """(gymnasium, gymnasium_robotics.envs.maze.maps), imported without the news of other environments that the package
+    prints.
+    """
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             import gymnasium
@@ -35,7 +38,9 @@ def gymnasium_mazes():
 
 
 class PointMazes:
-    """`count` balls in the maze "medium" or "large". state: (n, 4) x, y (m), vx, vy (m/s). actions: (n, 2) in [-1, 1]."""
+    """`count` balls in the maze "medium" or "large". state: (n, 4) x, y (m), vx, vy (m/s). actions: (n, 2) in [-1,
+    1].
+    """
 
     def __init__(self, size: str, count: int):
         import mujoco
@@ -69,10 +74,14 @@ class PointMazes:
         self._full[which, 1:3] = xy
 
     def step(self, action: np.ndarray) -> np.ndarray:
-        """One step of 10 ms with (n, 2) actions -> the new state. Velocities are clipped before the step, as in PointEnv."""
+        """One step of 10 ms with (n, 2) actions -> the new state. Velocities are clipped before the step, as in
+        PointEnv.
+        """
         self._full[:, 3:5] = np.clip(self._full[:, 3:5], -SPEED_LIMIT, SPEED_LIMIT)
         control = np.clip(action, -1.0, 1.0)[:, None, :]
-        after, _ = self._rollout.rollout(self.env.model, self._data, self._full, np.ascontiguousarray(control, dtype=np.float64))
+        after, _ = self._rollout.rollout(
+            self.env.model, self._data, self._full, np.ascontiguousarray(control, dtype=np.float64)
+        )
         self._full = after[:, 0].copy()
         return self.state
 

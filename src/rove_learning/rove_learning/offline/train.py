@@ -1,4 +1,7 @@
-"""OVE, IQL or MC critic on the same segments, the advantage each gives, and one and the same policy extraction (App. C and F)."""
+# SPDX-License-Identifier: Apache-2.0
+"""OVE, IQL or MC critic on the same segments, the advantage each gives, and one and the same policy extraction (App. C
+and F).
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,26 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from rove_learning import advantage, iql
-from rove_learning.actor import flow_matching_loss, sample_time
-from rove_learning.critic import ema_update
+from rove_learning.algorithm import advantage, iql
+from rove_learning.algorithm.targets import ove_target
+from rove_learning.models.actor import flow_matching_loss, sample_time
+from rove_learning.models.critic import ema_update
 from rove_learning.offline.episodes import Segments
 from rove_learning.offline.networks import FlowActor, TwinQ, Value, waves
-from rove_learning.targets import ove_target
-from rove_learning.train_critic import mc_loss, ove_loss
+from rove_learning.training.train_critic import mc_loss, ove_loss
 
 CRITICS = ("ove", "iql", "mc")
 
 
 @dataclass(frozen=True)
 class OfflineConfig:
-    """The same for the three critics unless a name says otherwise. "paper": arXiv 2606.17011; "IQL": arXiv 2110.06169 for AntMaze."""
+    """The same for the three critics unless a name says otherwise. "paper": arXiv 2606.17011; "IQL": arXiv 2110.06169
+    for AntMaze.
+    """
 
     horizon: int = 16  # H, steps; chunk, bootstrap and replanning (paper, App. G)
-    gamma: float = 0.995  # per step (paper: 1; IQL: 0.99 at a tenth of the control rate); -1 per step then lies in [-1 / (1 - gamma), 0]
+    # per step (paper: 1; IQL: 0.99 at a tenth of the control rate); -1 per step then lies in [-1 / (1 - gamma), 0]
+    gamma: float = 0.995
     tau: float = 0.9  # expectile of OVE and IQL (IQL)
     percentile: float = 70.0  # of the advantages; above is positive (paper, App. F)
     guidance: float = 1.5  # beta (config.ActorConfig)
@@ -42,12 +48,16 @@ class OfflineConfig:
 
     @property
     def never(self) -> float:
-        """steps; the return of never reaching the goal. It is C_fail of eq. 2 and the scale of the normalisation to [-1, 0]."""
+        """steps; the return of never reaching the goal. It is C_fail of eq. 2 and the scale of the normalisation to
+        [-1, 0].
+        """
         return -1.0 / (1.0 - self.gamma)
 
 
 def antmaze(config: OfflineConfig) -> OfflineConfig:
-    """The settings for D4RL's AntMaze: an ant needs feedback at every step, so H = 1 as App. C writes it; the rest is IQL's."""
+    """The settings for D4RL's AntMaze: an ant needs feedback at every step, so H = 1 as App. C writes it; the rest is
+    IQL's.
+    """
     steps = {} if config.critic_steps < 1000 else {"critic_steps": 300_000, "actor_steps": 200_000}
     return replace(config, horizon=1, gamma=0.99, width=256, actor_width=256, lr=3e-4, ema=0.005, **steps)
 
@@ -68,7 +78,9 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Scale:
-    """States to network inputs (B, 7 S): standardised by the data's mean and standard deviation, (S,) each, then `waves`."""
+    """States to network inputs (B, 7 S): standardised by the data's mean and standard deviation, (S,) each, then
+    `waves`.
+    """
 
     mean: np.ndarray
     std: np.ndarray
@@ -100,7 +112,9 @@ def over_all(function, *tensors, rows: int = 16384) -> torch.Tensor:
 
 
 def train_critic(kind: str, data: Tensors, config: OfflineConfig, progress: bool = True) -> tuple[np.ndarray, Value]:
-    """Train the critic "ove", "iql" or "mc" -> (advantage (M,) of every segment (Algorithm 1, line 4, or App. C), V)."""
+    """Train the critic "ove", "iql" or "mc" -> (advantage (M,) of every segment (Algorithm 1, line 4, or App. C),
+    V).
+    """
     value = Value(data.state.shape[1], config.width, config.layers)
     steps = tqdm(range(config.critic_steps), desc=f"critic {kind}", disable=not progress, leave=False)
     if kind == "iql":
@@ -134,7 +148,9 @@ def _train_iql(value: Value, data: Tensors, config: OfflineConfig, steps) -> tup
 
 
 def train_actor(data: Tensors, score: np.ndarray, config: OfflineConfig, progress: bool = True) -> FlowActor:
-    """Advantage-conditioned flow matching (eq. 7) on the labels I = 1{A > eta}; every segment is trained on (paper, App. F)."""
+    """Advantage-conditioned flow matching (eq. 7) on the labels I = 1{A > eta}; every segment is trained on (paper,
+    App. F).
+    """
     positive = torch.from_numpy(advantage.rove(score, None, None, config.percentile).positive)
     horizon, actions = data.action.shape[1:]
     actor = FlowActor(data.state.shape[1], horizon, actions, config.actor_width, config.layers + 1)
@@ -144,7 +160,9 @@ def train_actor(data: Tensors, score: np.ndarray, config: OfflineConfig, progres
         i = data.batch(config.batch)
         chunk, weight = data.action[i], data.valid[i, :, None].float().expand(-1, -1, actions)
         t, noise = sample_time(beta.sample((len(i),))), torch.randn(chunk.shape)
-        optimiser.step(flow_matching_loss(actor, positive[i], data.state[i], None, chunk, weight, t, noise, predict="clean"))
+        optimiser.step(
+            flow_matching_loss(actor, positive[i], data.state[i], None, chunk, weight, t, noise, predict="clean")
+        )
     return actor
 
 

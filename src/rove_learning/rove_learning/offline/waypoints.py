@@ -1,7 +1,10 @@
-"""Data as D4RL made its own: a waypoint controller drives from random starts to random goals, with noise; none of it knows the task.
+# SPDX-License-Identifier: Apache-2.0
+"""Data as D4RL made its own: a waypoint controller drives from random starts to random goals, with noise; none of it
+knows the task.
 
-Planner: shortest way over the cells. Controller: force = 10 (waypoint - position) - velocity, waypoints jittered (D4RL's maze2d); Gaussian
-noise of 0.2 on every action (D4RL's antmaze). "play": the goals are D4RL's hand-picked cells; "diverse": any cell.
+Planner: shortest way over the cells. Controller: force = 10 (waypoint - position) - velocity, waypoints jittered
+(D4RL's maze2d); Gaussian noise of 0.2 on every action (D4RL's antmaze). "play": the goals are D4RL's hand-picked cells;
+"diverse": any cell.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ P_GAIN, D_GAIN = 10.0, 1.0  # 1/m, s/m; in units of the largest force
 JITTER = 0.2  # m, +- around the cell's centre
 REACHED = 0.2  # m
 ACTION_NOISE = 0.2  # standard deviation
-EPISODE_STEPS = {"medium": 50, "large": 80}  # an episode is cut here, after about a quarter of the way from the task's start to its goal
+EPISODE_STEPS = {
+    "medium": 50,
+    "large": 80,
+}  # an episode is cut here, after about a quarter of the way from the task's start to its goal
 
 
 def next_cells(wall: np.ndarray) -> np.ndarray:
@@ -50,10 +56,14 @@ def goal_cells(mazes: PointMazes, variety: str) -> np.ndarray:
     return np.flatnonzero(marked[tuple(mazes.cells.T)])
 
 
-def collect(mazes: PointMazes, variety: str, frames: int, rng: np.random.Generator, cut: int = 0, progress: bool = True) -> Episodes:
-    """About `frames` frames of (x, y, vx, vy) and action. An episode ends in the task's goal (success), in its own goal or when cut.
+def collect(
+    mazes: PointMazes, variety: str, frames: int, rng: np.random.Generator, cut: int = 0, progress: bool = True
+) -> Episodes:
+    """About `frames` frames of (x, y, vx, vy) and action. An episode ends in the task's goal (success), in its own goal
+    or when cut.
 
-    cut: steps; default EPISODE_STEPS, so that no episode shows the way from start to goal: it must be stitched from several.
+    cut: steps; default EPISODE_STEPS, so that no episode shows the way from start to goal: it must be stitched from
+    several.
     """
     cut = cut or EPISODE_STEPS[mazes.size]
     n, goals, table = mazes.count, goal_cells(mazes, variety), next_cells(mazes.wall)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operator inputs. Each is a `Source`: something that yields the newest believable operator frame."""
 
 from __future__ import annotations
@@ -7,14 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rove_teleop.frames import PARTS, OperatorFrame
+from rove_contract.operator_frame import PARTS, OperatorFrame
 
 
 @dataclass(frozen=True)
 class Sample:
     """A frame as it arrived.
 
-    received_s: time.monotonic() of the arrival. delay_s: how much later it came than the fastest frames of the last seconds.
+    received_s: time.monotonic() of the arrival. delay_s: how much later it came than the fastest frames of the last
+    seconds.
     """
 
     frame: OperatorFrame
@@ -31,8 +33,8 @@ class Sample:
 class RobotView:
     """What a display may show its operator of the robot.
 
-    measured: (J,) rad, None while unknown. mode: the supervisor's. level, text: of /teleop/alignment. errors_rad: side -> worst
-    |target - measured| of its arm and hand. warn_rad: from which on that is misaligned. held: parts that hold.
+    measured: (J,) rad, None while unknown. mode: the supervisor's. level, text: of /teleop/alignment. errors_rad: side
+    -> worst |target - measured| of its arm and hand. warn_rad: from which on that is misaligned. held: parts that hold.
     """
 
     measured: np.ndarray | None
@@ -47,8 +49,8 @@ class RobotView:
 class Source(ABC):
     """One operator input; polled from a single thread, shown the robot from another.
 
-    parts: the body parts that this kind of device can track at all. shows_robot: it has a display, so call `show_robot` and `show_camera`.
-    endpoint: where it listens. invitation: a sentence on what the operator has to do.
+    parts: the body parts that this kind of device can track at all. shows_robot: it has a display, so call `show_robot`
+    and `show_camera`. endpoint: where it listens. invitation: a sentence on what the operator has to do.
     """
 
     parts: frozenset[str] = frozenset(PARTS)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The operator input as command-line options, for the tools that listen to it without ROS."""
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--pattern", choices=sorted(PATTERNS), default="sub", help="of ZMQ; %(default)s")
     group.add_argument("--connect", action="store_true", help="ZMQ: connect to a suit's server instead of binding")
-    group.add_argument("--keys", default="", help="directory of keys: CURVE beyond loopback, certificate of the headset's page")
+    group.add_argument(
+        "--keys", default="", help="directory of keys: CURVE beyond loopback, certificate of the headset's page"
+    )
     group.add_argument("--peer", default="", help="IP address of the MVN computer, needed beyond loopback")
 
 
 def opened(options: argparse.Namespace) -> Source:
     """The Source of parsed `add` options. Raises ValueError with what to do."""
-    return open_source(options.endpoint, options.pattern, bind=not options.connect, keys=options.keys, peer=options.peer)
+    return open_source(
+        options.endpoint, options.pattern, bind=not options.connect, keys=options.keys, peer=options.peer
+    )

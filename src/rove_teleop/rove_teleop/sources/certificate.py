@@ -1,8 +1,10 @@
-"""The web certificate of this machine, made on the first run and kept: a private certificate authority and a server certificate of it.
+# SPDX-License-Identifier: Apache-2.0
+"""The web certificate of this machine, made on the first run and kept: a private certificate authority and a server
+certificate of it.
 
-Two, so that a headset which trusts the authority once goes on trusting when the machine's addresses change and the server's certificate is
-made anew. The authority may vouch for private networks and this machine's own names and addresses only, so a lost key does not let anyone
-imitate the rest of the web.
+Two, so that a headset which trusts the authority once goes on trusting when the machine's addresses change and the
+server's certificate is made anew. The authority may vouch for private networks and this machine's own names and
+addresses only, so a lost key does not let anyone imitate the rest of the web.
 """
 
 from __future__ import annotations
@@ -24,7 +26,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 AUTHORITY, SERVER = "rove-ca", "server"
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 397  # Apple's devices accept at most 825 days, browsers soon less
 RENEW_DAYS = 30
-PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10")
+PRIVATE = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+    "fe80::/10",
+)
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,18 @@ def machine_addresses() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def provide(directory: str | Path, names: list[str] | None = None, addresses: list[str] | None = None) -> WebCertificate:
+def provide(
+    directory: str | Path, names: list[str] | None = None, addresses: list[str] | None = None
+) -> WebCertificate:
     """The certificate in `directory`, made or renewed as needed. A server.crt of another authority is used as it is.
 
     Raises ValueError when the directory or its files cannot be used.
     """
     directory = Path(directory).expanduser()
     names = machine_names() if names is None else names
-    hosts = [x509.DNSName(n) for n in names] + [x509.IPAddress(ipaddress.ip_address(a)) for a in addresses or machine_addresses()]
+    hosts = [x509.DNSName(n) for n in names] + [
+        x509.IPAddress(ipaddress.ip_address(a)) for a in addresses or machine_addresses()
+    ]
     cert, key, authority = (directory / n for n in (f"{SERVER}.crt", f"{SERVER}.key", f"{AUTHORITY}.crt"))
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -74,7 +89,8 @@ def provide(directory: str | Path, names: list[str] | None = None, addresses: li
         return WebCertificate(cert, key, authority, _fingerprint(issuer), tuple(names))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"no usable certificate in {directory}: {error}; delete its {AUTHORITY}.* and {SERVER}.* and a new one is made (the headset "
+            f"no usable certificate in {directory}: {error}; delete its {AUTHORITY}.* and {SERVER}.* and a new one "
+            f"is made (the headset "
             "has to trust it again), or put your own server.crt and server.key (PEM) there"
         ) from error
 
@@ -96,13 +112,15 @@ def _dns_names(certificate: x509.Certificate) -> list[str]:
 
 
 def _lasts(certificate: x509.Certificate) -> bool:
-    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.timezone.utc)
+    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     return left > datetime.timedelta(days=RENEW_DAYS)
 
 
 def _permitted(hosts) -> list[x509.GeneralName]:
     names = [h for h in hosts if isinstance(h, x509.DNSName)]
-    networks = [ipaddress.ip_network(n) for n in PRIVATE] + [ipaddress.ip_network(h.value) for h in hosts if isinstance(h, x509.IPAddress)]
+    networks = [ipaddress.ip_network(n) for n in PRIVATE] + [
+        ipaddress.ip_network(h.value) for h in hosts if isinstance(h, x509.IPAddress)
+    ]
     return [*names, *(x509.IPAddress(n) for n in dict.fromkeys(networks))]
 
 
@@ -111,7 +129,9 @@ def _vouches(authority: x509.Certificate, hosts) -> bool:
     networks = [p.value for p in permitted if isinstance(p, x509.IPAddress)]
     names = {p.value for p in permitted if isinstance(p, x509.DNSName)}
     covered = all(
-        h.value in names if isinstance(h, x509.DNSName) else any(h.value in n for n in networks if n.version == h.value.version)
+        h.value in names
+        if isinstance(h, x509.DNSName)
+        else any(h.value in n for n in networks if n.version == h.value.version)
         for h in hosts
     )
     return covered and _lasts(authority)
@@ -127,7 +147,7 @@ def _current(certificate: x509.Certificate, issuer: x509.Certificate, hosts) -> 
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public_key, days: int) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -140,8 +160,17 @@ def _builder(subject: x509.Name, issuer: x509.Name, public_key, days: int) -> x5
 
 
 def _usage(*on: str) -> x509.KeyUsage:
-    flags = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign",
-             "crl_sign", "encipher_only", "decipher_only")  # fmt: skip
+    flags = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
     return x509.KeyUsage(**{flag: flag in on for flag in flags})
 
 
@@ -178,7 +207,10 @@ def _make_server(directory: Path, issuer: x509.Certificate, hosts) -> None:
 def _write(directory: Path, stem: str, key, chain: list[x509.Certificate]) -> None:
     """Key first (0600), then the certificate, each put in place whole."""
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    for suffix, data, mode in (("key", pem, 0o600), ("crt", b"".join(c.public_bytes(serialization.Encoding.PEM) for c in chain), 0o644)):
+    for suffix, data, mode in (
+        ("key", pem, 0o600),
+        ("crt", b"".join(c.public_bytes(serialization.Encoding.PEM) for c in chain), 0o644),
+    ):
         draft = directory / f".{stem}.{suffix}.{os.getpid()}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:

@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """CURVE keys for operators beyond this machine: make them, read them.
 
     rove run rove_teleop keys DIR            the receiver's keys, once:  DIR/receiver.key(_secret)
     rove run rove_teleop keys DIR suit_1     keys of an operator device: DIR/operators/suit_1.key(_secret)
 
-The receiver keeps receiver.key_secret and operators/*.key; a device gets receiver.key and its own .key_secret. Whoever has no key in
-`operators` gets nothing in.
+The receiver keeps receiver.key_secret and operators/*.key; a device gets receiver.key and its own .key_secret. Whoever
+has no key in `operators` gets nothing in.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def _read(path: Path) -> tuple[bytes, bytes | None]:
     try:
         return zmq.auth.load_certificate(path)
     except (OSError, ValueError) as error:
-        raise KeyFileError(f"no usable CURVE key at {path} ({error}); make one with `rove run rove_teleop keys {path.parent}`") from error
+        raise KeyFileError(
+            f"no usable CURVE key at {path} ({error}); make one with `rove run rove_teleop keys {path.parent}`"
+        ) from error
 
 
 def receiver_keys(directory: str | Path) -> Keys:
@@ -44,10 +47,14 @@ def receiver_keys(directory: str | Path) -> Keys:
     directory = Path(directory).expanduser()
     public, secret = _read(directory / f"{RECEIVER}.key_secret")
     if secret is None:
-        raise KeyFileError(f"{directory / RECEIVER}.key_secret has no secret key; make one with `rove run rove_teleop keys {directory}`")
+        raise KeyFileError(
+            f"{directory / RECEIVER}.key_secret has no secret key; make one with `rove run rove_teleop keys "
+            f"{directory}`"
+        )
     if not list((directory / OPERATORS).glob("*.key")):
         raise KeyFileError(
-            f"no operator is admitted in {directory / OPERATORS}; make one with `rove run rove_teleop keys {directory} NAME`"
+            f"no operator is admitted in {directory / OPERATORS}; make one with `rove run rove_teleop keys "
+            f"{directory} NAME`"
         )
     return Keys(public, secret, public)
 
@@ -62,7 +69,9 @@ def operator_keys(directory: str | Path, name: str) -> Keys:
 
 
 def make(directory: str | Path, name: str | None = None) -> Path:
-    """Make the receiver's keys (name None) or an operator's; refuses to overwrite. Returns the secret key's path (mode 0600)."""
+    """Make the receiver's keys (name None) or an operator's; refuses to overwrite. Returns the secret key's path (mode
+    0600).
+    """
     directory = Path(directory).expanduser()
     folder = directory if name is None else directory / OPERATORS
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""Endpoint text -> Source: `tcp://…`, `ipc://…` (ZMQ), `mvn://host:port` (Xsens MVN over UDP) or `https://host:port` (WebXR headset)."""
+# SPDX-License-Identifier: Apache-2.0
+"""Endpoint text -> Source: `tcp://…`, `ipc://…` (ZMQ), `mvn://host:port` (Xsens MVN over UDP) or `https://host:port`
+(WebXR headset).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,16 @@ from rove_teleop.sources.zmq_source import ZmqSource
 
 
 def open_source(
-    endpoint: str, pattern: str = "sub", *, bind: bool = True, keys: str = "", peer: str = "", max_delay_s: float = timing.TELEOP_STALE_S
+    endpoint: str,
+    pattern: str = "sub",
+    *,
+    bind: bool = True,
+    keys: str = "",
+    peer: str = "",
+    max_delay_s: float = timing.TELEOP_STALE_S,
 ) -> Source:
-    """pattern, bind, keys: of ZMQ, see ZmqSource. peer: of MVN, see XsensSource. keys is the directory of WebxrSource's certificate, too.
+    """pattern, bind, keys: of ZMQ, see ZmqSource. peer: of MVN, see XsensSource. keys is the directory of WebxrSource's
+    certificate, too.
 
     Raises ValueError with what to do.
     """
@@ -27,4 +37,7 @@ def open_source(
         return ZmqSource(endpoint, pattern, bind=bind, keys=keys or None, max_delay_s=max_delay_s)
     if scheme in ("https", "http"):
         return WebxrSource(endpoint, directory=keys, max_delay_s=max_delay_s)
-    raise ValueError(f"endpoint {endpoint!r}; expected tcp://HOST:PORT (ZMQ), mvn://HOST:PORT (Xsens MVN) or https://HOST:PORT (WebXR)")
+    raise ValueError(
+        f"endpoint {endpoint!r}; expected tcp://HOST:PORT (ZMQ), mvn://HOST:PORT (Xsens MVN) or https://HOST:PORT "
+        f"(WebXR)"
+    )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hostile operator messages for tests and the benchmark: random bytes, mutilated frames, wrong structures, replays."""
 
 from __future__ import annotations
@@ -5,11 +6,13 @@ from __future__ import annotations
 import msgpack
 import numpy as np
 
-from rove_teleop.frames import OperatorFrame, encode
+from rove_contract.operator_frame import OperatorFrame, encode
 
 
 def message(rng: np.random.Generator, number: int, source: str) -> bytes:
-    """One message that no receiver should follow, of five kinds in turn; replays repeat 50 frames of the sender `source`."""
+    """One message that no receiver should follow, of five kinds in turn; replays repeat 50 frames of the sender
+    `source`.
+    """
     parts = {"head": np.array([0, 0, 0.6, 1, 0, 0, 0.0]), "left_hand": np.zeros((21, 3))}
     good = encode(OperatorFrame(parts, number % 50, 1e9, source))
     kind = number % 5

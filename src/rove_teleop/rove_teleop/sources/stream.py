@@ -1,13 +1,18 @@
-"""What every network input needs: which frames are new, and how old they are although the sender's clock is not ours."""
+# SPDX-License-Identifier: Apache-2.0
+"""What every network input needs: which frames are new, and how old they are although the sender's clock is not
+ours.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from rove_teleop.frames import OperatorFrame
+from rove_contract.operator_frame import OperatorFrame
 
 WINDOW_S = 10.0  # clocks drift by at most 0.5 ms in 10 s (50 ppm)
-STEP_BAND_S = 0.05  # delays within this band for STEP_SETTLED_S are a stepped clock (or a new route), not a draining queue
+STEP_BAND_S = (
+    0.05  # delays within this band for STEP_SETTLED_S are a stepped clock (or a new route), not a draining queue
+)
 STEP_SETTLED_S = 0.3
 SILENT_S = 0.5  # after so long without a frame another sender, or a sender that started again, may take over
 STEADY_FRAMES = 3  # that it must send in order, at its own clock's pace, before it is believed
@@ -21,13 +26,17 @@ class ClockOffset:
     """
 
     def __init__(self):
-        self._buckets: list[tuple[float, float]] = []  # (start, smallest difference) of the previous and the current half window
+        self._buckets: list[
+            tuple[float, float]
+        ] = []  # (start, smallest difference) of the previous and the current half window
         self._settling: tuple[float, float] | None = None  # (since, difference)
         self.steps = 0
 
     @property
     def offset_s(self) -> float | None:
-        """Smallest (received - sent) of the window, s; receiver's monotonic clock minus sender's clock. None before the first frame."""
+        """Smallest (received - sent) of the window, s; receiver's monotonic clock minus sender's clock. None before the
+        first frame.
+        """
         return min(b[1] for b in self._buckets) if self._buckets else None
 
     def update(self, sent_s: float, received_s: float) -> float:
@@ -53,8 +62,8 @@ class ClockOffset:
 class StreamGuard:
     """Accepts frames of one sender in order; counts what it refuses.
 
-    Reasons: "replayed" (sequence number seen last), "out_of_order", "other_source" (a second sender while the first is alive),
-    "late" (delayed by more than max_delay_s).
+    Reasons: "replayed" (sequence number seen last), "out_of_order", "other_source" (a second sender while the first is
+    alive), "late" (delayed by more than max_delay_s).
     """
 
     def __init__(self, max_delay_s: float):
@@ -93,7 +102,13 @@ class StreamGuard:
     def _may_restart(self, frame: OperatorFrame, received_s: float) -> bool:
         last = self._last
         if received_s - self._last_s < SILENT_S:
-            reason = "other_source" if frame.source != last.source else "replayed" if frame.seq == last.seq else "out_of_order"
+            reason = (
+                "other_source"
+                if frame.source != last.source
+                else "replayed"
+                if frame.seq == last.seq
+                else "out_of_order"
+            )
             self.counts[reason] += 1
             self._candidate = None
             return False

@@ -1,9 +1,11 @@
-"""WebXR frames of the headset page: wire format, version 1, and the way from the headset's reference space to the pelvis frame and back.
+# SPDX-License-Identifier: Apache-2.0
+"""WebXR frames of the headset page: wire format, version 1, and the way from the headset's reference space to the
+pelvis frame and back.
 
-A reference space has x right, y up, z back, its origin and heading wherever the session started. A headset knows nothing of the trunk, so:
-the neck's pivot follows from the head's pose, the trunk stands upright below it, and its heading is the head's at the start of the session
-(or a re-centring), dragged along when the head turns further than the robot's neck can. So walking moves nothing, and looking around moves
-the neck only.
+A reference space has x right, y up, z back, its origin and heading wherever the session started. A headset knows
+nothing of the trunk, so: the neck's pivot follows from the head's pose, the trunk stands upright below it, and its
+heading is the head's at the start of the session (or a re-centring), dragged along when the head turns further than the
+robot's neck can. So walking moves nothing, and looking around moves the neck only.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from rove_contract import joints
-from rove_teleop.frames import MAX_TIME_S, WEBXR_KEPT, FrameError, OperatorFrame
-from rove_teleop.robot_geometry import SIDES, RobotSkeleton
+from rove_contract.operator_frame import MAX_TIME_S, WEBXR_KEPT, FrameError, OperatorFrame
+from rove_description import joints
+from rove_teleop.retargeting.robot_geometry import SIDES, RobotSkeleton
 
 MAGIC = b"RVX1"
 HEADER = struct.Struct("<4sIdddd")  # magic, flags, seq, t, clock offset, round trip
@@ -36,8 +38,9 @@ WRIST = {"left": np.eye(3), "right": np.diag([-1.0, -1.0, 1.0])}
 class Message:
     """One frame of the page, reference space. Poses are x, y, z, qx, qy, qz, qw (WebXR's order), float64.
 
-    head: (7,). hands: side -> (25, 7). What is not tracked is missing. t: headset's clock, s. offset_s: its estimate of (robot's monotonic
-    clock - headset's clock) and rtt_s of the exchange it comes from; None before the first. recentred: heading starts anew.
+    head: (7,). hands: side -> (25, 7). What is not tracked is missing. t: headset's clock, s. offset_s: its estimate of
+    (robot's monotonic clock - headset's clock) and rtt_s of the exchange it comes from; None before the first.
+    recentred: heading starts anew.
     """
 
     seq: int
@@ -50,7 +53,9 @@ class Message:
 
 
 def parse(data: bytes) -> Message:
-    """Raises FrameError: "size", "version", "seq", "time". Poses that are not finite or not rotations are left out as untracked."""
+    """Raises FrameError: "size", "version", "seq", "time". Poses that are not finite or not rotations are left out as
+    untracked.
+    """
     if len(data) != SIZE:
         raise FrameError("size", f"{len(data)} bytes, expected {SIZE}")
     magic, flags, seq, t, offset, rtt = HEADER.unpack_from(data)
@@ -102,17 +107,20 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
 
 
 def yaw_of(rotation: np.ndarray) -> float:
-    """Heading of a head's rotation in the reference space, rad, positive to the left; steady when it looks straight down or up."""
+    """Heading of a head's rotation in the reference space, rad, positive to the left; steady when it looks straight
+    down or up.
+    """
     forward, up = -rotation[:, 2], rotation[:, 1]
     ahead = forward - forward[1] * up  # looking down, the top of the head points ahead
     return math.atan2(-ahead[0], -ahead[2])
 
 
 class Trunk:
-    """Where the operator's trunk is, from the head alone; turns reference-space poses into operator frames and robot points back.
+    """Where the operator's trunk is, from the head alone; turns reference-space poses into operator frames and robot
+    points back.
 
-    The operator's eyes are where the robot's camera is: `eyes` (3,) m from the neck's pivot, head frame; `neck` (3,) m in the pelvis frame.
-    slack: (lower, upper) rad that the head may turn before the trunk turns along.
+    The operator's eyes are where the robot's camera is: `eyes` (3,) m from the neck's pivot, head frame; `neck` (3,) m
+    in the pelvis frame. slack: (lower, upper) rad that the head may turn before the trunk turns along.
     """
 
     def __init__(self, neck: np.ndarray, eyes: np.ndarray, slack: tuple[float, float]):
@@ -154,7 +162,9 @@ class Trunk:
         return OperatorFrame(parts, message.seq, message.t, source)
 
     def to_headset(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) pelvis frame, m -> reference-space axes, m from the neck's pivot: the page adds where the pivot is now."""
+        """(..., 3) pelvis frame, m -> reference-space axes, m from the neck's pivot: the page adds where the pivot is
+        now.
+        """
         return (points - self.neck) @ self.level(self.heading or 0.0)
 
     def turn_to_headset(self, rotation: np.ndarray) -> np.ndarray:
@@ -181,7 +191,9 @@ class Scene:
         return Trunk(self.neck, self.eyes, self._slack)
 
     def describe(self, q: np.ndarray, trunk: Trunk) -> dict:
-        """q: (J,) rad, finite -> {"hands": side -> [63 m], "camera": {"position": [3], "orientation": [qx, qy, qz, qw]}}."""
+        """q: (J,) rad, finite -> {"hands": side -> [63 m], "camera": {"position": [3], "orientation": [qx, qy, qz,
+        qw]}}.
+        """
         parts, data = self.skeleton.parts(q), self.skeleton.data
         mujoco.mj_camlight(self.skeleton.model, data)
         camera = data.cam("ego")

@@ -1,11 +1,14 @@
-"""The headset of an operator who stands exactly like the robot: `Trunk.frame` backwards. Serves tests and emulations."""
+# SPDX-License-Identifier: Apache-2.0
+"""The headset of an operator who stands exactly like the robot: `Trunk.frame` backwards. Serves tests and
+emulations.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from rove_teleop.frames import WEBXR_KEPT
-from rove_teleop.robot_geometry import SIDES
+from rove_contract.operator_frame import WEBXR_KEPT
+from rove_teleop.retargeting.robot_geometry import SIDES
 from rove_teleop.sources.webxr import JOINTS, TO_ROBOT, WRIST, Message, Trunk, matrix, quaternion
 
 
@@ -16,9 +19,11 @@ def _xr(rotation: np.ndarray) -> np.ndarray:
 def message_of(
     parts: dict[str, np.ndarray], trunk: Trunk, eyes=(0.0, 1.6, 0.0), heading: float = 0.0, seq: int = 0, t: float = 0.0
 ) -> Message:
-    """parts: of `RobotSkeleton.parts`. eyes: (3,) m, where the headset is; heading: rad, where the trunk faces; in the reference space.
+    """parts: of `RobotSkeleton.parts`. eyes: (3,) m, where the headset is; heading: rad, where the trunk faces; in the
+    reference space.
 
-    The 4 metacarpals that the robot lacks are put half way between wrist and knuckle; all joints of a hand have the wrist's orientation.
+    The 4 metacarpals that the robot lacks are put half way between wrist and knuckle; all joints of a hand have the
+    wrist's orientation.
     """
     eyes, level = np.asarray(eyes, dtype=np.float64), trunk.level(heading)
     head = level.T @ matrix(np.roll(parts["head"][3:], -1)) @ TO_ROBOT

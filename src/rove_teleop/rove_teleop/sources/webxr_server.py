@@ -1,6 +1,9 @@
-"""The headset page's web server: aiohttp on its own asyncio loop in its own thread, one WebSocket per page. No rclpy here.
+# SPDX-License-Identifier: Apache-2.0
+"""The headset page's web server: aiohttp on its own asyncio loop in its own thread, one WebSocket per page. No rclpy
+here.
 
-To a page goes only the newest view of the robot and the newest camera picture (`web_page`): a slow headset gets fewer, never older ones.
+To a page goes only the newest view of the robot and the newest camera picture (`rove_contract.web.feed`): a slow
+headset gets fewer, never older ones.
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ from pathlib import Path
 
 from aiohttp import WSMsgType, web
 
-from rove_contract import web_page
-from rove_contract.web_access import HEADERS, Access, Bucket, guard
-from rove_teleop.frames import FrameError
+from rove_contract.operator_frame import FrameError
+from rove_contract.web.access import HEADERS, Access, Bucket, guard
+from rove_contract.web.feed import Feed, Page, read_files
 from rove_teleop.sources.webxr import SIZE, Message, parse
 
 MAX_MESSAGE = 4096  # bytes; a frame has 1468
@@ -28,7 +31,7 @@ TEXTS_HZ, TEXTS_BURST = 150.0, 300.0  # acknowledgements of a 60 fps camera and 
 AUTHORITY = "/rove-ca.crt"
 
 
-class Headset(web_page.Page):
+class Headset(Page):
     """One connected page. It acknowledges pictures and views."""
 
     def __init__(self, *arguments):
@@ -37,9 +40,11 @@ class Headset(web_page.Page):
 
 
 class HeadsetServer:
-    """on_frame(name, message, received_s) and on_close(name) are called in the server's thread. authority: file offered for download.
+    """on_frame(name, message, received_s) and on_close(name) are called in the server's thread. authority: file offered
+    for download.
 
-    hello: constants that every page gets first. `view` and `picture` may be called from any thread. counts: what was refused, by reason.
+    hello: constants that every page gets first. `view` and `picture` may be called from any thread. counts: what was
+    refused, by reason.
     """
 
     def __init__(
@@ -53,19 +58,27 @@ class HeadsetServer:
         clock=time.monotonic,
     ):
         self.access, self.port = access, port
-        self._on_frame, self._on_close, self._hello, self._authority, self._clock = on_frame, on_close, hello, authority, clock
+        self._on_frame, self._on_close, self._hello, self._authority, self._clock = (
+            on_frame,
+            on_close,
+            hello,
+            authority,
+            clock,
+        )
         self.counts: Counter[str] = Counter()
         self.last_error = ""
-        self.feed = web_page.Feed()
+        self.feed = Feed()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._error = ""
         self._names = 0
-        self._static = web_page.files("rove_teleop", "webxr_page")
+        self._static = read_files("rove_teleop.sources", "webxr_page")
         self._thread = threading.Thread(target=self._run, name="headset page", daemon=True)
 
     def start(self) -> str:
-        """Serve; returns the page's address on this machine. Raises ValueError when the port or the certificate cannot be used."""
+        """Serve; returns the page's address on this machine. Raises ValueError when the port or the certificate cannot
+        be used.
+        """
         self._thread.start()
         self._ready.wait()
         if self._error:
@@ -103,7 +116,8 @@ class HeadsetServer:
         message = {"type": "robot", "n": self.feed.text[0] + 1, **view}
         self.feed.say(json.dumps(message, allow_nan=False, separators=(",", ":")))
 
-    # -- the loop's thread ---------------------------------------------------------------------------------------------------
+    # -- the loop's thread
+    # ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -116,21 +130,28 @@ class HeadsetServer:
         self._stop = asyncio.Event()
         public = frozenset({"/healthz", AUTHORITY})
         app = web.Application(middlewares=[guard(self.access, self._refused, public)], client_max_size=MAX_MESSAGE)
-        app.add_routes([
-            web.get("/ws", self._socket), web.get("/healthz", self._healthz), web.get(AUTHORITY, self._download),
-            web.get("/{name:[^/]*}", self._file),
-        ])  # fmt: skip
+        app.add_routes(
+            [
+                web.get("/ws", self._socket),
+                web.get("/healthz", self._healthz),
+                web.get(AUTHORITY, self._download),
+                web.get("/{name:[^/]*}", self._file),
+            ]
+        )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self.access.host, self.port, ssl_context=self.access.context(), reuse_address=True)
+            site = web.TCPSite(
+                runner, self.access.host, self.port, ssl_context=self.access.context(), reuse_address=True
+            )
             await site.start()
             self.port = runner.addresses[0][1]
         except ValueError as error:
             self._error = str(error)
         except OSError as error:
             self._error = (
-                f"the headset page cannot listen on {self.access.host}:{self.port}: {error.strerror or error}; is another session running? "
+                f"the headset page cannot listen on {self.access.host}:{self.port}: {error.strerror or error}; is "
+                f"another session running? "
                 "Take another port: endpoint:=https://HOST:PORT (0 = any free one)"
             )
         finally:
@@ -162,7 +183,8 @@ class HeadsetServer:
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         if len(self.pages) >= MAX_PAGES:
             return web.json_response({"error": f"{MAX_PAGES} pages are open already"}, status=503)
-        # heartbeat: a headset that vanished without a word is dropped after 5 to 10 s; its frames went stale long before.
+        # heartbeat: a headset that vanished without a word is dropped after 5 to 10 s; its frames went stale long
+        # before.
         ws = web.WebSocketResponse(heartbeat=5.0, max_msg_size=MAX_MESSAGE, compress=False)
         await ws.prepare(request)
         self._names += 1
@@ -202,7 +224,9 @@ class HeadsetServer:
         self._on_frame(page.name, message, now)
 
     def _text(self, page: Headset, data: str) -> None:
-        """{"type": "ping", "t": s}, {"type": "ack", "seq": number of a picture} or {"type": "seen", "n": number of a view}."""
+        """{"type": "ping", "t": s}, {"type": "ack", "seq": number of a picture} or {"type": "seen", "n": number of a
+        view}.
+        """
         if not page.messages.take(self._clock()):
             self.counts["rate_limited"] += 1
             return

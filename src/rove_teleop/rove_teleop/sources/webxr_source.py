@@ -1,4 +1,7 @@
-"""Operator frames from a headset: a page that this source serves streams head and hands over a WebSocket and shows what the robot sees."""
+# SPDX-License-Identifier: Apache-2.0
+"""Operator frames from a headset: a page that this source serves streams head and hands over a WebSocket and shows what
+the robot sees.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from rove_contract import timing
-from rove_contract.web_access import Access, is_loopback
-from rove_teleop.frames import OperatorFrame
-from rove_teleop.robot_geometry import SIDES
+from rove_contract.operator_frame import OperatorFrame
+from rove_contract.web.access import Access, is_loopback
+from rove_teleop.retargeting.robot_geometry import SIDES
 from rove_teleop.sources import RobotView, Sample, Source
 from rove_teleop.sources.certificate import machine_addresses, provide
 from rove_teleop.sources.stream import StreamGuard
@@ -42,9 +45,9 @@ def kept_token(directory: Path) -> str:
 class WebxrSource(Source):
     """Serves the headset page and receives its frames.
 
-    endpoint: https://HOST:PORT, or http://127.0.0.1:PORT for `adb reverse` and ssh tunnels. directory: keeps certificate and token ("" =
-    ~/.local/share/rove/webxr). Beyond loopback every request needs the token. frames later than max_delay_s are refused.
-    Raises ValueError with what to do.
+    endpoint: https://HOST:PORT, or http://127.0.0.1:PORT for `adb reverse` and ssh tunnels. directory: keeps
+    certificate and token ("" = ~/.local/share/rove/webxr). Beyond loopback every request needs the token. frames later
+    than max_delay_s are refused. Raises ValueError with what to do.
     """
 
     parts = PARTS
@@ -66,7 +69,9 @@ class WebxrSource(Source):
         if not host or url.scheme not in ("https", "http") or url.path not in ("", "/"):
             raise ValueError(f"endpoint {endpoint!r}; expected https://HOST:PORT, e.g. https://0.0.0.0:{PORT}")
         if url.scheme == "http" and not is_loopback(host):
-            raise ValueError(f"{endpoint} is not encrypted, and browsers show a headset to https pages and localhost only: use https")
+            raise ValueError(
+                f"{endpoint} is not encrypted, and browsers show a headset to https pages and localhost only: use https"
+            )
         self._clock, self._guard, self.max_delay_s = clock, StreamGuard(max_delay_s), max_delay_s
         self._arrived = threading.Condition()
         self._queue: deque[tuple[str, Message, float]] = deque(maxlen=QUEUE)
@@ -88,7 +93,9 @@ class WebxrSource(Source):
         )
         hello = {"eyes": self._scene.eyes.round(6).tolist(), "fovy": self._scene.fovy_rad}
         authority = files.authority if files else None
-        self._server = HeadsetServer(access, PORT if port is None else port, self._receive, self._closed, hello, authority, clock)
+        self._server = HeadsetServer(
+            access, PORT if port is None else port, self._receive, self._closed, hello, authority, clock
+        )
         self.endpoint = self._server.start().rstrip("/")
         self.addresses = self._addresses(access)
 
@@ -97,7 +104,9 @@ class WebxrSource(Source):
         query = f"?token={access.token}" if access.token else ""
         if access.host not in ("0.0.0.0", "::"):
             return [f"{self.endpoint}/{query}"]
-        reachable = [a for a in machine_addresses() if ":" not in a and not is_loopback(a) and not a.startswith("169.254.")]
+        reachable = [
+            a for a in machine_addresses() if ":" not in a and not is_loopback(a) and not a.startswith("169.254.")
+        ]
         return [f"{access.scheme}://{a}:{self._server.port}/{query}" for a in reachable or ["127.0.0.1"]]
 
     @property
@@ -106,7 +115,8 @@ class WebxrSource(Source):
         compare = f"; certificate authority SHA-256 {self.fingerprint}" if self.fingerprint else ""
         return f"open {' or '.join(self.addresses)} in the headset{compare}"
 
-    # -- the server's thread -------------------------------------------------------------------------------------------------
+    # -- the server's thread
+    # -------------------------------------------------------------------------------------------------
 
     def _receive(self, name: str, message: Message, received_s: float) -> None:
         with self._arrived:
@@ -118,7 +128,8 @@ class WebxrSource(Source):
         with self._arrived:
             self._queue = deque((entry for entry in self._queue if entry[0] != name), maxlen=QUEUE)
 
-    # -- the poller's thread -------------------------------------------------------------------------------------------------
+    # -- the poller's thread
+    # -------------------------------------------------------------------------------------------------
 
     def poll(self, timeout_s: float) -> Sample | None:
         """See Source.poll."""
@@ -140,7 +151,8 @@ class WebxrSource(Source):
         if delay is None:
             return None
         if message.offset_s is not None:
-            # The exchange of pings sees the constant part of the delay, too; its own error is half the round trip at most.
+            # The exchange of pings sees the constant part of the delay, too; its own error is half the round trip at
+            # most.
             seen = received_s - (message.t + message.offset_s) - 0.5 * message.rtt_s
             delay = max(delay, seen)
             self._delay_s, self._rtt_s, self._offset_s = delay, message.rtt_s, message.offset_s
@@ -151,7 +163,8 @@ class WebxrSource(Source):
             self._trunk, self._trunk_of = self._scene.trunk(), name
         return Sample(self._trunk.frame(message, name), received_s, delay)
 
-    # -- the display ---------------------------------------------------------------------------------------------------------
+    # -- the display
+    # ---------------------------------------------------------------------------------------------------------
 
     def show_robot(self, view: RobotView) -> None:
         """See Source.show_robot."""
@@ -179,9 +192,10 @@ class WebxrSource(Source):
         self._server.picture(jpeg, stamp_s)
 
     def statistics(self) -> dict[str, int | float | str]:
-        """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed and
-        malformed/<reason> ("size", "version", "seq", "time", "text", "too_large"), rate_limited, refused_requests, pictures (sent), pages;
-        clock_offset_s (headset's clock minus ours, by its pings where there were any), rtt_ms, delay_ms; source; last_error."""
+        """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed
+        and malformed/<reason> ("size", "version", "seq", "time", "text", "too_large"), rate_limited, refused_requests,
+        pictures (sent), pages; clock_offset_s (headset's clock minus ours, by its pings where there were any), rtt_ms,
+        delay_ms; source; last_error."""
         guard, counts = self._guard, self._server.counts.copy()
         offset = guard.clock.offset_s if self._offset_s is None else self._offset_s
         values: dict[str, int | float | str] = {"received": counts["received"], "superseded": self._superseded}

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """Xsens MVN network streaming, message type 02 (absolute positions and quaternions): datagrams -> operator frames.
 
-Layout after Xsens' "MVN real-time network streaming protocol specification" (MV0305P): 24-byte header, 32 bytes per item, big
-endian; items in the order 23 body segments, props, 20 left and 20 right finger segments; positions in metres, Z up (the document's
-sec. 2.5.6 says centimetres, MVN's manual metres for this message: both are recognised).
-MVN's segment frames are all parallel to the world's (x forward, y left, z up) in the T-pose; a segment's origin is its proximal joint.
+Layout after Xsens' "MVN real-time network streaming protocol specification" (MV0305P): 24-byte header, 32 bytes per
+item, big endian; items in the order 23 body segments, props, 20 left and 20 right finger segments; positions in metres,
+Z up (the document's sec. 2.5.6 says centimetres, MVN's manual metres for this message: both are recognised). MVN's
+segment frames are all parallel to the world's (x forward, y left, z up) in the T-pose; a segment's origin is its
+proximal joint.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rove_teleop import rotations as rot
-from rove_teleop.frames import FrameError, OperatorFrame
+from rove_contract.operator_frame import FrameError, OperatorFrame
+from rove_teleop.retargeting import rotations as rot
 
 PORT = 9763
 MAGIC = b"MXTP02"
-HEADER = struct.Struct(">6sIBBIBBBBHH")  # id, sample, datagram, items, time code ms, character, body, props, fingers, reserved, payload
+HEADER = struct.Struct(
+    ">6sIBBIBBBBHH"
+)  # id, sample, datagram, items, time code ms, character, body, props, fingers, reserved, payload
 ITEM_BYTES = 32
 ITEM = np.dtype([("id", ">i4"), ("pose", ">f4", (7,))])
 BODY, FINGERS = 23, 40
@@ -72,7 +76,9 @@ class Assembler:
         self._pieces: dict[int, Datagram] = {}
 
     def add(self, datagram: Datagram) -> np.ndarray | None:
-        """Items (n, 7) of the sample once all its datagrams are here, else None. An unfinished older sample is dropped."""
+        """Items (n, 7) of the sample once all its datagrams are here, else None. An unfinished older sample is
+        dropped.
+        """
         if datagram.sample != self._sample:
             self._sample, self._pieces = datagram.sample, {}
         self._pieces[datagram.index] = datagram
@@ -115,7 +121,10 @@ def to_frame(datagram: Datagram, items: np.ndarray, t: float) -> OperatorFrame:
     """
     expected = datagram.body + datagram.props + datagram.fingers
     if datagram.body != BODY or datagram.fingers not in (0, FINGERS) or len(items) not in (expected, BODY):
-        raise FrameError("segments", f"{len(items)} segments, expected {BODY} of the body, then props, then 0 or {FINGERS} of the fingers")
+        raise FrameError(
+            "segments",
+            f"{len(items)} segments, expected {BODY} of the body, then props, then 0 or {FINGERS} of the fingers",
+        )
     norms = np.linalg.norm(items[:, 3:], axis=1)
     good = np.isfinite(items).all(axis=1) & (np.abs(norms - 1.0) < 0.1) & (np.abs(items[:, :3]) < 1e5).all(axis=1)
     if not (good[PELVIS] and good[HEAD]):

@@ -1,4 +1,7 @@
-"""Operator frames from Xsens MVN over UDP: MVN > Options > Network Streamer > Position + Orientation (Quaternion), port 9763."""
+# SPDX-License-Identifier: Apache-2.0
+"""Operator frames from Xsens MVN over UDP: MVN > Options > Network Streamer > Position + Orientation (Quaternion), port
+9763.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import time
 from collections import Counter
 
 from rove_contract import timing
-from rove_teleop.frames import FrameError
+from rove_contract.operator_frame import FrameError
 from rove_teleop.sources import Sample, Source
 from rove_teleop.sources.stream import StreamGuard
 from rove_teleop.sources.xsens import PORT, Assembler, parse, to_frame
@@ -20,8 +23,9 @@ MAX_STEP_S = 1.0  # the time code of a recording starts again from 0, and stands
 class XsensSource(Source):
     """Receives MVN's datagrams.
 
-    host, port: address to bind. peer: IP address of the MVN computer; needed beyond loopback, everyone else is ignored and counted
-    (UDP cannot prove who sends: use a network of its own). character: MVN's character ID. Raises ValueError.
+    host, port: address to bind. peer: IP address of the MVN computer; needed beyond loopback, everyone else is ignored
+    and counted (UDP cannot prove who sends: use a network of its own). character: MVN's character ID. Raises
+    ValueError.
     """
 
     def __init__(
@@ -36,7 +40,8 @@ class XsensSource(Source):
     ):
         if not peer and not host.startswith("127."):
             raise ValueError(
-                f"MVN datagrams at {host} carry no proof of who sent them, and they move the robot: name the MVN computer "
+                f"MVN datagrams at {host} carry no proof of who sent them, and they move the robot: name the MVN "
+                f"computer "
                 "(peer:=IP address) and use a network of its own, or bind 127.0.0.1"
             )
         self.peer, self.character = peer, character
@@ -103,8 +108,9 @@ class XsensSource(Source):
         return self._sender_s
 
     def statistics(self) -> dict[str, int | float | str]:
-        """Counts: received (datagrams), accepted (samples), superseded, lost, replayed, out_of_order, late, restarts, malformed and
-        malformed/<reason> ("not_mvn", "type", "size", "segments", "character", "stranger"); source; last_error."""
+        """Counts: received (datagrams), accepted (samples), superseded, lost, replayed, out_of_order, late, restarts,
+        malformed and malformed/<reason> ("not_mvn", "type", "size", "segments", "character", "stranger"); source;
+        last_error."""
         values: dict[str, int | float | str] = {"received": self._received, "superseded": self._superseded}
         for key in ("accepted", "lost", "replayed", "out_of_order", "other_source", "late", "restarts"):
             values[key] = self._guard.counts[key]

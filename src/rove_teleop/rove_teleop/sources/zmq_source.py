@@ -1,4 +1,7 @@
-"""Operator frames over ZMQ: SUB (a suit that publishes) or PULL (a suit that pushes), msgpack, CURVE beyond this machine."""
+# SPDX-License-Identifier: Apache-2.0
+"""Operator frames over ZMQ: SUB (a suit that publishes) or PULL (a suit that pushes), msgpack, CURVE beyond this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,15 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from rove_contract import timing
-from rove_teleop.frames import MAX_BYTES, FrameError, OperatorFrame, decode
+from rove_contract.operator_frame import MAX_BYTES, FrameError, OperatorFrame, decode
 from rove_teleop.sources import Sample, Source
 from rove_teleop.sources.curve import OPERATORS, Keys, receiver_keys
 from rove_teleop.sources.stream import StreamGuard
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5591"
 PATTERNS = {"sub": zmq.SUB, "pull": zmq.PULL}
-MAX_BATCH = 200  # messages read in one poll: some 8 ms of a flood, after which the operator's newest frame among them gets through
+# messages read in one poll: some 8 ms of a flood, after which the operator's newest frame among them gets through
+MAX_BATCH = 200
 QUEUE = 1000  # messages that ZMQ holds for us; at 60 Hz they are 16 s, and a PUB sender drops beyond it
 
 
@@ -27,15 +31,18 @@ def is_local(endpoint: str) -> bool:
     if scheme in ("ipc", "inproc"):
         return True
     host = address.rpartition(":")[0].strip("[]").lower()
-    return scheme == "tcp" and (host == "localhost" or host == "::1" or (host.startswith("127.") and host.count(".") == 3))
+    return scheme == "tcp" and (
+        host == "localhost" or host == "::1" or (host.startswith("127.") and host.count(".") == 3)
+    )
 
 
 class ZmqSource(Source):
     """Receives wire frames, version 1.
 
-    endpoint: bound (bind=True, the default) or connected to. pattern: "sub" | "pull". max_delay_s: later frames are refused.
-    keys: directory of `rove run rove_teleop keys` for a bound socket beyond loopback, or `curve.Keys` of a connecting one.
-    Raises ValueError for a non-local endpoint without keys, an unknown pattern, or an address that cannot be bound.
+    endpoint: bound (bind=True, the default) or connected to. pattern: "sub" | "pull". max_delay_s: later frames are
+    refused. keys: directory of `rove run rove_teleop keys` for a bound socket beyond loopback, or `curve.Keys` of a
+    connecting one. Raises ValueError for a non-local endpoint without keys, an unknown pattern, or an address that
+    cannot be bound.
     """
 
     def __init__(
@@ -52,7 +59,8 @@ class ZmqSource(Source):
             raise ValueError(f"pattern {pattern!r}; expected one of {', '.join(PATTERNS)}")
         if keys is None and not is_local(endpoint):
             raise ValueError(
-                f"{endpoint} can be reached from other machines, and whoever reaches it moves the robot: give CURVE keys "
+                f"{endpoint} can be reached from other machines, and whoever reaches it moves the robot: give CURVE "
+                f"keys "
                 "(`rove run rove_teleop keys DIR`, then keys:=DIR), or use tcp://127.0.0.1:PORT"
             )
         self._clock = clock
@@ -75,7 +83,9 @@ class ZmqSource(Source):
             try:
                 self._socket.bind(endpoint) if bind else self._socket.connect(endpoint)
             except zmq.ZMQError as error:
-                raise ValueError(f"cannot {'bind' if bind else 'connect to'} {endpoint}: {error}; is another session running?") from error
+                raise ValueError(
+                    f"cannot {'bind' if bind else 'connect to'} {endpoint}: {error}; is another session running?"
+                ) from error
         except Exception:
             self.close()
             raise
@@ -132,8 +142,8 @@ class ZmqSource(Source):
         return frame
 
     def statistics(self) -> dict[str, int | float | str]:
-        """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed and
-        malformed/<reason>, unknown_parts; clock_offset_s (sender's clock minus ours); source; last_error."""
+        """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed
+        and malformed/<reason>, unknown_parts; clock_offset_s (sender's clock minus ours); source; last_error."""
         guard = self._guard
         offset = guard.clock.offset_s
         values: dict[str, int | float | str] = {"received": self._received, "superseded": self._superseded}

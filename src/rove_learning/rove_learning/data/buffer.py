@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""D^actor and D^critic (paper, App. G): the frames of several datasets behind one index."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rove_learning.algorithm.rewards import Normaliser, penalty_frame, pretraining_c_fail, rewards
+from rove_learning.algorithm.targets import monte_carlo_returns, segment_rewards
+from rove_learning.config import RewardConfig
+from rove_learning.data.dataset import Dataset, DatasetError, Episode
+from rove_learning.data.picture_cache import pictures
+from rove_learning.data.picture_stream import PictureStream
+
+
+class Buffer:
+    """Frames of all trainable episodes of `datasets`, one after the other; N frames, J joints.
+
+    human_videos: True for D^critic, False for D^actor. cache: decode all pictures once to the disk; False: each time
+    they are asked for. state, action: (N, J) float32 rad, NaN in human videos. stage, outcome: (N,). task: (N,) index
+    into `tasks`. episode: (N,) index into `episodes`; first, last: (N,) first and last frame (inclusive) of the frame's
+    episode.
+    """
+
+    def __init__(
+        self,
+        datasets: list[Dataset],
+        size: int,
+        human_videos: bool = False,
+        progress: bool = True,
+        resample: str = "box",
+        cache: bool = True,
+    ):
+        if not datasets:
+            raise DatasetError("no dataset given")
+        for dataset in datasets[1:]:
+            if dataset.names != datasets[0].names or dataset.fps != datasets[0].fps:
+                raise DatasetError(
+                    f"datasets {datasets[0].root} and {dataset.root} differ in joints or frame rate; train them apart"
+                )
+        self.names, self.fps = datasets[0].names, datasets[0].fps
+        self.episodes: list[Episode] = []
+        self.roots: list[str] = []
+        self._maps = []
+        columns = ("state", "action", "stage", "map", "row", "outcome", "task", "episode", "first", "last")
+        parts: dict[str, list] = {key: [] for key in columns}
+        self.tasks: list[str] = []
+        n = 0
+        for dataset in datasets:
+            chosen = [e for e in dataset.episodes if e.trainable and (human_videos or e.has_robot)]
+            if not chosen:
+                continue
+            self._maps.append(
+                pictures(dataset, size, progress, resample) if cache else PictureStream(dataset, size, resample)
+            )
+            for e in chosen:
+                rows = np.arange(e.start, e.end)
+                if e.task not in self.tasks:
+                    self.tasks.append(e.task)
+                full = {
+                    "outcome": e.outcome,
+                    "task": self.tasks.index(e.task),
+                    "episode": len(self.episodes),
+                    "map": len(self._maps) - 1,
+                    "first": n,
+                    "last": n + len(e) - 1,
+                }
+                for key, value in full.items():
+                    parts[key].append(np.full(len(e), value))
+                parts["row"].append(rows)
+                for key in ("state", "action", "stage"):
+                    parts[key].append(getattr(dataset, key)[rows])
+                self.episodes.append(e)
+                self.roots.append(str(dataset.root))
+                n += len(e)
+        if n == 0:
+            raise DatasetError(
+                f"no episode to train on in {', '.join(str(d.root) for d in datasets)}: all are aborted, excluded "
+                f"or videos"
+            )
+        joined = {key: np.concatenate(value) for key, value in parts.items()}
+        self._map, self._row = joined.pop("map"), joined.pop("row")
+        self.state, self.action, self.stage, self.outcome = (
+            joined[key] for key in ("state", "action", "stage", "outcome")
+        )
+        self.task, self.episode, self.first, self.last = (joined[key] for key in ("task", "episode", "first", "last"))
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def images(self, index: np.ndarray) -> np.ndarray:
+        """(B,) frames -> (B, S, S, 3) uint8."""
+        if len(self._maps) == 1:
+            return np.asarray(self._maps[0][self._row[index]])
+        out = np.empty((len(index), *self._maps[0].shape[1:]), dtype=np.uint8)
+        for number, pictures_ in enumerate(self._maps):
+            chosen = self._map[index] == number
+            out[chosen] = pictures_[self._row[index[chosen]]]
+        return out
+
+    def texts(self, index: np.ndarray) -> list[str]:
+        """(B,) frames -> their instructions."""
+        return [self.tasks[i] for i in self.task[index]]
+
+    def chunks(self, index: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) frames -> action chunks (B, steps, J) rad and valid (B, steps) bool; past the episode the last action is
+        repeated.
+        """
+        rows = index[:, None] + np.arange(steps)
+        valid = rows <= self.last[index][:, None]
+        return self.action[np.minimum(rows, self.last[index][:, None])], valid
+
+    @property
+    def has_robot(self) -> np.ndarray:
+        """(N,) bool: the frames that D^actor has, in the same order."""
+        return np.array([e.has_robot for e in self.episodes])[self.episode]
+
+    def slices(self) -> list[slice]:
+        """Rows of each episode."""
+        firsts = np.unique(self.first)
+        return [slice(int(a), int(self.last[a]) + 1) for a in firsts]
+
+    def rewards(self, config: RewardConfig, pretraining: bool = False) -> np.ndarray:
+        """(N,) rewards of eq. 2 in steps, not normalised. pretraining: C_fail = -(mean episode length of the task)."""
+        lengths: dict[str, list[int]] = {}
+        for e in self.episodes:
+            lengths.setdefault(e.task, []).append(len(e))
+        out = []
+        for e in self.episodes:
+            c_fail = pretraining_c_fail(lengths[e.task]) if pretraining else config.c_fail
+            penalty = penalty_frame(len(e), e.outcome, e.t_r, e.takeover, config.penalty_at)
+            out.append(rewards(len(e), e.outcome, c_fail=c_fail, penalty=penalty))
+        return np.concatenate(out)
+
+    def returns(self, r: np.ndarray, gamma: float, normaliser: Normaliser) -> np.ndarray:
+        """(N,) Monte-Carlo returns in [-1, 0] of rewards r (N,)."""
+        return normaliser.returns(self.monte_carlo(r, gamma))
+
+    def monte_carlo(self, r: np.ndarray, gamma: float) -> np.ndarray:
+        """(N,) Monte-Carlo returns in steps of rewards r (N,)."""
+        return np.concatenate([monte_carlo_returns(r[s], gamma) for s in self.slices()])
+
+    def segments(
+        self, r: np.ndarray, horizon: int, gamma: float, normaliser: Normaliser
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Per frame of eq. 4: normalised reward sums (N,), next frame (N,) of this buffer, discount (N,)."""
+        sums, following, discount = [], [], []
+        for s in self.slices():
+            a, b, c = segment_rewards(r[s], horizon, gamma)
+            sums.append(normaliser.rewards(a))
+            following.append(b + s.start)
+            discount.append(c)
+        return np.concatenate(sums), np.concatenate(following), np.concatenate(discount)

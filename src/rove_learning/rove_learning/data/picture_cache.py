@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All pictures of a dataset, decoded once at the model's size into one memory-mapped file: random access then costs a
+copy.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+from tqdm import tqdm
+
+from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
+from rove_learning.models.inputs import resize
+from rove_recorder.dataset.lerobot_format import BESIDE
+
+
+def content_hash(root: Path) -> str:
+    """16 hex digits over everything exported into data, meta and videos: another content is another cache."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(
+        path for folder in ("data", "meta", "videos") for path in (root / folder).rglob("*") if path.is_file()
+    ):
+        name = file.relative_to(root).as_posix()
+        if name.startswith(BESIDE):
+            continue  # scores, corrections and reports change no picture
+        digest.update(name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def pictures(dataset: Dataset, size: int, progress: bool = True, resample: str = "box") -> np.ndarray:
+    """(N, size, size, 3) uint8, read-only memory map in `<root>/.cache`. Raises DatasetError naming episode and
+    frame.
+    """
+    folder = dataset.root / ".cache"
+    file = folder / f"pictures-{size}-{resample}-{content_hash(dataset.root)}.u8"
+    shape = (len(dataset), size, size, 3)
+    if not file.is_file():
+        folder.mkdir(exist_ok=True)
+        part = file.with_name(f"{file.name}.{os.getpid()}.part")
+        out = np.memmap(part, dtype=np.uint8, mode="w+", shape=shape)
+        shrink = functools.partial(resize, size=size, resample=resample)
+        try:
+            with tqdm(
+                total=len(dataset), desc=f"decoding {dataset.root.name}", unit="frame", disable=not progress
+            ) as bar:
+                (_decode_videos if dataset.camera == "video" else _decode_images)(dataset, shrink, out, bar)
+            out.flush()
+            os.replace(part, file)
+        finally:
+            part.unlink(missing_ok=True)
+        for old in folder.glob(f"pictures-{size}-{resample}-*.u8"):
+            if old != file:
+                old.unlink(missing_ok=True)  # of an earlier content
+    return np.memmap(file, dtype=np.uint8, mode="r", shape=shape)
+
+
+def _decode_videos(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
+    files: dict[tuple[int, int], list] = {}
+    for episode in dataset.episodes:
+        files.setdefault(episode.video[:2], []).append(episode)
+    for (chunk, number), episodes in files.items():
+        relative = dataset.info["video_path"].format(video_key=CAMERA, chunk_index=chunk, file_index=number)
+        path = dataset.root / relative
+        rows = {episode.video[2] + i: episode.start + i for episode in episodes for i in range(len(episode))}
+        seen = 0
+        try:
+            with av.open(str(path)) as container:
+                container.streams.video[0].thread_type = "AUTO"
+                for i, frame in enumerate(container.decode(video=0)):
+                    row = rows.get(i)
+                    if row is None:
+                        continue
+                    picture = frame.to_ndarray(format="rgb24")
+                    if wrong := other_size(dataset, picture):
+                        raise DatasetError(f"dataset {dataset.root}, {_next(episodes, seen)}, {relative}: {wrong}")
+                    out[row] = shrink(picture)
+                    seen += 1
+                    bar.update()
+        except (av.FFmpegError, OSError, IndexError) as error:  # IndexError: a file without a video stream
+            raise DatasetError(
+                f"dataset {dataset.root}, {_next(episodes, seen)}: cannot decode {relative}: {error}"
+            ) from error
+        if seen != len(rows):
+            where = f"dataset {dataset.root}, {_next(episodes, seen)}"
+            raise DatasetError(f"{where}: {relative} ends too early, with {seen} of {len(rows)} pictures")
+
+
+def other_size(dataset: Dataset, picture: np.ndarray) -> str:
+    """What is wrong with a picture (H, W, 3) whose size is not meta/info.json's, there (H, W, 3) or (3, H, W); empty:
+    nothing.
+    """
+    height, width, channels = picture.shape
+    declared = tuple(dataset.info["features"][CAMERA].get("shape") or picture.shape)
+    if declared in ((height, width, channels), (channels, height, width)):
+        return ""
+    return f"the picture is {height} x {width}, but meta/info.json says {declared}"
+
+
+def _next(episodes, seen: int) -> str:
+    """Episode and frame of the first picture that was not decoded."""
+    for episode in sorted(episodes, key=lambda episode: episode.video[2]):
+        if seen < len(episode):
+            return f"episode {episode.index}, frame {seen}"
+        seen -= len(episode)
+    return f"episode {episodes[-1].index}, end"
+
+
+def _decode_images(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
+    for file in sorted((dataset.root / "data").glob("*/*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(256, columns=["index", "episode_index", "frame_index", CAMERA]):
+            for row in batch.to_pylist():
+                where = f"dataset {dataset.root}, episode {row['episode_index']}, frame {row['frame_index']}"
+                data = (row[CAMERA] or {}).get("bytes")
+                if not data:
+                    raise DatasetError(f"{where}: the picture is missing")
+                try:
+                    image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+                except OSError as error:
+                    raise DatasetError(f"{where}: cannot decode the picture: {error}") from error
+                if wrong := other_size(dataset, image):
+                    raise DatasetError(f"{where}: {wrong}")
+                out[row["index"]] = shrink(image)
+                bar.update()

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy on disk: DIRECTORY/config.json, actor.safetensors and, with a critic, critic.safetensors. Only data, no
+code, is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, CriticConfig, from_dict, to_dict
+from rove_learning.inference.execution import Execution
+from rove_learning.models import inputs
+from rove_learning.models.actor import Actor
+from rove_learning.models.backbone import Pictures, load_own_state, own_state
+from rove_learning.models.critic import Critic
+
+VERSION = 2
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read; the message names the file and what was expected."""
+
+
+class Policy:
+    """A loaded checkpoint: `act` for the action publisher, `value` for the online critic.
+
+    guidance: default beta. names: (J,) joint names of the columns. hash: 12 hex digits of the weights. info: the rest
+    of config.json. execution: how it computes; `execution.set_up(...)`, then `prepare(...)`, make it fast on a GPU.
+    """
+
+    def __init__(self, actor: Actor, critic: Critic | None, info: dict, digest: str, device: str = "cpu"):
+        self.actor = actor.eval().requires_grad_(False).to(device)
+        self.critic = None if critic is None else critic.eval().requires_grad_(False).to(device)
+        self.device = device
+        self.info = info
+        self.hash = digest
+        self.guidance = float(info["guidance"])
+        self.names = tuple(info.get("joints", ()))
+        self.execution = Execution(self.actor, self.critic, self.shared)
+
+    def beta(self, guidance: float | None) -> float:
+        """`guidance`, or the checkpoint's own for None."""
+        return self.guidance if guidance is None else float(guidance)
+
+    def prepare(self, instruction: str, guidance: float | None = None) -> bool:
+        """Compile and record what `execution.set_up` asked for, for chunks of this instruction. False: there was
+        nothing to do.
+        """
+        if not self.execution.missing(instruction, self.beta(guidance)):
+            return False
+        self.execution.prepare(instruction, self.beta(guidance))
+        return True
+
+    def _picture(self, image: np.ndarray, backbone) -> torch.Tensor:
+        """(H, W, 3) uint8 -> (1, S, S, 3) on the device: the resizing that the training cache does too."""
+        small = inputs.resize(image, backbone.image_size, backbone.resample)
+        return torch.from_numpy(np.array(small[None])).to(self.device)
+
+    def _pictures(self, image: np.ndarray, backbone, instruction: str, conditions=()) -> Pictures:
+        return Pictures(self._picture(image, backbone), [instruction], conditions)
+
+    def act(
+        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
+    ) -> np.ndarray:
+        """One action chunk.
+
+        image: (H, W, 3) uint8 RGB. q: (J,) rad, contract order. guidance: beta, default the checkpoint's. rng: numpy
+        Generator of the initial noise; None starts from zero noise (deterministic). -> (chunk, J) float64 rad, absolute
+        targets at 20 Hz, row 0 at the time of the observation. known: actions (chunk, J) rad and weights (chunk,) of
+        steps that are given, from `realtime.align`. Raises ValueError for a wrong shape or a state that is not finite.
+        """
+        return self._chunk(image, q, instruction, guidance, rng, known)[0]
+
+    def _chunk(
+        self, image, q, instruction, guidance, rng, known, value: bool = False
+    ) -> tuple[np.ndarray, float | None]:
+        """Arguments of `act`; value: V(o, l) too, where it is `shared`."""
+        config, actor = self.actor.config, self.actor
+        q = np.asarray(q, dtype=np.float64)
+        if q.shape != (actor.joints,) or not np.all(np.isfinite(q)):
+            raise ValueError(
+                f"expected a finite state ({actor.joints},), got {q.shape}, {int(np.sum(~np.isfinite(q)))} not finite"
+            )
+        shape = (1, config.chunk, actor.joints)
+        noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
+        with self.execution.turn:
+            observation = self._pictures(image, actor.backbone, instruction, ([NEGATIVE], [POSITIVE]))
+            state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
+            if known is not None:
+                actions, weight = (
+                    torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.device) for part in known
+                )
+                known = ((actions - actor.action_mean) / actor.action_std)[None], weight[None, :, None]
+            noise = torch.from_numpy(noise).float().to(self.device)
+            chunk, seen = self.execution.chunk(observation, state[None], noise, self.beta(guidance), known, value)
+            chunk = (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
+            return chunk, float(seen[0]) if value and seen is not None else None
+
+    def value(self, image: np.ndarray, instruction: str) -> float | None:
+        """V(o, l) in [-1, 0], or None without a critic. image: (H, W, 3) uint8 RGB."""
+        if self.critic is None:
+            return None
+        with self.execution.turn:
+            return float(self.execution.value(self._pictures(image, self.critic.backbone, instruction))[0])
+
+    @property
+    def shared(self) -> bool:
+        """The critic reads a layer of the actor's own pretrained backbone, which can then run once for both."""
+        if self.critic is None or self.actor.config.backbone.kind == "compact":
+            return False
+        a, b = self.actor.backbone, self.critic.backbone
+        return a.model is b.model and replace(a.config, layer=None) == replace(b.config, layer=None)
+
+    def act_and_value(
+        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
+    ) -> tuple[np.ndarray, float | None]:
+        """`act` and `value` of one picture, in one pass of the backbone where it is `shared`."""
+        if not self.shared:
+            chunk = self.act(image, q, instruction, guidance=guidance, rng=rng, known=known)
+            return chunk, self.value(image, instruction)
+        return self._chunk(image, q, instruction, guidance, rng, known, True)
+
+
+def _save_weights(path: Path, name: str, model: torch.nn.Module) -> str:
+    """Write NAME.safetensors whole or not at all; returns its SHA-256."""
+    part = path / f"{name}.safetensors.part"
+    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in own_state(model).items()}, part)
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    os.replace(part, path / f"{name}.safetensors")
+    return digest
+
+
+def _save_json(file: Path, values: dict) -> None:
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(part, file)
+
+
+def save_critic(path, critic: Critic) -> Path:
+    """Write a critic alone, between training it and training the actor: critic.safetensors and critic.json."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    digest = _save_weights(path, "critic", critic)
+    _save_json(
+        path / "critic.json",
+        {
+            "version": VERSION,
+            "critic": to_dict(critic.config),
+            "sha256": {"critic": digest},
+            "fingerprints": {"critic": critic.backbone.fingerprint},
+        },
+    )
+    return path
+
+
+def load_critic(path, device: str = "cpu") -> tuple[Critic, str]:
+    """What `save_critic` wrote, and 12 hex digits of its hash. Raises CheckpointError."""
+    path = Path(path)
+    info = _read(path, "critic.json")
+    critic = _build(path, Critic, from_dict(CriticConfig, info["critic"]), "")
+    _weights(path, "critic", critic, info)
+    return critic.eval().requires_grad_(False).to(device), info["sha256"]["critic"][:12]
+
+
+def save(
+    path, actor: Actor, critic: Critic | None = None, *, guidance: float | None = None, info: dict | None = None
+) -> Path:
+    """Write a checkpoint directory; every file appears whole or not at all. info: JSON-able, kept in config.json (e.g.
+    the run's config).
+
+    guidance: default beta of this checkpoint (the config's if None).
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    models = {"actor": actor} | ({} if critic is None else {"critic": critic})
+    hashes = {name: _save_weights(path, name, model) for name, model in models.items()}
+    if critic is None:
+        (path / "critic.safetensors").unlink(missing_ok=True)
+    _save_json(
+        path / "config.json",
+        {
+            **(info or {}),
+            "version": VERSION,
+            "guidance": float(actor.config.guidance if guidance is None else guidance),
+            "actor": to_dict(actor.config),
+            "critic": None if critic is None else to_dict(critic.config),
+            "joint_count": actor.joints,
+            "fingerprints": {name: model.backbone.fingerprint for name, model in models.items()},
+            "sha256": hashes,
+        },
+    )
+    return path
+
+
+def _read(path: Path, name: str = "config.json") -> dict:
+    file = path / name
+    try:
+        info = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"no checkpoint at {path}: cannot read {file}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{file} is not JSON: {error}") from error
+    if info.get("version") != VERSION:
+        raise CheckpointError(
+            f"{file} has version {info.get('version')!r}, this code reads {VERSION}: train again or use the older code"
+        )
+    return info
+
+
+def kinds(path) -> set[str]:
+    """Backbone kinds of a checkpoint, without loading it. Raises CheckpointError."""
+    info = _read(Path(path))
+    return {info[name]["backbone"]["kind"] for name in ("actor", "critic") if info[name] is not None}
+
+
+def _weights(path: Path, name: str, model: torch.nn.Module, info: dict) -> None:
+    expected, fingerprint = info["sha256"][name], info["fingerprints"][name]
+    if model.backbone.fingerprint != fingerprint:
+        raise CheckpointError(
+            f"{path}: its {name} was trained on the backbone {fingerprint or 'compact'}, "
+            f"the one loaded is {model.backbone.fingerprint or 'compact'}"
+        )
+    file = path / f"{name}.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{path} has no {file.name}, which should stand beside its JSON file")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        raise CheckpointError(
+            f"{file} is not the file that its JSON file was written with (SHA-256 differs): copy the directory again"
+        )
+    try:
+        load_own_state(model, load_file(file))
+    except RuntimeError as error:
+        raise CheckpointError(f"{file} does not fit the model of its JSON file: {error}") from error
+
+
+def _build(path: Path, make, config, backbone: str):
+    """A model of a checkpoint's configuration; backbone: where its pretrained backbone is now, "": where it was."""
+    if backbone:
+        config = replace(config, backbone=replace(config.backbone, path=backbone, revision=""))
+    try:
+        return make(config)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def load(path, device: str = "cpu", backbones: dict[str, str] | None = None) -> Policy:
+    """Read a checkpoint directory.
+
+    device: torch device. backbones: {"actor": PATH, "critic": PATH}, either optional: folder or hub id of a pretrained
+    backbone that is not where the checkpoint says; its fingerprint must be the same. Raises CheckpointError naming the
+    file.
+    """
+    path, backbones = Path(path), backbones or {}
+    info = _read(path)
+    joints = info["joint_count"]
+    actor = _build(path, lambda c: Actor(c, joints), from_dict(ActorConfig, info["actor"]), backbones.get("actor", ""))
+    _weights(path, "actor", actor, info)
+    critic = None
+    if info["critic"] is not None:
+        critic = _build(path, Critic, from_dict(CriticConfig, info["critic"]), backbones.get("critic", ""))
+        _weights(path, "critic", critic, info)
+    digest = hashlib.sha256("".join(sorted(info["sha256"].values())).encode()).hexdigest()[:12]
+    return Policy(actor, critic, info, digest, device)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backbone interface: frames + text -> tokens (B, N, D). Critic and actor know a vision-language model only through
+it.
+
+A backbone owns everything between a camera picture and its tokens: resizing (`image_size`, `resample`), normalisation
+of pixels, tokenisation and chat template of texts. Training and the robot call the same code, so both see the same
+tokens.
+
+To add one: subclass `Backbone` in its own module, add its settings to `config.BackboneConfig` and one line to `KINDS`.
+`rove_learning.models.compact` is the shortest example.
+
+Features computed in advance. Critic and actor accept a `Context` wherever they accept `Pictures`: a cache of a frozen
+backbone's tokens replaces `sources.PictureSource` and returns `Context`s for the frames of a buffer; nothing else
+changes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from rove_learning.config import BackboneConfig
+
+# kind -> module:class; the class is called with the BackboneConfig.
+KINDS = {
+    "compact": "rove_learning.models.compact:CompactBackbone",
+    "qwen3vl": "rove_learning.models.qwen3vl:Qwen3VLBackbone",
+    "vlac": "rove_learning.models.vlac:VLACBackbone",
+}
+
+
+class Pictures(NamedTuple):
+    """What a backbone is asked: arguments of `Backbone.forward`."""
+
+    images: torch.Tensor  # (B, S, S, 3) uint8 RGB, on the model's device
+    texts: Sequence[str]  # B instructions
+    conditions: Sequence[Sequence[str]] = ()  # K text conditions, B strings each
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a backbone answers. Padding is marked False in the masks.
+
+    tokens: (B, N, D) of picture and instruction, the same for every condition. mask: (B, N) bool. conditions: one
+    (tokens (B, M, D), mask (B, M)) per text condition; they may have attended to picture and instruction, never the
+    other way round, so several conditions share one prefix (App. F: guidance needs both).
+    """
+
+    tokens: torch.Tensor
+    mask: torch.Tensor
+    conditions: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()
+
+
+class Backbone(nn.Module):
+    """Base class.
+
+    width: D of its tokens, set by the subclass. image_size, resample: S px and filter; pictures come square, resized by
+    `frames.resize(image, S, resample)`. fingerprint: "" when the weights are ROVE's own and belong into its
+    checkpoints. Otherwise (pretrained, frozen, loaded from elsewhere) a hash of weights and preprocessing: checkpoints
+    then store it instead of the weights and are refused on another backbone; feature caches use it as their key.
+    """
+
+    width: int
+    fingerprint: str = ""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        self.config = config
+        self.image_size, self.resample = config.image_size, config.resample
+
+    def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
+        """images: (B, S, S, 3) uint8 RGB on this module's device. texts: B instructions. conditions: K sequences of B
+        text conditions.
+
+        -> `Context` with K conditions. Raises ValueError for another picture size or a text that is too long.
+        """
+        raise NotImplementedError
+
+    def check(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]]) -> None:
+        """Raise ValueError when the arguments of `forward` do not fit together."""
+        size = self.image_size
+        if images.dim() != 4 or images.shape[1:] != (size, size, 3) or images.dtype != torch.uint8:
+            raise ValueError(
+                f"expected pictures (B, {size}, {size}, 3) uint8, got {tuple(images.shape)} {images.dtype}"
+            )
+        for texts_ in (texts, *conditions):
+            if len(texts_) != len(images):
+                raise ValueError(f"expected one text per picture, got {len(texts_)} texts for {len(images)} pictures")
+
+
+def build(config: BackboneConfig) -> Backbone:
+    """The backbone of `config.kind`. Raises ValueError for an unknown kind."""
+    if config.kind not in KINDS:
+        raise ValueError(f"unknown backbone {config.kind!r}; known: {', '.join(KINDS)}")
+    module, name = KINDS[config.kind].split(":")
+    return getattr(importlib.import_module(module), name)(config)
+
+
+def encode(backbone: Backbone, observation: Pictures | Context) -> Context:
+    """Tokens of an observation; a `Context` passes through."""
+    return observation if isinstance(observation, Context) else backbone(*observation)
+
+
+def own_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """state_dict without the weights of a backbone that is loaded from elsewhere (`Backbone.fingerprint`)."""
+    state = model.state_dict()
+    backbone = getattr(model, "backbone", None)
+    if backbone is None or not backbone.fingerprint:
+        return state
+    return {name: value for name, value in state.items() if not name.startswith("backbone.")}
+
+
+def load_own_state(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Inverse of `own_state`. Raises RuntimeError naming missing, extra or misshaped weights."""
+    backbone = getattr(model, "backbone", None)
+    elsewhere = backbone is not None and backbone.fingerprint
+    missing, extra = model.load_state_dict(state, strict=False)
+    missing = [name for name in missing if not (elsewhere and name.startswith("backbone."))]
+    if missing or extra:
+        raise RuntimeError(
+            f"missing weights: {', '.join(missing) or 'none'}; extra weights: {', '.join(extra) or 'none'}"
+        )

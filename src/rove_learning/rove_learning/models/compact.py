@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compact backbone: a small vision-language model trained from scratch, for the simulator and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from rove_learning.config import BackboneConfig
+from rove_learning.models import inputs
+from rove_learning.models.backbone import Backbone, Context
+from rove_learning.models.blocks import TransformerLayer
+
+
+class CompactBackbone(Backbone):
+    """A convolutional stem cuts the picture into patch tokens, bytes are the text tokens, transformer layers mix both.
+
+    N = (S / 12)^2 + longest instruction. A text condition does not see the picture: its tokens are the embedded bytes.
+    """
+
+    PATCH = 12  # px: strides 2 * 2 * 3
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__(config)
+        if config.image_size % self.PATCH:
+            raise ValueError(f"image_size {config.image_size} is not a multiple of the patch, {self.PATCH} px")
+        self.width = config.width
+        a, b, c = config.channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, a, 5, stride=2, padding=2),
+            nn.GroupNorm(4, a),
+            nn.SiLU(inplace=True),
+            nn.Conv2d(a, b, 3, stride=2, padding=1),
+            nn.GroupNorm(4, b),
+            nn.SiLU(inplace=True),
+            nn.Conv2d(b, c, 3, padding=1),
+            nn.GroupNorm(4, c),
+            nn.SiLU(inplace=True),
+            nn.Conv2d(c, config.width, 3, stride=3),
+        ).to(memory_format=torch.channels_last)
+        side = config.image_size // self.PATCH
+        self.patch_position = nn.Parameter(
+            torch.randn(side * side, config.width) * 0.3
+        )  # as large as the content: where matters
+        # N(0, 1), torch's default: with 0.02 the two text conditions, alike but for a few letters, were so close
+        # together that hundreds of steps of fine-tuning did not tell them apart.
+        self.bytes = nn.Embedding(257, config.width)
+        self.byte_position = nn.Parameter(torch.randn(config.text_bytes, config.width) * 0.02)
+        self.layers = nn.ModuleList(TransformerLayer(config.width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self._encoded: dict[tuple, torch.Tensor] = {}
+
+    def _text(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """B texts -> tokens (B, L, D), mask (B, L)."""
+        unique, device = tuple(sorted(set(texts))), self.byte_position.device
+        if (unique, device) not in self._encoded:
+            self._encoded[unique, device] = torch.from_numpy(inputs.encode_text(unique, self.config.text_bytes)).to(
+                device
+            )
+        ids = self._encoded[unique, device]
+        if unique != tuple(texts):  # else nothing is copied to the device, which a CUDA graph could not record
+            row = {text: i for i, text in enumerate(unique)}
+            ids = ids[torch.tensor([row[text] for text in texts]).to(device)]
+        return self.bytes(ids) + self.byte_position[: ids.shape[1]], ids > 0
+
+    def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
+        self.check(images, texts, conditions)
+        pixels = (
+            images.permute(0, 3, 1, 2).float().mul_(1.0 / 127.5).sub_(1.0)
+        )  # channels last in memory, as the stem wants it
+        patches = self.stem(pixels).flatten(2).transpose(1, 2) + self.patch_position
+        words, visible = self._text(texts)
+        tokens = torch.cat([patches, words], dim=1)
+        mask = torch.cat([visible.new_ones(patches.shape[:2]), visible], dim=1)
+        for layer in self.layers:
+            tokens = layer(tokens, mask)
+        return Context(self.norm(tokens), mask, tuple(self._text(condition) for condition in conditions))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""State-value critic V(o, l): picture and instruction only, because human videos have no robot state (paper, sec. 2: S
+= (O, L)).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from rove_learning.config import CriticConfig
+from rove_learning.models.backbone import Backbone, Context, Pictures, build, encode
+from rove_learning.models.blocks import ExactLinear, TransformerLayer
+
+
+class ValueHead(nn.Module):
+    """Small transformer over the backbone's tokens with one query token. tokens (B, N, D), mask (B, N) -> (B,)
+    normalised value.
+
+    The output is linear, so that its gradient does not vanish at the ends of [-1, 0].
+    """
+
+    def __init__(self, config: CriticConfig, context_width: int):
+        super().__init__()
+        self.project = nn.Linear(context_width, config.width)
+        self.query = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
+        self.layers = nn.ModuleList(TransformerLayer(config.width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.out = ExactLinear(config.width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.constant_(self.out.bias, -0.5)  # the middle of [-1, 0]
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = torch.cat(
+            [self.query.expand(len(tokens), -1, -1), self.project(tokens.to(self.project.weight.dtype))], dim=1
+        )
+        mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        for layer in self.layers[:-1]:
+            x = layer(x, mask)
+        if len(self.layers):  # nobody reads the last layer's other rows
+            x = self.layers[-1](x, mask, rows=1)
+        return self.out(self.norm(x[:, 0])).squeeze(-1)
+
+
+class Critic(nn.Module):
+    """Backbone and value head. Called with `Pictures` or, when the backbone ran before, their `Context` -> (B,)
+    normalised value.
+    """
+
+    def __init__(self, config: CriticConfig, backbone: Backbone | None = None):
+        super().__init__()
+        self.config = config
+        self.backbone = backbone or build(config.backbone)
+        if config.freeze_backbone or self.backbone.fingerprint:
+            self.backbone.requires_grad_(False)
+        self.head = ValueHead(config, self.backbone.width)
+
+    def forward(self, observation: Pictures | Context) -> torch.Tensor:
+        context = encode(self.backbone, observation)
+        return self.head(context.tokens, context.mask)
+
+    @torch.no_grad()
+    def value(self, observation: Pictures | Context) -> torch.Tensor:
+        """(B,) in [-1, 0], no gradient."""
+        return self(observation).clamp(-1.0, 0.0)
+
+    @torch.no_grad()
+    def rescale(self, factor: float) -> None:
+        """Multiply every value by `factor`, exactly: the same returns in steps under another normalisation."""
+        self.head.out.weight.mul_(factor)
+        self.head.out.bias.mul_(factor)
+
+
+@torch.no_grad()
+def ema_update(target: nn.Module, online: nn.Module, rate: float) -> None:
+    """target <- (1 - rate) target + rate online: the EMA target critic of eq. 4, also the averaged weights of the
+    actor.
+    """
+    pairs = [(a, b) for a, b in zip(target.parameters(), online.parameters()) if a is not b and b.requires_grad]
+    torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], rate)

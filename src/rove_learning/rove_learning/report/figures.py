@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of the report, each a function from arrays to a matplotlib figure (`compare_critics` is Fig. 5 and 6 of
+the paper).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rove_contract.modes import Stage
+
+COLOURS = {
+    Stage.ROLLOUT: "#9ecae1",
+    Stage.ADAPTATION: "#fdae6b",
+    Stage.RECOVERY: "#a1d99b",
+    Stage.DEMONSTRATION: "#dadaeb",
+    Stage.HUMAN_VIDEO: "#d9d9d9",
+}
+
+
+def value_curve(
+    value: np.ndarray, advantage: np.ndarray, stage: np.ndarray, threshold: float, fps: float, title: str
+) -> Figure:
+    """V(s) (T,) in [-1, 0] and the H-step advantage (T,) in steps over one episode; background = stage (T,)."""
+    time = np.arange(len(value)) / fps
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for axes in (top, bottom):
+        shade(axes, stage, fps)
+    top.plot(time, value, color="black", lw=1.5)
+    top.set_ylabel("V(s)")
+    top.set_title(title, fontsize=10)
+    handles, names = top.get_legend_handles_labels()
+    unique = dict(zip(names, handles))
+    top.legend(unique.values(), unique.keys(), fontsize=7, loc="lower right")
+    bottom.plot(time, advantage, color="#3f007d", lw=1.0)
+    bottom.axhline(threshold, color="#cb181d", lw=1.0, ls="--")
+    bottom.set(xlabel="time / s", ylabel="advantage / steps")
+    return figure
+
+
+LINES = ("#08519c", "#d94801", "#238b45", "#6a51a3")
+
+
+def shade(axes, stage: np.ndarray, fps: float) -> None:
+    """Background = stage (T,)."""
+    edges = np.flatnonzero(np.diff(stage)) + 1
+    for a, b in zip([0, *edges], [*edges, len(stage)]):
+        kind = Stage(int(stage[a]))
+        axes.axvspan(a / fps, b / fps, color=COLOURS[kind], alpha=0.45, lw=0, label=kind.name.lower())
+
+
+def compare_critics(
+    pictures: np.ndarray,
+    curves: dict[str, tuple[np.ndarray, np.ndarray]],
+    stage: np.ndarray,
+    fps: float,
+    title: str,
+    t_r: int = -1,
+    truth: np.ndarray | None = None,
+) -> Figure:
+    """Critics on one held-out episode (Fig. 5: with and without human videos; Fig. 6: OVE against MC).
+
+    pictures: (K, S, S, 3) uint8, evenly spaced over the episode. curves: name -> V(s) (T,) in [-1, 0] and advantage
+    (T,) in steps. t_r: frame of the end of adaptation, -1 = none. truth: (T,) the Monte-Carlo return of this very
+    episode in [-1, 0].
+    """
+    length = len(stage)
+    time = np.arange(length) / fps
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    strip, top, bottom = figure.subplots(3, 1, height_ratios=[0.85, 2, 1.5])
+    strip.imshow(np.concatenate(list(pictures), axis=1), aspect="auto", extent=(0, length / fps, 0, 1))
+    strip.set(yticks=[], xlim=(0, length / fps), title=title)
+    strip.tick_params(labelbottom=False)
+    for axes in (top, bottom):
+        shade(axes, stage, fps)
+        axes.set_xlim(0, length / fps)
+        if t_r >= 0:
+            axes.axvline(t_r / fps, color="black", lw=0.8, ls=":")
+    if truth is not None:
+        top.plot(time, truth, color="black", lw=0.9, ls=(0, (4, 2)), label="this episode's return")
+    for colour, (name, (value, advantage)) in zip(LINES, curves.items()):
+        top.plot(time, value, color=colour, lw=1.7, label=name)
+        bottom.plot(time, advantage, color=colour, lw=1.2)
+        bottom.fill_between(time, np.minimum(advantage, 0.0), 0.0, color=colour, alpha=0.15, lw=0)
+    bottom.axhline(0.0, color="black", lw=0.6)
+    # Windows that hold C_fail are hundreds of steps deep; the rest of the curve is what one wants to read.
+    inner = np.concatenate([advantage for _, advantage in curves.values()])
+    spread = max(5.0, float(np.percentile(np.abs(inner), 80)) * 2.0)
+    bottom.set(xlabel="time / s", ylabel="advantage / steps", ylim=(-spread, spread))
+    top.set(ylabel="V(s)")
+    top.tick_params(labelbottom=False)
+    handles, names = top.get_legend_handles_labels()
+    unique = dict(zip(names, handles))
+    top.legend(unique.values(), unique.keys(), fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
+
+
+def advantage_histogram(advantage: np.ndarray, stage: np.ndarray, threshold: float) -> Figure:
+    """Histogram of the advantages (N,) in steps, stacked by stage, with the threshold. Range: the central 98 %."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    low, high = np.percentile(advantage, [1, 99])
+    bins = np.linspace(low, high if high > low else low + 1.0, 60)
+    present = [kind for kind in Stage if np.any(stage == kind)]
+    axes.hist(
+        [np.clip(advantage[stage == kind], bins[0], bins[-1]) for kind in present],
+        bins,
+        stacked=True,
+        color=[COLOURS[kind] for kind in present],
+        label=[kind.name.lower() for kind in present],
+    )
+    axes.axvline(threshold, color="#cb181d", ls="--", label=f"threshold {threshold:.2f}")
+    axes.set(xlabel="advantage / steps", ylabel="frames")
+    axes.legend(fontsize=7)
+    return figure
+
+
+def losses(history: dict[str, list[dict]]) -> Figure:
+    """Loss of every phase over its steps, with a running mean of 20 steps."""
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    for axes, (name, rows) in zip(np.atleast_1d(figure.subplots(1, max(1, len(history)))), history.items()):
+        values = np.array([row["loss"] for row in rows])
+        axes.plot(values, color="#c6dbef", lw=0.5)
+        if len(values) >= 20:
+            axes.plot(
+                np.arange(19, len(values)), np.convolve(values, np.full(20, 1 / 20), "valid"), color="#08519c", lw=1.2
+            )
+        axes.set(title=name, xlabel="step", yscale="log")
+    return figure
+
+
+def success_bars(results: list[tuple[str, float, tuple[float, float]]]) -> Figure:
+    """(name, success rate, 95 % interval) as bars."""
+    figure = Figure(figsize=(4 + 0.8 * len(results), 2.8), layout="constrained")
+    axes = figure.subplots()
+    rates = np.array([100 * rate for _, rate, _ in results])
+    spread = np.array([[100 * (rate - low), 100 * (high - rate)] for _, rate, (low, high) in results]).T.clip(min=0)
+    axes.bar(range(len(results)), rates, yerr=spread, capsize=4, color="#6baed6")
+    axes.set_xticks(range(len(results)), [name for name, _, _ in results], fontsize=8)
+    axes.set(ylabel="success / %", ylim=(0, 100))
+    return figure

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`report`: one self-contained HTML page about a training run, and the same numbers as JSON beside it.
+
+rove run rove_learning report --run runs/policy --evaluation before=runs/base/evaluation.json
+  after=runs/policy/evaluation.json
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rove_contract.modes import Outcome, Stage
+from rove_contract.timing import POLICY_HZ
+from rove_learning.report import figures
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;font-size:13px}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}
+th:first-child,td:first-child{text-align:left}img{max-width:100%}h2{margin-top:2rem}.scroll{max-height:24rem;overflow:auto}"""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What the report shows."""
+
+    run: str  # folder written by `train`
+    out: str = ""  # HTML file; empty: RUN/report.html
+    evaluation: tuple[str, ...] = ()  # NAME=FILE.json written by `evaluate`
+    episodes: int = 3  # value curves shown
+    critics: str = ""  # folder that `compare_critics` wrote: its figures and numbers come into the page
+
+
+def _png(figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def tabulated(rows: list[dict]) -> str:
+    """Rows of equal or growing columns as an HTML table."""
+    if not rows:
+        return "<p>none</p>"
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    head = "".join(f"<th>{html.escape(str(key))}</th>" for key in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_text(row.get(key, '')))}</td>" for key in columns) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _text(value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def episode_rows(labels: dict[str, np.ndarray]) -> list[dict]:
+    """One row per episode of D^actor: kind, outcome, length, intervention share, mean advantage, share of positives."""
+    rows = []
+    for number in np.unique(labels["episode"]):
+        chosen = labels["episode"] == number
+        stage = labels["stage"][chosen]
+        rows.append(
+            {
+                "episode": str(labels["episode_id"][number]) or str(number),
+                "kind": str(labels["kind"][number]),
+                "outcome": Outcome(int(labels["outcome"][chosen][0])).name.lower(),
+                "seconds": round(len(stage) / POLICY_HZ, 2),
+                "intervention": float(np.isin(stage, (Stage.ADAPTATION, Stage.RECOVERY)).mean()),
+                "mean_advantage": _number(labels["advantage"][chosen].mean()),
+                "positive": float(labels["positive"][chosen].mean()),
+                "kept": float(labels["keep"][chosen].mean()),
+            }
+        )
+    return rows
+
+
+def _number(value) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def stage_rows(labels: dict[str, np.ndarray]) -> list[dict]:
+    """Share of positive labels and mean advantage per stage."""
+    rows = []
+    for kind in Stage:
+        chosen = labels["stage"] == kind
+        if chosen.any():
+            rows.append(
+                {
+                    "stage": kind.name.lower(),
+                    "frames": int(chosen.sum()),
+                    "positive": float(labels["positive"][chosen].mean()),
+                    "mean_advantage": _number(labels["advantage"][chosen].mean()),
+                }
+            )
+    return rows
+
+
+def _shown(labels: dict[str, np.ndarray], count: int) -> list[int]:
+    """Episodes whose value curve says most: interventions first, then failures, then the rest; the longest of each."""
+
+    def rank(number):
+        chosen = labels["episode"] == number
+        stage, outcome = labels["stage"][chosen], labels["outcome"][chosen][0]
+        return (not np.isin(stage, (Stage.ADAPTATION, Stage.RECOVERY)).any(), outcome != Outcome.FAILURE, -chosen.sum())
+
+    return sorted(np.unique(labels["episode"]).tolist(), key=rank)[:count]
+
+
+def sections(run: Path, episodes: int = 3) -> tuple[list[tuple[str, str]], dict]:
+    """(title, HTML) of each section about a run, and its numbers. Raises ValueError when the folder holds no finished
+    run.
+    """
+    missing = [name for name in ("train.json", "labels.npz", "history.json") if not (run / name).is_file()]
+    if missing:
+        raise ValueError(f"{run} has no {', '.join(missing)}: not a folder that `train` finished")
+    summary = json.loads((run / "train.json").read_text(encoding="utf-8"))
+    history = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    with np.load(run / "labels.npz") as file:
+        labels = dict(file)
+    parts = [("Run", tabulated([{key: value for key, value in summary.items() if not isinstance(value, dict)}]))]
+    threshold = float(labels["threshold"])
+    if np.isfinite(labels["value"]).all():
+        for number in _shown(labels, episodes):
+            chosen = labels["episode"] == number
+            outcome = Outcome(int(labels["outcome"][chosen][0])).name.lower()
+            title = f"{labels['kind'][number]} {labels['episode_id'][number]}: {outcome}"
+            curve = figures.value_curve(
+                labels["value"][chosen],
+                labels["advantage"][chosen],
+                labels["stage"][chosen],
+                threshold,
+                POLICY_HZ,
+                title,
+            )
+            parts.append((f"Value over episode {number}", _png(curve)))
+        parts.append(
+            (
+                "Advantages and threshold",
+                _png(figures.advantage_histogram(labels["advantage"], labels["stage"], threshold)),
+            )
+        )
+    by_stage, by_episode = stage_rows(labels), episode_rows(labels)
+    parts.append(("Labels per stage", tabulated(by_stage)))
+    parts.append(("Losses", _png(figures.losses(history))))
+    parts.append(("Episodes", tabulated(by_episode)))
+    return parts, {"train": summary, "stages": by_stage, "episode_table": by_episode}
+
+
+def evaluation_section(results: dict[str, dict]) -> tuple[str, str]:
+    """(title, HTML) of success rates; results: name -> what `evaluate` returned."""
+    bars = figures.success_bars([(name, r["success_rate"], tuple(r["wilson95"])) for name, r in results.items()])
+    rows = [
+        {
+            "policy": name,
+            "episodes": r["episodes"],
+            "success": r["success_rate"],
+            "95 % from": r["wilson95"][0],
+            "to": r["wilson95"][1],
+            "grasped": r.get("grasp_rate"),
+        }
+        for name, r in results.items()
+    ]
+    return "Success in the simulator, same seeds", _png(bars) + tabulated(rows)
+
+
+def critics_section(folder: Path) -> tuple[str, str, dict]:
+    """(title, HTML, numbers) of what `compare_critics` wrote."""
+    numbers = json.loads((folder / "critics.json").read_text(encoding="utf-8"))
+    rows = [
+        {
+            "critic": name,
+            **{key: value for key, value in row.items() if key not in ("negative_advantage", "span")},
+            "V from": row["span"][0],
+            "to": row["span"][1],
+            **{f"A < 0 in {stage}": share for stage, share in row["negative_advantage"].items()},
+        }
+        for name, row in numbers.items()
+        if name != "figures"
+    ]
+    pictures = "".join(
+        f'<img alt="" src="data:image/png;base64,{base64.b64encode((folder / Path(file).name).read_bytes()).decode()}">'
+        for file in numbers["figures"]
+    )
+    return "Critics on held-out episodes", tabulated(rows) + pictures, numbers
+
+
+def page(title: str, parts: list[tuple[str, str]]) -> str:
+    """A self-contained HTML page: no scripts, no links, pictures inline."""
+    body = "".join(f"<h2>{html.escape(name)}</h2>{content}" for name, content in parts)
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    return (
+        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
+    )
+
+
+def report(config: ReportConfig) -> Path:
+    """Write the page and, with suffix .json, its numbers. Returns the page's path."""
+    run = Path(config.run)
+    parts, numbers = sections(run, config.episodes)
+    results = {}
+    for item in config.evaluation:
+        name, _, file = item.partition("=")
+        if not file:
+            raise ValueError(f"--evaluation {item!r}: expected NAME=FILE.json")
+        results[name] = json.loads(Path(file).read_text(encoding="utf-8"))
+    if results:
+        parts.insert(0, evaluation_section(results))
+        numbers["evaluations"] = {name: {k: v for k, v in r.items() if k != "rows"} for name, r in results.items()}
+    if config.critics:
+        title, content, numbers["critics"] = critics_section(Path(config.critics))
+        parts.append((title, content))
+    out = Path(config.out) if config.out else run / "report.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page(f"ROVE: {run.name}", parts), encoding="utf-8")
+    out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def main() -> int:
+    import tyro
+
+    try:
+        print(report(tyro.cli(ReportConfig, description=__doc__)))
+    except (ValueError, OSError) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

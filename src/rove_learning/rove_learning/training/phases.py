@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The resumable training loop, on one process or several.
+
+All randomness of a step comes from (seed, phase, step) and is drawn for the whole global batch, of which each process
+takes its rows: a resumed run repeats a step exactly (CPU), and several processes compute what one process with the same
+global batch computes.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import copy
+import ctypes
+import datetime
+import functools
+import itertools
+import json
+import math
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from tqdm import tqdm
+
+from rove_learning.models.backbone import load_own_state, own_state
+from rove_learning.training import sharding
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+# What processes wait for one that decodes pictures or computes features: torch's 10 min for GPUs would end the run. For
+# one that dies nobody waits on the same machine, where the launcher ends the others.
+PATIENCE = datetime.timedelta(hours=3)
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part `index` of `count` equal parts of one step's global batch. key: of the step's randomness, the same in
+    every part.
+    """
+
+    key: tuple[int, ...]
+    index: int = 0
+    count: int = 1
+
+    def rng(self) -> np.random.Generator:
+        """The step's generator, to draw for the whole global batch."""
+        return np.random.default_rng(self.key)
+
+    def rows(self, batch: int) -> slice:
+        """This part's rows of the global batch of count x batch."""
+        return slice(self.index * batch, (self.index + 1) * batch)
+
+    def normal(self, rows: slice, shape: tuple[int, ...]) -> np.ndarray:
+        """(rows, *shape) float32 normals with one generator per row: large draws are made only where they are
+        needed.
+        """
+        seeds = np.random.SeedSequence(self.key).generate_state(2, np.uint64)
+        bits = (np.random.Philox(key=seeds, counter=[0, 0, row, 0]) for row in range(rows.start, rows.stop))
+        return np.stack([np.random.Generator(b).standard_normal(shape, dtype=np.float32) for b in bits])
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimisation. batch(share) draws the data, without the model; loss(model, batch) -> (scalar tensor, metrics),
+    the mean over the share; after_step runs behind the optimiser. Off the CPU the next batch is drawn in a thread while
+    the step before it runs.
+
+    loss and after_step find the models in `models`: while weights are sharded, others than the ones put there stand in
+    it."""
+
+    name: str
+    steps: int
+    lr: float
+    weight_decay: float
+    models: dict[str, nn.Module]  # saved and restored; the trainable parameters of `models["online"]` are optimised
+    loss: Callable[[nn.Module, Any], tuple[torch.Tensor, dict[str, float]]]
+    after_step: Callable[[], None] = lambda: None
+    accumulate: int = 1  # shares per process and step
+    batch: Callable[[Share], Any] = lambda share: share
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up over 3 %, then a cosine down to 5 % of the peak."""
+    warm = max(1, round(0.03 * steps))
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, steps - warm))))
+
+
+def frozen_copy(model: nn.Module) -> nn.Module:
+    """A copy for averaging, without gradients; a frozen backbone is shared, not copied."""
+    backbone = getattr(model, "backbone", None)
+    shared = backbone is not None and not any(p.requires_grad for p in backbone.parameters())
+    twin = copy.deepcopy(model, {id(backbone): backbone} if shared else {})
+    return twin.requires_grad_(False).eval()
+
+
+@functools.cache
+def accelerator(device: str = "cpu"):
+    """The process' accelerate.Accelerator: `accelerate launch` or torchrun decide how many processes there are,
+    precision, compilation and sharding. device: "cpu", "cuda", or "cuda:N" in one process alone.
+
+    Raises ValueError for a GPU that is not there and for a launch that shards in a way that is not supported.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(
+            f"--device {device}, but torch {torch.__version__} finds no GPU; use --device cpu or a torch for CUDA"
+        )
+    if ":" in device:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError(f"--device {device} with several processes, which take a GPU each: --device cuda")
+        torch.cuda.set_device(device)  # accelerate takes the current one
+    processes = Accelerator(cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    sharding.asked(processes)
+    return processes
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Let glibc keep what is freed instead of giving it back and having every step's tensors mapped and zeroed anew,
+    page by page.
+    """
+    with contextlib.suppress(AttributeError):  # another C library
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(M_TRIM_THRESHOLD, 2**31 - 1)
+        set_option(
+            M_MMAP_THRESHOLD, 2**25
+        )  # the most it takes; by default blocks of 128 kB and more can be mapped each time
+
+
+def main_process() -> bool:
+    """False in all but the first of several processes. Needs no accelerate: both launchers set RANK."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _save(path: Path, state: dict) -> None:
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) -> Iterator[tuple[Any, float]]:
+    """(make(share), s waited for it) of each share; ahead: the next is made in a thread meanwhile."""
+    if not ahead:
+        for share in shares:
+            begin = time.perf_counter()
+            batch = make(share)
+            yield batch, time.perf_counter() - begin
+        return
+    # CUDA's current device is each thread's own, at first the GPU 0: "cuda" would be another one there than in this
+    # process.
+    start = (
+        functools.partial(torch.cuda.set_device, torch.cuda.current_device()) if torch.cuda.is_initialized() else None
+    )
+    with ThreadPoolExecutor(1, "batch", start) as pool:
+        waiting = collections.deque()
+        try:
+            for share in itertools.chain(shares, [None]):
+                if share is not None:
+                    waiting.append(pool.submit(make, share))
+                if len(waiting) > 1 or (share is None and waiting):
+                    begin = time.perf_counter()
+                    batch = waiting.popleft().result()
+                    yield batch, time.perf_counter() - begin
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def run(
+    phase: Phase,
+    work: Path,
+    seed: int,
+    device: str = "cpu",
+    save_every_s: float = 30.0,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[dict]:
+    """Train until phase.steps, continuing from `work`/<name>.pt where it exists. Returns the metrics of every step,
+    from the first on: loss, grad_norm, those of phase.loss, "seconds" it took and "waited", the seconds of them in
+    which it waited for its data.
+
+    Raises KeyboardInterrupt after saving when `stop()` turns true (tests), FloatingPointError when the loss is not
+    finite.
+    """
+    if device == "cpu":
+        keep_memory()
+    work.mkdir(parents=True, exist_ok=True)
+    file = work / f"{phase.name}.pt"
+    history: list[dict] = []
+    begin = 0
+    state = None
+    if file.is_file():
+        state = torch.load(file, weights_only=True, map_location="cpu")
+        for name, model in phase.models.items():
+            load_own_state(model, state["models"][name])
+        begin, history = state["step"], json.loads(state["history"])
+    if begin < phase.steps:
+        processes = accelerator(device)
+        with contextlib.ExitStack() as stack:
+            plugin = sharding.asked(processes)
+            if plugin is not None:
+                stack.enter_context(sharding.sharded(phase.models, processes, plugin))
+            _train(
+                phase, file, seed, begin, history, state and state["optimizer"], processes, save_every_s, progress, stop
+            )
+        processes.wait_for_everyone()
+        processes.free_memory()  # it would keep every phase's model alive
+        # accelerate left its autocast on the model. A copy made now would have it too, and would not where a resume
+        # skips this phase.
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            phase.models["online"].__dict__.pop(name, None)
+    phase.models["online"].eval()
+    return history
+
+
+def _train(phase, file, seed, begin, history, optimizer_state, processes, save_every_s, progress, stop) -> None:
+    """The steps from `begin` on, appended to `history`; the models may be sharded."""
+    online = phase.models["online"]
+    sharded = isinstance(online, FSDPModule)
+    trainable = [p for p in online.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trainable, lr=phase.lr, weight_decay=phase.weight_decay, betas=(0.9, 0.98), fused=True
+    )
+    if optimizer_state is not None:
+        sharding.load_optimizer(optimizer, optimizer_state)
+    model, stepper = (online, optimizer) if sharded else processes.prepare(online, optimizer)
+    shares = phase.accumulate * processes.num_processes
+
+    def save(step: int) -> None:
+        if not (sharded or processes.is_main_process):  # the parts are gathered by all
+            return
+        models = sharding.whole({name: own_state(model) for name, model in phase.models.items()})
+        optimised = sharding.whole(optimizer.state_dict())
+        if processes.is_main_process:
+            _save(file, {"step": step, "models": models, "optimizer": optimised, "history": json.dumps(history)})
+
+    def parts():
+        for step in range(begin, phase.steps):
+            for part in range(phase.accumulate):
+                yield Share(phase_key(step), processes.process_index * phase.accumulate + part, shares)
+
+    def phase_key(step: int) -> tuple[int, ...]:
+        return (seed, zlib.crc32(phase.name.encode()), step)
+
+    batches = drawn(phase.batch, parts(), ahead=processes.device.type != "cpu")
+    waited, started = 0.0, time.perf_counter()
+    saved, ended = time.monotonic(), started
+    model.train()
+    bar = tqdm(
+        range(begin, phase.steps),
+        desc=phase.name,
+        initial=begin,
+        total=phase.steps,
+        unit="step",
+        disable=not (progress and processes.is_main_process),
+    )
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, phase.steps, phase.lr)
+        stepper.zero_grad()
+        total = torch.zeros(2, device=processes.device)  # loss; processes that want to save
+        total[1] = time.monotonic() - saved > save_every_s
+        metrics: dict[str, float] = {}
+        waiting = waited
+        for part in range(phase.accumulate):
+            batch, wait = next(batches)
+            waited += wait
+            last = part == phase.accumulate - 1
+            if sharded:
+                model.set_requires_gradient_sync(last)
+            with contextlib.nullcontext() if last or sharded else processes.no_sync(model):
+                loss, metrics = phase.loss(model, batch)
+                processes.backward(loss / phase.accumulate)
+            total[0] += loss.detach() / phase.accumulate
+        total = processes.reduce(total, "mean")
+        norm = processes.clip_grad_norm_(trainable, 1.0)
+        stepper.step()
+        phase.after_step()
+        value, save_now = total.tolist()  # only now: a GPU has the whole step in its queue
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"{phase.name}: the loss is {value} at step {step}; lower the learning rate ({phase.lr:g})"
+            )
+        norm = float(sharding.whole(norm))
+        begun, ended = ended, time.perf_counter()
+        history.append(
+            {"loss": value, "grad_norm": norm, **metrics, "seconds": ended - begun, "waited": waited - waiting}
+        )
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{value:.4f}", data=f"{waited / (time.perf_counter() - started):.0%}")
+        if stop():
+            batches.close()
+            save(step + 1)
+            raise KeyboardInterrupt(f"stopped {phase.name} at step {step + 1}")
+        if save_now:
+            save(step + 1)
+            saved, ended = time.monotonic(), time.perf_counter()
+    batches.close()
+    save(phase.steps)

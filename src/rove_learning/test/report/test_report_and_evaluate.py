@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report is one file with everything in it; the interval is Wilson's."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rove_learning.config import TrainConfig
+from rove_learning.deployment.evaluate import wilson
+from rove_learning.report.compare_critics import CompareConfig, compare, ranking
+from rove_learning.report.report import ReportConfig, critics_section, report
+from rove_learning.testing.synthetic import ACTOR, CRITIC
+from rove_learning.train import train
+from rove_learning.training import train_critic
+from rove_learning.training.run import Run
+
+
+def test_wilson_interval_by_hand():
+    low, high = wilson(5, 10)
+    assert (low, high) == (pytest.approx(0.2366, abs=1e-3), pytest.approx(0.7634, abs=1e-3))
+    assert wilson(0, 10)[0] == 0.0 and wilson(10, 10)[1] == 1.0 and wilson(0, 0) == (0.0, 1.0)
+
+
+def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path):
+    short = TrainConfig(
+        (str(mixed),),
+        str(tmp_path / "run"),
+        threads=1,
+        actor=replace(ACTOR, steps=3, batch=4),
+        critic=replace(CRITIC, mc_steps=3, steps=3, batch=4),
+    )
+    train(short, progress=False)
+    evaluation = {"success_rate": 0.5, "wilson95": [0.2, 0.8], "episodes": 10, "rows": []}
+    (tmp_path / "e.json").write_text(json.dumps(evaluation))
+    out = report(ReportConfig(str(tmp_path / "run"), evaluation=(f"after={tmp_path / 'e.json'}",)))
+    page = out.read_text()
+    for text in (
+        "Value over episode",
+        "Advantages and threshold",
+        "Losses",
+        "Episodes",
+        "same seeds",
+        "data:image/png;base64",
+    ):
+        assert text in page
+    assert "http" not in page and "<script" not in page
+    numbers = json.loads(out.with_suffix(".json").read_text())
+    assert len(numbers["episode_table"]) == 4 and numbers["evaluations"]["after"]["success_rate"] == 0.5
+
+
+def test_report_of_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not a folder that `train` finished"):
+        report(ReportConfig(str(tmp_path)))
+
+
+def test_critics_side_by_side_on_held_out_episodes(mixed, tmp_path):
+    base = TrainConfig((str(mixed),), "", threads=1, critic=replace(CRITIC, mc_steps=2, steps=2, batch=4))
+    for name, target in (("ove", "ove"), ("mc", "mc")):
+        train_critic.step(
+            Run(replace(base, out=str(tmp_path / name), critic=replace(base.critic, target=target)), progress=False)
+        )
+    critics = tuple(f"{name}={tmp_path / name}" for name in ("ove", "mc"))
+    result = compare(CompareConfig((str(mixed),), critics, str(tmp_path / "figures"), episodes=2), progress=False)
+    assert len(result["figures"]) == 2 and all(Path(file).stat().st_size > 10_000 for file in result["figures"])
+    assert set(result["ove"]["negative_advantage"]) == {
+        "rollout",
+        "adaptation",
+        "recovery",
+        "demonstration",
+        "human_video",
+    }
+    assert result["ove"]["success"] is not None and result["mc"]["failure"] is not None
+    title, content, _ = critics_section(tmp_path / "figures")
+    assert content.count("data:image/png") == 2 and "A &lt; 0 in recovery" in content
+
+
+def test_rank_correlation_by_hand():
+    assert ranking(np.array([-3.0, -2.0, -1.0]), np.arange(3)) == pytest.approx(1.0)
+    assert ranking(np.array([-1.0, -2.0, -3.0]), np.arange(3)) == pytest.approx(-1.0)
+    assert ranking(np.array([-3.0, -1.0, -2.0]), np.arange(3)) == pytest.approx(0.5)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corrections of an episode's t_r, outcome and exclusion by a person, beside the data in `meta/corrections.jsonl`;
+append-only.
+
+The exported files never change. One line per correction: who, when, which episode, which field, old and new value; an
+undo is a line of its own. What counts is the last line of an episode and field. Readers apply them with `corrected` and
+`restage`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from rove_contract.modes import Outcome, Stage
+from rove_recorder.dataset.staging import sync
+
+FILE = "meta/corrections.jsonl"
+FIELDS = ("t_r", "outcome", "excluded")
+INTERVENTION = (int(Stage.ADAPTATION), int(Stage.RECOVERY))
+
+
+class CorrectionError(ValueError):
+    """A correction is not possible, or the file cannot be read; the message says what was expected."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One line of the file. old, new: frame for t_r (-1 = none), `Outcome` for outcome, bool for excluded. undoes:
+    number of the line (from 0) that it takes back, or None. by: who. at: ISO 8601, UTC."""
+
+    episode_index: int
+    episode_id: str
+    field: str
+    old: int | bool
+    new: int | bool
+    by: str
+    at: str
+    undoes: int | None = None
+
+    def line(self) -> str:
+        values = asdict(self)
+        if self.field == "outcome":
+            values |= {key: Outcome(values[key]).name.lower() for key in ("old", "new")}
+        if self.undoes is None:
+            del values["undoes"]
+        return json.dumps(values, ensure_ascii=False)
+
+
+def _parse(line: bytes) -> Correction:
+    values = json.loads(line)
+    field = values["field"]
+    if field not in FIELDS:
+        raise ValueError(f"unknown field {field!r}")
+    for key in ("old", "new"):
+        value = values[key]
+        if field == "outcome":
+            values[key] = int(Outcome[value.upper()])
+        elif type(value) is not (bool if field == "excluded" else int):
+            raise ValueError(f"{field} cannot be {value!r}")
+    return Correction(**values)
+
+
+def _read(data: bytes, file: Path) -> list[Correction]:
+    # A last line without its end was cut off while it was written; nobody was told that it is stored.
+    found = []
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            found.append(_parse(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorrectionError(f"{file}, line {number} is no correction ({error}): {line[:120]!r}") from error
+    return found
+
+
+def read(root: Path | str) -> list[Correction]:
+    """All corrections of the dataset `root` in order; [] if there are none. Raises CorrectionError naming file and
+    line.
+    """
+    file = Path(root) / FILE
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CorrectionError(f"cannot read {file}: {error.strerror}") from error
+    return _read(data, file)
+
+
+def fixes(root: Path | str, rows: list[dict]) -> dict[int, dict[str, int | bool]]:
+    """Of every episode of `rows` (meta/episodes) by its index: what `corrected` says; {} for most. Raises
+    CorrectionError.
+    """
+    lines: dict[int, list[Correction]] = {}
+    for correction in read(root):
+        lines.setdefault(correction.episode_index, []).append(correction)
+    return {
+        row["episode_index"]: corrected(
+            lines.get(row["episode_index"], []), row["episode_index"], row.get("episode_id") or ""
+        )
+        for row in rows
+    }
+
+
+def digest(root: Path | str) -> str:
+    """Hex digits that change with the corrections; "" without any: part of what tells one training run from another."""
+    lines = read(root)
+    return (
+        hashlib.blake2b("\n".join(line.line() for line in lines).encode(), digest_size=8).hexdigest() if lines else ""
+    )
+
+
+def corrected(corrections: list[Correction], episode_index: int, episode_id: str) -> dict[str, int | bool]:
+    """Fields of one episode that differ from the exported ones, after applying `corrections` in order; for `row |
+    corrected(...)`.
+
+    Raises CorrectionError when they were made for another episode, i.e. the dataset was made anew.
+    """
+    first: dict[str, int | bool] = {}
+    last: dict[str, int | bool] = {}
+    for correction in corrections:
+        if correction.episode_index != episode_index:
+            continue
+        if correction.episode_id != episode_id:
+            raise CorrectionError(
+                f"{FILE} corrects episode {episode_index} {correction.episode_id!r} ({correction.field}, "
+                f"{correction.at}), but episode "
+                f"{episode_index} is {episode_id!r} now: the dataset was made anew; take those lines out and "
+                f"correct it anew"
+            )
+        first.setdefault(correction.field, correction.old)
+        last[correction.field] = correction.new
+    return {field: value for field, value in last.items() if value != first[field]}
+
+
+def undoable(corrections: list[Correction], episode_index: int) -> int | None:
+    """Number (from 0) of the episode's last correction that is not undone; None if there is none."""
+    undone = {correction.undoes for correction in corrections}
+    left = [
+        i
+        for i, c in enumerate(corrections)
+        if c.episode_index == episode_index and c.undoes is None and i not in undone
+    ]
+    return left[-1] if left else None
+
+
+def restage(stage: np.ndarray, t_r: int) -> np.ndarray:
+    """stage (T,) as exported -> stage (T,) whose first RECOVERY frame is t_r (-1: none); a copy.
+
+    Of the operator's frames those before t_r are ADAPTATION; from t_r until the operator lets go, or adapts again, they
+    are RECOVERY. Later interventions of the episode, and all other stages, stay as they are.
+    """
+    stage = np.array(stage)
+    recovery, operator = stage == Stage.RECOVERY, np.isin(stage, INTERVENTION)
+    if t_r < 0:
+        stage[recovery] = Stage.ADAPTATION
+        return stage
+    again = np.flatnonzero(recovery[:-1] & ~recovery[1:]) + 1  # the recovery ends: let go, or a new adaptation
+    released = np.flatnonzero(~operator)
+    end = min([*again[again > t_r][:1], *released[released > t_r][:1], len(stage)])
+    stage[:t_r][recovery[:t_r]] = Stage.ADAPTATION
+    stage[t_r:end] = Stage.RECOVERY
+    return stage
+
+
+def typed(field: str, value) -> int | bool:
+    """A value as it comes from JSON, as the field's type: outcomes by name or number. Raises CorrectionError."""
+    if field == "excluded":
+        if not isinstance(value, bool):
+            raise CorrectionError(f"excluded is true or false, not {value!r}")
+        return value
+    if field == "outcome":
+        names = [outcome.name.lower() for outcome in Outcome]
+        if isinstance(value, str) and value.lower() in names:
+            return int(Outcome[value.upper()])
+        if type(value) is int and value in list(Outcome):
+            return value
+        raise CorrectionError(f"the outcome is one of {', '.join(names)}, not {value!r}")
+    if field != "t_r":
+        raise CorrectionError(f"{field!r} cannot be corrected; {', '.join(FIELDS)} can")
+    if type(value) is not int:
+        raise CorrectionError(f"t_r is the number of a frame, not {value!r}")
+    return value
+
+
+def check(field: str, new, *, stage: np.ndarray, takeover: int) -> int | bool:
+    """`new` as the field's type, if an episode with these exported stages (T,) and takeover frame may have it. Raises
+    CorrectionError.
+    """
+    new = typed(field, new)
+    if field != "t_r":
+        return new
+    if takeover < 0:
+        raise CorrectionError("nobody took over in this episode, so it has no end of adaptation (t_r)")
+    if new == -1:
+        return new
+    last = len(stage) - 1
+    if not 0 <= new <= last:
+        raise CorrectionError(f"frame {new} is outside the episode, which has frames 0 to {last}")
+    if new <= takeover:
+        raise CorrectionError(f"t_r must come after the takeover at frame {takeover}; frame {new} does not")
+    if new == last:
+        raise CorrectionError(
+            f"t_r must come before the last frame ({last}), whose reward is the outcome's (paper, eq. 2)"
+        )
+    if stage[new] not in INTERVENTION or stage[new - 1] not in INTERVENTION:
+        raise CorrectionError(
+            f"t_r must lie inside an intervention; at frame {new} the stage is {Stage(stage[new]).name.lower()}"
+            + (", its first frame" if stage[new] in INTERVENTION else "")
+        )
+    return new
+
+
+def _append(root: Path | str, make: Callable[[list[Correction]], Correction | None]) -> Correction | None:
+    """Append what `make` returns for the corrections so far, fsynced, one writer at a time."""
+    file = Path(root) / FILE
+    fresh = not file.exists()
+    with file.open("a+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        data = stream.read()
+        correction = make(_read(data, file))
+        if correction is None:
+            return None
+        stream.truncate(data.rfind(b"\n") + 1)  # a cut-off line of a writer that was killed
+        stream.write((correction.line() + "\n").encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+    if fresh:
+        sync(file.parent)
+    return correction
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def correct(root, row: dict, stage: np.ndarray, field: str, new, by: str, expected=None) -> Correction | None:
+    """Store a correction. row: the episode's exported row of meta/episodes; stage: its exported stages (T,). None:
+    nothing changes.
+
+    expected: the value that the person saw, refused when it is no longer that. Raises CorrectionError.
+    """
+    new = check(field, new, stage=stage, takeover=row["takeover"])
+
+    def make(so_far: list[Correction]) -> Correction | None:
+        index, name = row["episode_index"], row["episode_id"] or ""
+        old = (row | corrected(so_far, index, name))[field]
+        if expected is not None and old != expected:
+            raise CorrectionError(f"{field} was corrected to {old} meanwhile; look again")
+        return None if new == old else Correction(index, name, field, old, new, by, _now())
+
+    return _append(root, make)
+
+
+def undo(root, episode_index: int, by: str) -> Correction:
+    """Take back the episode's last correction that is not undone yet. Raises CorrectionError when there is none."""
+
+    def make(so_far: list[Correction]) -> Correction:
+        number = undoable(so_far, episode_index)
+        if number is None:
+            raise CorrectionError(f"episode {episode_index} has no correction to undo")
+        last = so_far[number]
+        return Correction(episode_index, last.episode_id, last.field, last.new, last.old, by, _now(), undoes=number)
+
+    return _append(root, make)

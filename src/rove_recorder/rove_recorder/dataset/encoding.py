@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One episode at the dataset's rate, and the costly part of writing it: checks, video segment or JPEGs, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from rove_contract import messages
+from rove_contract.modes import Outcome
+from rove_recorder.dataset import video
+from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, CODEC_OF, HUMAN_VIDEO, LABELS, STATE, DatasetError
+from rove_recorder.dataset.quality import Quality
+from rove_recorder.dataset.stats import ImageStats, Stats, column_stats
+
+
+@dataclass
+class EpisodeFrames:
+    """One episode at the dataset's rate, T frames.
+
+    state, action: (T, J) rad, contract order; action is the joint command at that tick. Both None for a human video and
+    only for one: kind "human_video" marks an episode without robot, whose state and action are stored as NaN and have
+    no statistics. images: (T, H, W, 3) uint8 RGB, or T such pictures or JPEGs as bytes (anything with a length that can
+    be iterated), or None for a dataset without camera. stage, source, mode: (T,) ids of rove_contract.modes. t_r,
+    takeover: frame index of the first RECOVERY / ADAPTATION frame, -1 if none. kind: "demonstration" | "rollout" |
+    "human_video". excluded: kept, not trained on. started_ns: when it was recorded, ns since the epoch, 0 = unknown;
+    shards are merged in this order.
+    """
+
+    state: np.ndarray | None
+    action: np.ndarray | None
+    images: np.ndarray | Sequence[bytes] | None
+    stage: np.ndarray
+    source: np.ndarray
+    mode: np.ndarray
+    task: str
+    outcome: int = Outcome.NONE
+    t_r: int = -1
+    takeover: int = -1
+    episode_id: str = ""
+    kind: str = "rollout"
+    operator: str = ""
+    start_stage: str = "start"
+    excluded: bool | None = None  # None: aborted episodes are excluded
+    started_ns: int = 0
+
+    def __len__(self) -> int:
+        return len(self.stage if self.state is None else self.state)
+
+
+@dataclass
+class EncodedEpisode:
+    """An episode ready to append: plain columns, the video segment or the JPEGs, and statistics of every column but the
+    indices.
+    """
+
+    frames: EpisodeFrames  # with images=None
+    stats: dict[str, Stats]
+    segment: Path | None = None
+    jpegs: list[bytes] | None = None
+    quality: Quality | None = None  # of an episode from a bag
+
+
+def encode_episode(
+    frames: EpisodeFrames,
+    folder: Path,
+    *,
+    fps: int,
+    image_size: tuple[int, int] | None,
+    joints: int,
+    camera: str = "video",
+) -> EncodedEpisode:
+    """Check an episode and encode its pictures into `folder`. Raises DatasetError or video.VideoError saying what is
+    wrong.
+    """
+    name = frames.episode_id or "the episode"
+    length = len(frames)
+    if length == 0:
+        raise DatasetError(f"{name} has no frames")
+    columns, robotless = {}, frames.kind == HUMAN_VIDEO
+    for key, array in ((STATE, frames.state), (ACTION, frames.action)):
+        if (array is None) != robotless:
+            has = "no" if array is None else "a"
+            raise DatasetError(
+                f"{name} of kind {frames.kind!r} has {has} {key}; a {HUMAN_VIDEO} has none, every other episode has one"
+            )
+        if array is None:
+            columns[key] = np.full((length, joints), np.nan, dtype=np.float32)
+            continue
+        columns[key] = np.ascontiguousarray(array, dtype=np.float32)
+        if columns[key].shape != (length, joints):
+            raise DatasetError(f"{name}: {key} is {columns[key].shape}, expected ({length}, {joints})")
+        if not np.isfinite(columns[key]).all():
+            row, joint = np.argwhere(~np.isfinite(columns[key]))[0]
+            raise DatasetError(f"{name}: {key} is not finite at frame {row}, joint {joint}")
+    for key in LABELS:
+        columns[key] = np.asarray(getattr(frames, key), dtype=np.int64)
+        if columns[key].shape != (length,):
+            raise DatasetError(f"{name}: {key} is {columns[key].shape}, expected ({length},)")
+    if not frames.task:
+        raise DatasetError(f"{name} has no task text")
+    if (frames.images is None) != (image_size is None):
+        has, wants = ("no images", "some") if frames.images is None else ("images", "none")
+        raise DatasetError(f"{name} has {has}, the dataset wants {wants}")
+    stats = {key: column_stats(value) for key, value in columns.items() if not (robotless and key in (STATE, ACTION))}
+    segment, jpegs = None, None
+    if image_size is not None:
+        if len(frames.images) != length:
+            raise DatasetError(f"{name}: {len(frames.images)} images for {length} frames")
+        image_stats = ImageStats(length)
+        if camera in CODEC_OF:
+            folder.mkdir(parents=True, exist_ok=True)
+            segment = folder / f"{frames.episode_id or id(frames)}.mp4"
+            video.encode(segment, image_stats.watch(map(_picture, frames.images)), fps, image_size, CODEC_OF[camera])
+        else:
+            jpegs = [image if isinstance(image, bytes) else messages.encode_jpeg(image, 95) for image in frames.images]
+            for image in image_stats.watch(map(_picture, frames.images)):
+                if image.shape != (*image_size, 3):
+                    raise DatasetError(
+                        f"{name}: an image is {image.shape}, expected ({image_size[0]}, {image_size[1]}, 3)"
+                    )
+        stats[CAMERA] = image_stats.result()
+    excluded = frames.outcome == Outcome.ABORTED if frames.excluded is None else frames.excluded
+    plain = EpisodeFrames(
+        columns[STATE],
+        columns[ACTION],
+        None,
+        *(columns[key] for key in LABELS),
+        task=frames.task,
+        outcome=int(frames.outcome),
+        t_r=int(frames.t_r),
+        takeover=int(frames.takeover),
+        episode_id=frames.episode_id,
+        kind=frames.kind,
+        operator=frames.operator,
+        start_stage=frames.start_stage,
+        excluded=bool(excluded),
+        started_ns=int(frames.started_ns),
+    )
+    return EncodedEpisode(plain, stats, segment, jpegs)
+
+
+def _picture(image) -> np.ndarray:
+    if isinstance(image, bytes):
+        return messages.decode_image(SimpleNamespace(format="jpeg", data=image))
+    return image

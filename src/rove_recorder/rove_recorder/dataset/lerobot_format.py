@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layout, columns and metadata files of a LeRobot v3.0 dataset, with ROVE's columns; no I/O beyond single files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+VERSION = "v3.0"
+INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
+DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+FILES_PER_CHUNK = 1000
+EPISODES_PER_FILE = 1000  # rows of meta/episodes, about 12 kB each
+DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
+STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
+QUALITY = "meta/quality.jsonl"  # see quality.py
+BESIDE = (
+    "meta/scores/",
+    "meta/corrections.jsonl",
+    "meta/quality",
+)  # beginnings of files that people and critics add to a dataset
+CAMERAS = ("video", "av1", "image")  # H.264 video, AV1 video, JPEGs in the data files
+CODEC_OF = {"video": "h264", "av1": "av1"}  # as in info.json
+LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
+ROBOT = "iron_r01"
+HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only, state and action are NaN
+
+
+class DatasetError(ValueError):
+    """A dataset or an episode does not fit; the message says what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Place of a file: chunk-XXX/file-XXX."""
+
+    chunk: int = 0
+    file: int = 0
+
+    def next(self) -> Slot:
+        return Slot(self.chunk + 1, 0) if self.file + 1 == FILES_PER_CHUNK else Slot(self.chunk, self.file + 1)
+
+    def path(self, pattern: str) -> str:
+        return pattern.format(chunk_index=self.chunk, file_index=self.file, video_key=CAMERA)
+
+
+def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | None, camera: str) -> dict:
+    """The `features` of info.json. names: joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
+    scalar = {"shape": [1], "names": None}
+    joints = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
+    result = {STATE: dict(joints), ACTION: dict(joints)}
+    if image_size is not None:
+        height, width = image_size
+        result[CAMERA] = {
+            "dtype": "image" if camera == "image" else "video",
+            "shape": [height, width, 3],
+            "names": ["height", "width", "channels"],
+        }
+        if camera in CODEC_OF:
+            result[CAMERA]["info"] = {
+                "video.height": height,
+                "video.width": width,
+                "video.codec": CODEC_OF[camera],
+                "video.pix_fmt": "yuv420p",
+                "video.is_depth_map": False,
+                "video.fps": fps,
+                "video.channels": 3,
+                "has_audio": False,
+            }
+    result |= {name: {"dtype": "int64", **scalar} for name in LABELS}
+    result["timestamp"] = {"dtype": "float32", **scalar}
+    return result | {
+        name: {"dtype": "int64", **scalar} for name in ("frame_index", "episode_index", "index", "task_index")
+    }
+
+
+def camera_of(feature: dict) -> str:
+    """The one of CAMERAS that a dataset's camera feature has."""
+    if feature["dtype"] == "image":
+        return "image"
+    codec = feature.get("info", {}).get("video.codec", "h264")
+    return next((camera for camera, name in CODEC_OF.items() if name == codec), codec)
+
+
+def frame_schema(feats: dict) -> pa.Schema:
+    """Arrow schema of the data files for `features`; the video has no column, pictures are {bytes, path} as in Hugging
+    Face datasets.
+    """
+    fields, hints = [], {}
+    for name, feature in feats.items():
+        if feature["dtype"] == "video":
+            continue
+        if feature["dtype"] == "image":
+            fields.append((name, pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
+            hints[name] = {"_type": "Image"}
+            continue
+        value, length = {"float32": pa.float32(), "int64": pa.int64()}[feature["dtype"]], feature["shape"][0]
+        fields.append((name, pa.list_(value, length) if length > 1 else value))
+        hint = {"dtype": feature["dtype"], "_type": "Value"}
+        hints[name] = {"feature": hint, "length": length, "_type": "Sequence"} if length > 1 else hint
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": hints}})})
+
+
+def episode_schema(feats: dict) -> pa.Schema:
+    """Arrow schema of meta/episodes: LeRobot's columns, ROVE's labels, and per-feature statistics."""
+    from rove_recorder.dataset.stats import QUANTILES
+
+    integer, text, number = pa.int64(), pa.string(), pa.float64()
+    fields = [("episode_index", integer), ("tasks", pa.list_(text)), ("length", integer)]
+    fields += [
+        (name, integer) for name in ("dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index")
+    ]
+    if feats.get(CAMERA, {}).get("dtype") == "video":
+        fields += [(f"videos/{CAMERA}/{name}", integer) for name in ("chunk_index", "file_index")]
+        fields += [(f"videos/{CAMERA}/{name}", number) for name in ("from_timestamp", "to_timestamp")]
+    fields += [(f"meta/episodes/{name}", integer) for name in ("chunk_index", "file_index")]
+    # ROVE's labels; LeRobot's loader carries unknown columns along.
+    fields += [(name, integer) for name in ("outcome", "t_r", "takeover")]
+    fields += [(name, text) for name in ("episode_id", "kind", "operator", "start_stage")]
+    fields += [("excluded", pa.bool_()), ("started_ns", integer)]
+    for name in feats:
+        image = name == CAMERA
+        kind = pa.list_(pa.list_(pa.list_(number))) if image else pa.list_(number)
+        fields += [(f"stats/{name}/{stat}", kind) for stat in ("min", "max", "mean", "std", *QUANTILES)]
+        fields.append((f"stats/{name}/count", pa.list_(integer)))
+    return pa.schema(fields)
+
+
+def write_json(path: Path, data: dict) -> None:
+    path.write_text(json.dumps(data, indent=4, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
+
+
+def _plain(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def read_info(root: Path) -> dict:
+    """meta/info.json. Raises DatasetError when it is missing, unreadable or of another format version."""
+    path = Path(root) / INFO
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{root} is no dataset: {INFO} cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path} is not JSON: {error}") from error
+    if info.get("codebase_version") != VERSION:
+        raise DatasetError(f"{path} has codebase_version {info.get('codebase_version')!r}, expected {VERSION!r}")
+    return info
+
+
+def episode_rows(root: Path) -> Iterator[dict]:
+    """Rows of meta/episodes in their order; none where there is no dataset."""
+    for path in sorted((Path(root) / "meta/episodes").glob("*/*.parquet")):
+        yield from pq.read_table(path).to_pylist()
+
+
+def info_dict(feats: dict, fps: int, episodes: int, frames: int, tasks: int) -> dict:
+    """Content of info.json."""
+    return {
+        "codebase_version": VERSION,
+        "robot_type": ROBOT,
+        "total_episodes": episodes,
+        "total_frames": frames,
+        "total_tasks": tasks,
+        "chunks_size": FILES_PER_CHUNK,
+        "data_files_size_in_mb": DATA_FILE_MB,
+        "video_files_size_in_mb": VIDEO_FILE_MB,
+        "fps": fps,
+        "splits": {"train": f"0:{episodes}"},
+        "data_path": DATA,
+        "video_path": VIDEO if feats.get(CAMERA, {}).get("dtype") == "video" else None,
+        "features": feats,
+    }
+
+
+def read_tasks(root: Path) -> list[str]:
+    """Task texts in the order of task_index."""
+    rows = pq.read_table(Path(root) / TASKS).to_pylist()
+    return [row["task"] for row in sorted(rows, key=lambda row: row["task_index"])]
+
+
+def write_tasks(path: Path, tasks: list[str]) -> None:
+    """meta/tasks.parquet as pandas writes a frame with the column task_index and the index "task": LeRobot reads it
+    with pandas.
+    """
+
+    def column(name, kind, numpy):
+        return {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
+
+    header = {
+        "name": None,
+        "field_name": None,
+        "pandas_type": "unicode",
+        "numpy_type": "object",
+        "metadata": {"encoding": "UTF-8"},
+    }
+    pandas = {
+        "index_columns": ["task"],
+        "column_indexes": [header],
+        "columns": [column("task_index", "int64", "int64"), column("task", "unicode", "object")],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.0.0",
+    }
+    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(tasks, pa.string())})
+    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put the shards of an export together.
+
+    rove run rove_recorder export runs/bags --out runs/data --shard 1/8      (one job for each of 1/8 ... 8/8)
+    rove run rove_recorder merge runs/data
+
+The data are the very bytes that one export of all bags would have written. Videos are copied packet by packet, not
+encoded again. The shards are removed when the dataset is complete; killed before, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pyarrow.parquet as pq
+import tyro
+from tqdm import tqdm
+
+from rove_description import joints
+from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset import quality, remote, shards, video
+from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames
+from rove_recorder.dataset.lerobot import DatasetWriter
+from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, LABELS, STATE
+from rove_recorder.dataset.staging import Busy
+
+COMPUTED = (
+    "timestamp",
+    "frame_index",
+    "episode_index",
+    "index",
+    "task_index",
+)  # by the writer, from the place in its dataset
+
+
+@dataclass
+class Merged:
+    """episodes, frames: added. already: that the dataset had. errors: bag -> reason, of the jobs. notes: sentences."""
+
+    episodes: int
+    frames: int
+    already: int
+    errors: dict[str, str]
+    notes: list[str]
+
+
+def read_encoded(root: Path, row: dict, fps: int, folder: Path) -> EncodedEpisode:
+    """An episode of the dataset `root` as it was before it was appended, ready to be appended elsewhere; its segment
+    goes into `folder`.
+    """
+    data = root / layout.Slot(row["data/chunk_index"], row["data/file_index"]).path(layout.DATA)
+    table = pq.read_table(data, filters=[("episode_index", "=", row["episode_index"])]).combine_chunks()
+    flat = {key: table[key].combine_chunks().flatten().to_numpy(zero_copy_only=False) for key in (STATE, ACTION)}
+    columns = {key: values.reshape(row["length"], -1) for key, values in flat.items()}
+    labels = {key: table[key].to_numpy() for key in LABELS}
+    jpegs = [picture["bytes"] for picture in table[CAMERA].to_pylist()] if CAMERA in table.column_names else None
+    segment, key = None, f"videos/{CAMERA}"
+    if f"{key}/file_index" in row:
+        source = root / layout.Slot(row[f"{key}/chunk_index"], row[f"{key}/file_index"]).path(layout.VIDEO)
+        folder.mkdir(parents=True, exist_ok=True)
+        segment = folder / f"{row['episode_index']}.mp4"
+        video.cut(source, round(row[f"{key}/from_timestamp"] * fps), row["length"], segment)
+    stats: dict[str, dict] = {}
+    for name, value in row.items():
+        if name.startswith("stats/") and value is not None:
+            feature, stat = name[len("stats/") :].rsplit("/", 1)
+            if feature not in COMPUTED:
+                stats.setdefault(feature, {})[stat] = np.asarray(value)
+    frames = EpisodeFrames(
+        columns[STATE],
+        columns[ACTION],
+        None,
+        **labels,
+        task=row["tasks"][0],
+        **{
+            key: row[key]
+            for key in ("outcome", "t_r", "takeover", "episode_id", "kind", "operator", "start_stage", "excluded")
+        },
+        started_ns=row.get("started_ns") or 0,
+    )
+    return EncodedEpisode(frames, stats, segment, jpegs)
+
+
+def merge(out: str | Path, keep: bool = False, progress: bool = True) -> Merged:
+    """Append the shards below `out`/shards to `out`, in the order of the episodes' starts, all of them at once; then
+    remove the shards.
+
+    Raises ShardError when a shard is missing, DatasetError, RemoteError, Busy.
+    """
+    with remote.fetched(remote.join(out, shards.FOLDER)) as folder:
+        reports = shards.read_reports(folder)
+        result = Merged(0, 0, 0, {}, [])
+        seen = {report["bags"] for report in reports.values()}
+        if len(seen) > 1:
+            counts = f"{min(seen)} to {max(seen)} bags"
+            result.notes.append(
+                f"the jobs saw {counts}: some arrived in between; export once more for those that are missing"
+            )
+        for report in reports.values():
+            result.errors |= report["errors"]
+        roots = [folder / f"{shard.index}-of-{shard.count}" for shard in reports]
+        roots = [root for root in roots if (root / layout.INFO).is_file()]  # a job without bags writes no dataset
+        if roots:
+            _append(roots, out, result, progress)
+    if not keep:
+        remote.remove_folder(remote.join(out, shards.FOLDER))
+    return result
+
+
+def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) -> None:
+    info = layout.read_info(roots[0])
+    camera = info["features"].get(CAMERA)
+    size = None if camera is None else tuple(camera["shape"][:2])
+    kind = "video" if camera is None else layout.camera_of(camera)
+    found = sorted(
+        (
+            (row.get("started_ns") or 0, row["episode_id"], root, row)
+            for root in roots
+            for row in layout.episode_rows(root)
+        ),
+        key=lambda entry: entry[:2],
+    )
+    reports = {root: quality.read(root) for root in roots}
+    with (
+        remote.dataset(out) as local,
+        DatasetWriter(local, info["fps"], size, joints.load().names, kind, grow=not remote.is_remote(out)) as writer,
+    ):
+        for _, name, root, row in tqdm(found, unit="episode", disable=not progress):
+            if name in writer.episode_ids:
+                result.already += 1
+                continue
+            episode = read_encoded(root, row, info["fps"], writer.segments)
+            episode.quality = reports[root].get(name)
+            writer.add_encoded(episode)
+            result.episodes += 1
+            result.frames += row["length"]
+
+
+def run(
+    out: tyro.conf.Positional[str],
+    keep: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> int:
+    """Put the shards of an export together.
+
+    Args:
+        out: the dataset's folder or address, as given to export --shard i/n --out.
+        keep: leave the shards where they are.
+        quiet: no progress bar.
+    """
+    try:
+        result = merge(out, keep, not quiet)
+    except (shards.ShardError, layout.DatasetError, video.VideoError, Busy, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for note in result.notes:
+        print(f"note: {note}")
+    for bag, reason in result.errors.items():
+        print(f"error: {bag}: {reason}", file=sys.stderr)
+    more = f", {result.already} there already" if result.already else ""
+    print(
+        f"{result.episodes} episodes, {result.frames} frames -> {out}{more}"
+        + (f"; {len(result.errors)} bags failed" if result.errors else "")
+    )
+    return 1 if result.errors else 0
+
+
+def main() -> int:
+    return tyro.cli(run, prog="merge", description=__doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One bag -> one dataset episode: the messages at the dataset's ticks, decoded by the code that decodes them live.
+
+Times are the recorder's reception times, which is when a policy on the same machine could have known a message; only
+modes count from their own transition stamps. Two passes over the bag: the first keeps stamps only, the second decodes
+just the chosen messages, so memory grows with the episode's chosen JPEGs and not with its bag.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rove_contract import episode as episodes
+from rove_contract import messages, topics
+from rove_contract.episode import Episode
+from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
+from rove_description.joints import JointTable
+from rove_recorder.bag.bag import BagError
+from rove_recorder.bag.mcap_stream import McapStream
+from rove_recorder.bag.recover import files_of, read_metadata
+from rove_recorder.bag.schema import typestore
+from rove_recorder.dataset.encoding import EpisodeFrames
+from rove_recorder.dataset.quality import COMMAND, IMAGE, STATE, STREAMS, Quality, assess
+from rove_recorder.export import resample
+
+
+class EpisodeBag:
+    """Index of one bag: stamps of the streams, mode timeline, and the episode as last announced. Raises BagError."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.files = files_of(self.folder)
+        self.stamps: dict[str, np.ndarray] = {}
+        self.problems: list[str] = []
+        self.episode: Episode | None = None
+        self._index()
+
+    def messages(self, wanted: frozenset[str]):
+        for path in self.files:
+            stream = McapStream(path)
+            yield from stream.messages(wanted)
+            self.problems = [*self.problems, *(problem for problem in stream.problems if problem not in self.problems)]
+
+    def decode(self, message):
+        """CDR -> message object. Raises BagError for bytes that are no such message."""
+        try:
+            return typestore().deserialize_cdr(message.data, topics.BY_NAME[message.topic].type)
+        except Exception as error:  # rosbags' generated readers raise whatever the damage leads to
+            raise BagError(f"{self.folder}: a message on {message.topic} cannot be decoded ({error})") from error
+
+    def _index(self) -> None:
+        stamps: dict[str, list[int]] = {name: [] for name in STREAMS}
+        events = []
+        last_ns = 0
+        for message in self.messages(frozenset([*STREAMS, topics.MODE.name, topics.EPISODE.name])):
+            last_ns = max(last_ns, message.log_ns)
+            if message.topic in stamps:
+                stamps[message.topic].append(message.log_ns)
+            elif message.topic == topics.MODE.name:
+                event = self.decode(message)
+                events.append((event.timestamp, Mode(event.goal_state.id)))
+            else:
+                episode = episodes.from_status(self.decode(message))
+                if self.episode is None or episode.id == self.episode.id or episode.state == episodes.ACTIVE:
+                    self.episode = episode
+        if not last_ns and not any(True for path in self.files for _ in McapStream(path).messages()):
+            raise BagError(
+                f"{self.folder}: the recorder died before anything of the episode was on the disk; there is nothing "
+                f"to export"
+            )
+        if self.episode is None:
+            raise BagError(f"{self.folder} has no message on {topics.EPISODE.name}: it is no episode")
+        for name, values in stamps.items():
+            if not values:
+                raise BagError(f"{self.folder} has no message on {name}; a dataset needs {', '.join(STREAMS)}")
+            self.stamps[name] = np.array(values, dtype=np.int64)
+        self.timeline = resample.timeline(events)
+        self.end_ns = last_ns
+
+    def ticks(self, fps: int) -> np.ndarray:
+        """(T,) int64 ns. Raises BagError when no frame can be made."""
+        self.stretches = resample.stretches(self.timeline, self.end_ns)
+        if not self.stretches:
+            modes = ", ".join(mode.name for mode in self.timeline.modes) or "none"
+            raise BagError(f"the robot never acted in {self.folder}; its modes: {modes}")
+        first = max(int(self.stamps[name].min()) for name in STREAMS)
+        result = resample.ticks(self.stretches, round(1e9 / fps), first)
+        if not len(result):
+            raise BagError(f"{self.folder}: shorter than one frame of 1/{fps} s")
+        return result
+
+    def frames(
+        self, table: JointTable, fps: int, image_size: tuple[int, int] | None = None
+    ) -> tuple[EpisodeFrames, Quality]:
+        """The episode at `fps`, with the camera's own JPEGs (resized when image_size (H, W) differs), and its
+        quality.
+        """
+        at = self.ticks(fps)
+        chosen, order = {}, {}
+        for name in STREAMS:
+            # Reception order is all but sorted; a stable sort keeps the later of two equal stamps last.
+            order[name] = np.argsort(self.stamps[name], kind="stable")
+            index = resample.last_before(self.stamps[name][order[name]], at)
+            chosen[name] = order[name][index]
+        decoded = self._decode(table, {name: set(index.tolist()) for name, index in chosen.items()})
+        state = np.stack([decoded[STATE][i] for i in chosen[STATE].tolist()])
+        action = np.stack([decoded[COMMAND][i] for i in chosen[COMMAND].tolist()])
+        pictures = {i: _resized(data, image_size) for i, data in decoded[IMAGE].items()}
+        modes = resample.modes_at(self.timeline, at)
+        episode, complete = self.episode, self.episode.state == episodes.ENDED
+        frames = EpisodeFrames(
+            state,
+            action,
+            Pictures(pictures, chosen[IMAGE]),
+            stage=np.array([STAGE_OF[Mode(mode)] for mode in modes]),
+            source=np.array([SOURCE_OF[Mode(mode)] for mode in modes]),
+            mode=modes,
+            task=episode.instruction or episode.task,
+            outcome=int(episode.outcome),
+            t_r=resample.first_with(modes, Mode.RECOVERY),
+            takeover=resample.first_with(modes, Mode.ADAPTATION),
+            episode_id=episode.id,
+            kind=episode.kind,
+            operator=episode.operator,
+            start_stage=episode.start_stage,
+            excluded=not complete or episode.outcome in (Outcome.ABORTED, Outcome.NONE),
+            started_ns=episode.started_ns,
+        )
+        return frames, self._quality(table, frames, at, chosen, complete)
+
+    def _decode(self, table: JointTable, wanted: dict[str, set[int]]) -> dict[str, dict[int, object]]:
+        """The chosen messages of each stream by their number in the bag: (J,) arrays, JPEG bytes."""
+        readers = {STATE: messages.JointReader(table), COMMAND: messages.JointReader(table)}
+        counters = dict.fromkeys(STREAMS, -1)
+        result: dict[str, dict[int, object]] = {name: {} for name in STREAMS}
+        for message in self.messages(frozenset(STREAMS)):
+            name = message.topic
+            counters[name] += 1
+            if counters[name] not in wanted[name]:
+                continue
+            decoded = self.decode(message)
+            if name == IMAGE:
+                result[name][counters[name]] = bytes(decoded.data)
+            else:
+                result[name][counters[name]] = readers[name].position(decoded)
+        for name in (STATE, COMMAND):
+            for q in result[name].values():
+                if np.isnan(q).any():
+                    missing = [table.names[i] for i in np.flatnonzero(np.isnan(q))[:3]]
+                    raise BagError(f"{self.folder}: {name} lacks joints, e.g. {', '.join(missing)}")
+        return result
+
+    def _quality(
+        self, table: JointTable, frames: EpisodeFrames, at: np.ndarray, chosen: dict[str, np.ndarray], complete: bool
+    ) -> Quality:
+        try:
+            recorded = read_metadata(self.folder)["custom_data"] or {}
+        except BagError:  # a bag that could not be repaired where it is
+            recorded = {}
+        return assess(
+            table=table,
+            state=frames.state,
+            action=frames.action,
+            mode=frames.mode,
+            pictures=frames.images,
+            at_ns=at,
+            stretches=self.stretches,
+            stamps={name: np.sort(self.stamps[name]) for name in STREAMS},
+            ages_s={name: (at - self.stamps[name][chosen[name]]) * 1e-9 for name in STREAMS},
+            complete=complete,
+            problems=self.problems,
+            recorded=recorded,
+        )
+
+
+class Pictures(Sequence):
+    """T JPEGs of which neighbours may be the same one: held once."""
+
+    def __init__(self, jpegs: dict[int, bytes], index: np.ndarray):
+        self._jpegs, self._index = jpegs, index.tolist()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, i):
+        return self._jpegs[self._index[i]]
+
+
+def _resized(jpeg: bytes, size: tuple[int, int] | None) -> bytes:
+    """The same bytes when the picture has the size already, else a JPEG of the new (H, W)."""
+    if size is None:
+        return jpeg
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(jpeg))
+    if (image.height, image.width) == size:
+        return jpeg
+    return messages.encode_jpeg(
+        np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS)), 95
+    )
+
+
+def picture_size(folder: Path) -> tuple[int, int]:
+    """(H, W) of the first picture in a bag. Raises BagError when there is none."""
+    for path in files_of(Path(folder)):
+        for message in McapStream(path).messages(frozenset([IMAGE])):
+            decoded = typestore().deserialize_cdr(message.data, topics.EGO_IMAGE.type)
+            return messages.decode_image(decoded).shape[:2]
+    raise BagError(f"{folder} has no message on {IMAGE}")

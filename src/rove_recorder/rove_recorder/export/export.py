@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags -> LeRobot v3.0 dataset.
+
+    rove run rove_recorder export BAGS... --out DATASET [--shard i/n] [--engine ray]
+
+Episodes are read, resampled and encoded by several processes and appended in the order of their start, so the result
+does not depend on the number of processes. Bags that were not closed are recovered first. One bad bag does not stop the
+others. Bags and dataset may be in an object store (s3://...); a shard is put together with the others by `merge`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tqdm import tqdm
+
+from rove_contract.timing import POLICY_HZ
+from rove_description import joints
+from rove_recorder.bag.bag import BagError
+from rove_recorder.bag.recover import Unrepaired, find_bags, needs_recovery, read_metadata, recover
+from rove_recorder.dataset import engine as engines
+from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset import remote
+from rove_recorder.dataset.lerobot import DatasetWriter, EncodedEpisode, encode_episode
+from rove_recorder.dataset.quality import Quality
+from rove_recorder.dataset.shards import Shard, ShardError
+from rove_recorder.dataset.staging import Busy
+from rove_recorder.export.episode_bag import EpisodeBag, picture_size
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to make one episode."""
+
+    folder: str | Path  # local or remote
+    segments: Path
+    fps: int
+    image_size: tuple[int, int]
+    camera: str
+    resize: bool
+
+
+@dataclass
+class Result:
+    """Of one bag: an episode, or a reason why there is none. notes: what was recovered."""
+
+    folder: str | Path
+    episode: EncodedEpisode | None = None
+    quality: Quality | None = None
+    error: str = ""
+    notes: str = ""
+
+
+def convert(job: Job) -> Result:
+    """Read, resample and encode one bag; errors that belong to the bag end up in the result."""
+    try:
+        table = joints.load()
+        with remote.fetched(job.folder) as folder:
+            if remote.is_remote(job.folder) and needs_recovery(folder):
+                recover(folder)  # the copy here
+            frames, quality = EpisodeBag(folder).frames(table, job.fps, job.image_size if job.resize else None)
+            episode = encode_episode(
+                frames, job.segments, fps=job.fps, image_size=job.image_size, joints=len(table), camera=job.camera
+            )
+        episode.quality = quality
+        return Result(job.folder, episode, quality)
+    except (ValueError, BagError, OSError) as error:
+        return Result(job.folder, error=str(error))
+
+
+def _find(paths: Iterable[str | Path]) -> list[str | Path]:
+    """Bags at or below folders and addresses, each once."""
+    found: dict[str | Path, None] = {}
+    for path in paths:
+        found |= dict.fromkeys(remote.find_bags(path) if remote.is_remote(path) else find_bags([Path(path)]))
+    return list(found) if found else find_bags([])
+
+
+def _name(bag: str | Path) -> str:
+    return str(bag).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _prepared(bags: Iterable[str | Path], results: list[Result]) -> list[tuple[int, str, str | Path, str]]:
+    """(start, id, bag, note) of the usable bags in the order of their start; the others' reasons go to `results`."""
+    usable = []
+    for bag in bags:
+        try:
+            start_ns, name, note = _provenance(bag)
+            usable.append((start_ns, name, bag, note))
+        except (ValueError, BagError, OSError) as error:
+            results.append(Result(bag, error=str(error)))
+    return sorted(usable, key=lambda entry: entry[:2])
+
+
+def _provenance(bag: str | Path) -> tuple[int, str, str]:
+    """(start, id, note) of a bag, recovered where needed. Of a closed remote bag only its metadata.yaml is fetched."""
+    if remote.is_remote(bag):
+        with remote.fetched(bag, "metadata.yaml") as folder:
+            custom = (read_metadata(folder)["custom_data"] or {}) if (folder / "metadata.yaml").is_file() else {}
+        if {"id", "started_ns"} <= custom.keys():
+            return int(custom["started_ns"]), custom["id"], ""
+    with remote.fetched(bag) as folder:
+        note, custom = "", {}
+        try:
+            note = recover(folder).sentence() if needs_recovery(folder) else ""
+            custom = read_metadata(folder)["custom_data"] or {}
+        except (OSError, Unrepaired) as error:  # a full or read-only disk
+            note = f"{error}; read as it is"
+        if {"id", "started_ns"} <= custom.keys():
+            return int(custom["started_ns"]), custom["id"], note
+        episode = EpisodeBag(folder).episode  # another recorder's bag of a session
+        return episode.started_ns, episode.id, note
+
+
+def export_bags(
+    bags: Iterable[str | Path],
+    out: str | Path,
+    *,
+    fps: int = round(POLICY_HZ),
+    image_size: tuple[int, int] | None = None,
+    camera: str | None = None,
+    workers: int = 0,
+    engine: engines.Engine = "process",
+    shard: Shard | None = None,
+    progress: bool = True,
+) -> list[Result]:
+    """Export bags (directories, or folders of them, or their addresses) into the dataset `out`, new or existing, in one
+    step: all of them or, killed, none.
+
+    image_size: (H, W), other pictures are resized; None: that of the dataset, or of the first bag, and others are
+    refused. camera: one of lerobot_format.CAMERAS; None: the dataset's, "video" for a new one. workers: 0 = one per
+    core. shard: only the bags that fall to it, into `out`/shards/i-of-n. Episodes that the dataset has already are left
+    out with a note. Raises BagError, DatasetError, Busy, EngineError, RemoteError for what concerns all.
+    """
+    found = _find(bags)
+    chosen = found if shard is None else [bag for bag in found if shard.takes(_name(bag))]
+    target = out if shard is None else shard.folder(out)
+    results: list[Result] = []
+    usable = _prepared(chosen, results)
+    if usable:
+        with remote.dataset(target) as local:
+            _export(
+                usable, local, results, fps, image_size, camera, workers, engine, not remote.is_remote(target), progress
+            )
+    if shard is not None:
+        errors = {str(result.folder): result.error for result in results if result.error}
+        episodes = sum(result.episode is not None for result in results)
+        shard.write_report(out, len(found), len(chosen), episodes, errors)
+    return results
+
+
+def _first_size(usable: list, results: list[Result]) -> tuple[int, int] | None:
+    """(H, W) of the first bag that has pictures; those before it leave `usable`, with the reason in `results`."""
+    while usable:
+        try:
+            with remote.fetched(usable[0][2]) as folder:
+                EpisodeBag(folder)  # a better reason than the lack of pictures, where there is one
+                return picture_size(folder)
+        except (ValueError, BagError, OSError) as error:
+            results.append(Result(usable.pop(0)[2], error=str(error)))
+    return None
+
+
+def _export(usable, out: Path, results: list[Result], fps, image_size, camera, workers, engine, grow, progress) -> None:
+    """`usable`: of `_prepared`. The rest: see `export_bags`."""
+    size = image_size
+    if (out / layout.INFO).is_file():
+        feature = layout.read_info(out)["features"].get(layout.CAMERA)
+        if feature is None:
+            raise layout.DatasetError(f"{out} has no camera; export into a dataset of its own")
+        size, camera = size or tuple(feature["shape"][:2]), camera or layout.camera_of(feature)
+    camera = camera or "video"
+    if size is None:
+        size = _first_size(usable, results)
+        if size is None:
+            return
+    with DatasetWriter(out, fps, size, joints.load().names, camera, grow=grow) as writer:
+        jobs, notes = [], {}
+        seen = set(writer.episode_ids)
+        for _, name, bag, note in usable:
+            notes[bag] = note
+            if name in seen:
+                results.append(Result(bag, notes=f"episode {name} is in the dataset already"))
+                continue
+            seen.add(name)
+            jobs.append(Job(bag, writer.segments, fps, size, camera, image_size is not None))
+        with (
+            engines.pool(engine, workers if len(jobs) > 1 else 1) as run,
+            tqdm(total=len(jobs), unit="episode", disable=not (progress and jobs)) as bar,
+        ):
+            for result in run(convert, jobs):
+                bar.update()
+                result.notes = notes[result.folder]
+                if result.episode is not None:
+                    writer.add_encoded(result.episode)
+                results.append(result)
+
+
+def run(
+    bags: tyro.conf.Positional[tuple[str, ...]],
+    out: str,
+    fps: int = round(POLICY_HZ),
+    image_size: tuple[int, int] | None = None,
+    camera: Literal["video", "av1", "image"] | None = None,
+    workers: int = 0,
+    shard: str | None = None,
+    engine: engines.Engine = "process",
+    quiet: bool = False,
+) -> int:
+    """Export episodes from bags to a LeRobot v3.0 dataset; appends when it exists.
+
+    Args:
+        bags: bag directories, or folders that hold bags; also addresses such as s3://bucket/bags.
+        out: the dataset's folder or address.
+        fps: frames per second of the dataset; the policy's rate.
+        image_size: height and width; pictures of another size are resized to it.
+        camera: H.264 video, AV1 video (LeRobot's default; slower), or the camera's own JPEGs in the data files. The
+          dataset's own, for a
+            new one video.
+        workers: processes; 0 is one per core.
+        shard: i/n, e.g. 3/8: only the third of eight parts of the bags, into OUT/shards; `merge OUT` puts them
+          together.
+        engine: process, or ray: on the cluster of RAY_ADDRESS, whose nodes must all reach the bags, else on this
+          machine.
+        quiet: no progress bar.
+    """
+    try:
+        part = None if shard is None else Shard.parse(shard)
+        results = export_bags(
+            bags,
+            out,
+            fps=fps,
+            image_size=image_size,
+            camera=camera,
+            workers=workers,
+            engine=engine,
+            shard=part,
+            progress=not quiet,
+        )
+    except (BagError, layout.DatasetError, Busy, OSError, ShardError, engines.EngineError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for result in results:
+        if result.notes:
+            print(f"note: {result.notes}")
+        if result.error:
+            print(f"error: {result.folder}: {result.error}", file=sys.stderr)
+        elif result.quality is not None:
+            print(f"{result.episode.frames.episode_id}: {result.quality.line()}")
+    failed = sum(bool(result.error) for result in results)
+    done = [result for result in results if result.episode is not None]
+    frames = sum(len(result.episode.frames) for result in done)
+    suspicious = sum(bool(result.quality.flags) for result in done)
+    words = f", {suspicious} suspicious (see {layout.QUALITY})" if suspicious else ""
+    words += f"; {failed} bags failed" if failed else ""
+    print(f"{len(done)} episodes, {frames} frames -> {part.folder(out) if part else out}{words}")
+    if part is not None:
+        print(f"when all {part.count} shards are there: rove run rove_recorder merge {out}")
+    return 1 if failed else 0
+
+
+def main() -> int:
+    return tyro.cli(run, prog="export")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

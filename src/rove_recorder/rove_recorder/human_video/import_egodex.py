@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EgoDex (Hoque et al.: {task}/{i}.hdf5 beside {task}/{i}.mp4, 1080p, 30 Hz) -> dataset, for the critic only.
+
+    rove run rove_recorder import_egodex egodex/part1 --out runs/egodex
+
+Stopped or killed, the same command goes on. The poses are not used; they only tell how many frames the video must have,
+and their confidences, where a file has them, how well the hands were seen.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from rove_contract.modes import Outcome
+from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset.engine import Engine, EngineError
+from rove_recorder.dataset.staging import Busy
+from rove_recorder.human_video.clips import Clip, Result, import_clips, report
+from rove_recorder.human_video.video_clip import Fit
+
+HANDS = ("Hand", "Finger", "Thumb")  # parts of the joint names that belong to the hands
+
+
+class EgoDexError(ValueError):
+    """A file is not EgoDex's; the message names it, with what was expected."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """task: what is done. frames: number of poses, None without. confidence: mean over the hands' joints in [0, 1],
+    None without.
+    """
+
+    task: str
+    frames: int | None
+    confidence: float | None
+    guessed: bool  # the task is the folder's name
+
+
+def _text(value) -> str:
+    return (
+        value.decode("utf-8", "replace").strip()
+        if isinstance(value, bytes)
+        else ""
+        if value is None
+        else str(value).strip()
+    )
+
+
+def read_annotation(path: Path) -> Annotation:
+    """Reads {i}.hdf5.
+
+    The description is `llm_description` or, for the second direction of a reversible task (`llm_type`,
+    `which_llm_description`), `llm_description2`; in older files `description` or `description2`; without any, the
+    folder's name. Raises EgoDexError.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {name: _text(value) for name, value in file.attrs.items()}
+            poses = file.get("transforms", {})
+            counts = {len(pose) for pose in poses.values() if isinstance(pose, h5py.Dataset) and pose.ndim == 3}
+            confidences = [
+                value[()] for name, value in file.get("confidences", {}).items() if any(part in name for part in HANDS)
+            ]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise EgoDexError(f"{path} cannot be read as HDF5: {error}; copy it again") from error
+    if len(counts) > 1:
+        raise EgoDexError(f"{path}: its transforms have different lengths ({', '.join(map(str, sorted(counts)))})")
+    second = "2" if attributes.get("which_llm_description", "1") == "2" else ""
+    names = (f"llm_description{second}", f"description{second}", "llm_description", "description")
+    task = next((attributes[name] for name in names if attributes.get(name)), "")
+    seen = np.concatenate([np.ravel(value) for value in confidences]) if confidences else np.empty(0)
+    seen = seen[np.isfinite(seen)]
+    return Annotation(
+        task or path.parent.name.replace("_", " "),
+        counts.pop() if counts else None,
+        float(seen.mean()) if len(seen) else None,
+        not task,
+    )
+
+
+def collect(
+    folders: tuple[Path, ...], outcome: Outcome, min_confidence: float, progress: bool = False
+) -> tuple[list[Clip], list[Result]]:
+    """Clips of all pairs below the folders in sorted order; errors for files without their partner. Raises EgoDexError
+    for an empty one.
+    """
+    clips, rest = [], []
+    for folder in folders:
+        names = sorted(
+            {path.with_suffix("") for path in folder.rglob("*") if path.suffix in (".hdf5", ".mp4")}, key=_natural
+        )
+        if not names:
+            raise EgoDexError(
+                f"{folder} holds no .hdf5 and .mp4 files; expected EgoDex's folders, e.g. part1 with "
+                f"{{task}}/{{i}}.hdf5"
+            )
+        for name in tqdm(names, desc=f"annotations of {folder.name}", unit="file", disable=not progress):
+            annotation, video = name.with_suffix(".hdf5"), name.with_suffix(".mp4")
+            clip = Clip(video, "", outcome, origin=str(annotation))
+            try:
+                for path, other in ((annotation, video), (video, annotation)):
+                    if not path.is_file():
+                        raise EgoDexError(f"{other} has no {path.name} beside it; copy it again")
+                found = read_annotation(annotation)
+            except EgoDexError as error:
+                rest.append(Result(clip, error=str(error)))
+                continue
+            if found.confidence is not None and found.confidence < min_confidence:
+                rest.append(
+                    Result(
+                        clip,
+                        note=(
+                            f"{video}: hands seen with confidence {found.confidence:.2f} < {min_confidence:g}: left out"
+                        ),
+                    )
+                )
+                continue
+            note = (
+                f"{annotation} has no description; its task is the folder's name, {found.task!r}"
+                if found.guessed
+                else ""
+            )
+            clips.append(
+                Clip(video, found.task, outcome, prefix=f"egodex-{name.parent.name}-", frames=found.frames, note=note)
+            )
+    return clips, rest
+
+
+def _natural(path: Path):
+    """10 comes after 9."""
+    return str(path.parent), (0, int(path.name), "") if path.name.isdigit() else (1, 0, path.name)
+
+
+def run(
+    folders: tyro.conf.Positional[tuple[Path, ...]],
+    out: Path,
+    failure: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    min_confidence: float = 0.0,
+    limit: int = 0,
+    fps: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    camera: Literal["video", "image"] | None = None,
+    fit: Fit = "crop",
+    workers: int = 0,
+    engine: Engine = "process",
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> int:
+    """Import EgoDex as successful human episodes for the critic's pretraining; appends when the dataset exists, and
+    goes on after a stop.
+
+    Args:
+        folders: EgoDex's parts or tasks, e.g. egodex/part1 or egodex/test/add_remove_lid.
+        out: the dataset's folder.
+        failure: the episodes show failures; EgoDex's own are all successes.
+        min_confidence: leave out episodes whose hands were seen with less confidence, 0 to 1; those without confidences
+          stay.
+        limit: import only the first so many episodes; 0 is all.
+        fps: frames per second; the dataset's, for a new one the policy's (20).
+        image_size: height and width; the dataset's, for a new one the ego camera's (192 192).
+        camera: video or JPEGs in the data files; the dataset's, for a new one video.
+        fit: what happens where the shapes differ: crop the middle, pad with black, or stretch.
+        workers: processes; 0 is one per core.
+        engine: process, or ray for a cluster that sees the same folders.
+        quiet: no progress bar.
+    """
+    try:
+        if not folders:
+            raise EgoDexError("no folder was given; name a part of EgoDex")
+        clips, results = collect(folders, Outcome.FAILURE if failure else Outcome.SUCCESS, min_confidence, not quiet)
+        results += import_clips(
+            clips[: limit or None],
+            out,
+            fps=fps,
+            image_size=image_size,
+            camera=camera,
+            fit=fit,
+            workers=workers,
+            engine=engine,
+            progress=not quiet,
+        )
+    except (EgoDexError, layout.DatasetError, Busy, EngineError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(f"error: EgoDex needs h5py ({error}): pip install h5py", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return report(results, out)
+
+
+def main() -> int:
+    return tyro.cli(run, prog="import_egodex", description=__doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the review page shows of a dataset: episodes with corrections applied, frames, joints and pictures. No web here.
+
+Only labels are read whole (a few bytes per frame); joints and pictures are read per episode when they are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from rove_contract import messages
+from rove_contract.modes import Outcome, Source, Stage
+from rove_description import joints
+from rove_recorder.dataset import corrections, video
+from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, STATE, DatasetError
+from rove_recorder.dataset.quality import Quality
+from rove_recorder.dataset.quality import read as read_quality
+from rove_recorder.dataset.scores import Scores, read_scores, score_names
+
+WIDEST = 960  # px; larger pictures are shrunk on their way to the page, which shows none larger
+JPEG_QUALITY = 88
+LABELS = ("outcome", "t_r", "takeover", "excluded", "kind", "episode_id", "operator", "start_stage")
+DEFAULTS = {
+    "outcome": 0,
+    "t_r": -1,
+    "takeover": -1,
+    "excluded": False,
+    "kind": "",
+    "episode_id": "",
+    "operator": "",
+    "start_stage": "",
+}
+SHORT_S = 1.0  # a shorter episode holds hardly one action chunk
+FINISHED = (int(Outcome.SUCCESS), int(Outcome.FAILURE))
+
+
+class ReviewData:
+    """root: the dataset's folder. episodes: number -> exported row of meta/episodes. Raises DatasetError. Safe to use
+    from threads.
+    """
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+        self._lock = threading.RLock()
+        self._scores: dict[str, tuple[int, Scores]] = {}
+        self._version = None
+        self._reports: tuple[int, dict[str, Quality]] = (-1, {})
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read again what was appended or made anew since; cheap when nothing was."""
+        with self._lock:
+            files = [self.root / layout.INFO, *sorted((self.root / "meta/episodes").glob("*/*.parquet"))]
+            version = [(str(file), file.stat().st_mtime_ns) for file in files if file.is_file()]
+            if version and version == self._version:
+                return
+            info = layout.read_info(self.root)
+            features = info["features"]
+            try:
+                self.tasks = layout.read_tasks(self.root)
+                tables = [pq.read_table(file) for file in files[1:]]
+                keep = [[name for name in table.column_names if not name.startswith("stats/")] for table in tables]
+                rows = [row for table, names in zip(tables, keep) for row in table.select(names).to_pylist()]
+                columns = [
+                    name for name in ("index", "stage", "source", "task_index") if name == "index" or name in features
+                ]
+                data = sorted((self.root / "data").glob("*/*.parquet"))
+                frames = pa.concat_tables([pq.read_table(file, columns=columns) for file in data])
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise DatasetError(f"{self.root} cannot be read: {error}") from error
+            frames = frames.sort_by("index")
+            self.info, self.fps = info, float(info["fps"])
+            self.names = tuple(features.get(STATE, {}).get("names") or ())
+            self.camera = features.get(CAMERA, {}).get("dtype")
+            count = frames.num_rows
+            self.stage, self.source, self.task_index = (
+                frames[name].to_numpy() if name in frames.column_names else np.full(count, -1)
+                for name in ("stage", "source", "task_index")
+            )
+            self.episodes = {
+                row["episode_index"]: row | {k: DEFAULTS[k] for k in LABELS if row.get(k) is None} for row in rows
+            }
+            for row in rows:
+                if not 0 <= row["dataset_from_index"] < row["dataset_to_index"] <= count:
+                    raise DatasetError(
+                        f"{self.root}: the frames of episode {row['episode_index']} are missing, the data has {count}"
+                    )
+            self._version = version
+
+    def row(self, index: int) -> dict:
+        """Exported row. Raises DatasetError naming the episodes there are."""
+        try:
+            return self.episodes[index]
+        except KeyError:
+            raise DatasetError(f"{self.root} has no episode {index}; it has {len(self.episodes)}, from 0 on") from None
+
+    def _exported_stage(self, row: dict) -> np.ndarray:
+        return self.stage[row["dataset_from_index"] : row["dataset_to_index"]]
+
+    def listing(self) -> dict:
+        """The dataset and all its episodes, for the page."""
+        with self._lock:
+            self.refresh()
+            lines = corrections.read(self.root)
+            fixes = corrections.fixes(self.root, list(self.episodes.values()))
+            quality = self._quality()
+            counts = Counter(line.episode_index for line in lines)
+            return {
+                "name": self.root.resolve().name,
+                "root": str(self.root),
+                "fps": self.fps,
+                "camera": self.camera,
+                "joints": list(self.names),
+                "groups": groups(self.names),
+                "scores": score_names(self.root),
+                "episodes": [self._brief(i, fixes[i], quality, counts[i]) for i in sorted(self.episodes)],
+            }
+
+    def _brief(self, index: int, fix: dict, quality: dict[str, Quality], lines: int) -> dict:
+        exported = self.episodes[index]
+        row = exported | fix
+        stage = self._exported_stage(exported)
+        stage = corrections.restage(stage, row["t_r"]) if "t_r" in fix else stage
+        length = len(stage)
+        task = int(self.task_index[exported["dataset_from_index"]])
+        brief = {
+            **{key: row[key] for key in LABELS},
+            "outcome": Outcome(row["outcome"]).name.lower(),
+            "index": index,
+            "task": self.tasks[task] if 0 <= task < len(self.tasks) else "",
+            "length": length,
+            "seconds": round(length / self.fps, 3),
+            "exported": {
+                "t_r": exported["t_r"],
+                "excluded": exported["excluded"],
+                "outcome": Outcome(exported["outcome"]).name.lower(),
+            },
+            "corrected": sorted(fix),
+            "lines": lines,
+            "stages": runs(stage),
+            "trained": not row["excluded"] and row["outcome"] in FINISHED,
+        }
+        found = quality.get(row["episode_id"])
+        reported = found.flags if found else []
+        return brief | {
+            "flags": reported + label_flags(brief, reported),
+            "quality": found.line().splitlines()[0] if found else "",
+        }
+
+    def _quality(self) -> dict[str, Quality]:
+        """episode_id -> the export's report, for the episodes that have one. Raises DatasetError."""
+        file = self.root / layout.QUALITY
+        version = file.stat().st_mtime_ns if file.is_file() else -1
+        if self._reports[0] != version:
+            self._reports = (version, read_quality(self.root))
+        return self._reports[1]
+
+    def brief(self, index: int) -> dict:
+        """One episode as in `listing`, and the history of its corrections."""
+        with self._lock:
+            row = self.row(index)
+            lines = corrections.read(self.root)
+            fix = corrections.corrected(lines, index, row["episode_id"])
+            undone = {line.undoes for line in lines}
+            history = [
+                json.loads(line.line()) | {"undo": line.undoes is not None, "undone": number in undone}
+                for number, line in enumerate(lines)
+                if line.episode_index == index
+            ]
+            brief = self._brief(index, fix, self._quality(), len(history))
+            return brief | {"history": history, "undoable": corrections.undoable(lines, index) is not None}
+
+    def episode(self, index: int, scores: str = "") -> dict:
+        """One episode for the page: `brief`, who drove, and the critic's scores, NaN as None."""
+        brief = self.brief(index)
+        row = self.episodes[index]
+        sources = self.source[row["dataset_from_index"] : row["dataset_to_index"]]
+        found = {"scores": None, "scores_error": ""}
+        try:
+            found["scores"] = self._scored(index, len(sources), scores) if scores else None
+        except DatasetError as error:
+            found["scores_error"] = str(error)
+        return brief | {"sources": [[Source(kind).name, a, b] for kind, a, b in _runs(sources) if kind >= 0], **found}
+
+    def _scored(self, index: int, length: int, name: str) -> dict | None:
+        stamp = self.root / "meta/scores" / f"{name}.parquet"
+        version = stamp.stat().st_mtime_ns if stamp.is_file() else -1
+        with self._lock:
+            if self._scores.get(name, (None,))[0] != version:
+                self._scores[name] = (version, read_scores(self.root, name))
+            scores = self._scores[name][1]
+        columns = scores.of(index, length)
+        if columns is None:
+            return None
+        corrected = max((line.at for line in corrections.read(self.root) if line.episode_index == index), default="")
+        outdated = (
+            bool(corrected) and datetime.fromisoformat(corrected.replace("Z", "+00:00")).timestamp() > version / 1e9
+        )
+        return {
+            "name": name,
+            "outdated": outdated,
+            "value": _plain(columns["value"]),
+            "advantage": _plain(columns["advantage"]),
+            "positive": columns["positive"].tolist(),
+            "threshold": _plain([scores.threshold])[0],
+            "scale": _plain([scores.scale])[0],
+        }
+
+    def joints(self, index: int) -> bytes:
+        """float32, little-endian: state (T, J) then action (T, J), rad; NaN where there is no robot."""
+        row = self.row(index)
+        length, count = row["length"], len(self.names)
+        out = np.full((2, length, count), np.nan, dtype="<f4")
+        table = self._frames(row, [key for key in (STATE, ACTION) if key in self.info["features"]])
+        for number, key in enumerate((STATE, ACTION)):
+            if key in table.column_names:
+                column = table[key].combine_chunks()
+                lists = column.fill_null([float("nan")] * count) if column.null_count else column
+                out[number] = lists.flatten().to_numpy(zero_copy_only=False).reshape(length, count)
+        return out.tobytes()
+
+    def _frames(self, row: dict, columns: list[str]) -> pa.Table:
+        file = self.root / layout.Slot(row["data/chunk_index"], row["data/file_index"]).path(layout.DATA)
+        try:
+            table = pq.read_table(
+                file, columns=[*columns, "frame_index"], filters=[("episode_index", "=", row["episode_index"])]
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"cannot read episode {row['episode_index']} from {file}: {error}") from error
+        if table.num_rows != row["length"]:
+            raise DatasetError(
+                f"{file} has {table.num_rows} frames of episode {row['episode_index']}, expected {row['length']}"
+            )
+        return table.sort_by("frame_index")
+
+    def pictures(self, index: int, start: int, count: int) -> list[bytes]:
+        """JPEGs of frames [start, start + count) of an episode, cut at its end. Exact to the frame, whatever the
+        video's codec.
+        """
+        row = self.row(index)
+        count = min(count, row["length"] - start)
+        if start < 0 or count <= 0:
+            raise DatasetError(f"episode {index} has frames 0 to {row['length'] - 1}, not {start}")
+        if self.camera == "image":
+            rows = self._frames(row, [CAMERA])[CAMERA].slice(start, count).to_pylist()
+            return [picture["bytes"] for picture in rows]
+        if self.camera != "video":
+            raise DatasetError(f"{self.root} has no camera")
+        key = f"videos/{CAMERA}"
+        file = self.root / layout.Slot(row[f"{key}/chunk_index"], row[f"{key}/file_index"]).path(layout.VIDEO)
+        first = round(row[f"{key}/from_timestamp"] * self.fps) + start
+        try:
+            found = [
+                messages.encode_jpeg(_shrunk(frame), JPEG_QUALITY) for frame in video.read_frames(file, first, count)
+            ]
+        except (av.FFmpegError, OSError) as error:
+            raise DatasetError(f"cannot decode frames {first} to {first + count - 1} of {file}: {error}") from error
+        if len(found) != count:
+            raise DatasetError(
+                f"{file} ends at frame {first + len(found)}, but episode {index} reaches to frame {first + count - 1}"
+            )
+        return found
+
+    def correct(self, index: int, field: str, new, by: str, expected=None) -> dict:
+        """Store a correction; returns the episode's `brief`. Raises CorrectionError, DatasetError."""
+        with self._lock:
+            row = self.row(index)
+            if expected is not None:
+                expected = corrections.typed(field, expected)
+            corrections.correct(self.root, row, self._exported_stage(row), field, new, by, expected)
+            return self.brief(index)
+
+    def undo(self, index: int, by: str) -> dict:
+        """Take back the episode's last correction; returns its `brief`. Raises CorrectionError, DatasetError."""
+        with self._lock:
+            self.row(index)
+            corrections.undo(self.root, index, by)
+            return self.brief(index)
+
+
+def _runs(values: np.ndarray) -> list[tuple[int, int, int]]:
+    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    return [(int(values[a]), a, b) for a, b in zip(edges, edges[1:])]
+
+
+def runs(stage: np.ndarray) -> list[list]:
+    """stage (T,) -> [[name, first frame, frame after the last], ...]."""
+    known = set(map(int, Stage))
+    return [[Stage(kind).name if kind in known else "NONE", a, b] for kind, a, b in _runs(stage)]
+
+
+def groups(names: tuple[str, ...]) -> list[dict]:
+    """The joints by block and side, as the page shows them: name and joint numbers. Joints without a known block come
+    last.
+    """
+    table = joints.load()
+    titles: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        if name not in table.index:
+            titles.setdefault("Joints", []).append(number)
+            continue
+        block = table.blocks[table.index[name]]
+        side = next((side for side in ("left", "right") if name.startswith(f"{side}_")), "")
+        title = (
+            f"{side} {block}".strip().replace("_", " ").capitalize()
+            if block not in ("head", "waist")
+            else "Head and waist"
+        )
+        titles.setdefault(title, []).append(number)
+    return [{"title": title, "joints": numbers} for title, numbers in titles.items()]
+
+
+def label_flags(brief: dict, reported: list[str]) -> list[str]:
+    """What the labels themselves make suspicious, as corrected; sentences. reported: what the export's report says
+    already.
+    """
+    flags = []
+    last, t_r = brief["length"] - 1, brief["t_r"]
+    if brief["takeover"] >= 0 and t_r < 0:
+        flags.append("an intervention whose end of adaptation (t_r) is not marked")
+    if t_r >= last:
+        flags.append("t_r is the last frame, whose reward is the outcome's: the penalty is lost")
+    if brief["outcome"] == "none" and not any("outcome unknown" in flag for flag in reported):
+        flags.append("the outcome is unknown")
+    if brief["seconds"] < SHORT_S and not any(flag.startswith("only ") for flag in reported):
+        flags.append(f"only {brief['seconds']:g} s long")
+    return flags
+
+
+def _plain(values) -> list[float | None]:
+    return [round(float(value), 6) if np.isfinite(value) else None for value in values]
+
+
+def _shrunk(rgb: np.ndarray) -> np.ndarray:
+    if rgb.shape[1] <= WIDEST:
+        return rgb
+    height = round(rgb.shape[0] * WIDEST / rgb.shape[1])
+    return np.asarray(Image.fromarray(rgb).resize((WIDEST, height), Image.Resampling.BILINEAR))
+
+
+def packed(jpegs: list[bytes]) -> bytes:
+    """JPEGs in one answer: their number and lengths as uint32, little-endian, then the JPEGs."""
+    lengths = np.array([len(jpegs), *map(len, jpegs)], dtype="<u4")
+    return b"".join([lengths.tobytes(), *jpegs])

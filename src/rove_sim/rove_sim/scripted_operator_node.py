@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripted_operator`: plays the motion-capture suit over the same ZMQ socket as a real one (PUB, connects to the
+teleop node).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+
+import numpy as np
+import zmq
+from rclpy.node import Node
+
+from rove_contract import messages, ros, topics
+from rove_contract.modes import Mode
+from rove_contract.operator_frame import OperatorFrame, encode
+from rove_description import joints
+from rove_sim.people import suit
+from rove_sim.people.operator import ScriptedOperator
+
+
+class OperatorNode(Node):
+    """Parameters: endpoint, rate_hz, imperfection [0, 1], demonstration_imperfection [0, 1], noise (1 = a usual suit),
+    seed.
+    """
+
+    def __init__(self):
+        super().__init__("scripted_operator")
+        get = self.declare_parameter
+        self.endpoint = get("endpoint", "tcp://127.0.0.1:5591").value
+        rate = float(get("rate_hz", 60.0).value)
+        imperfection = float(get("imperfection", 0.7).value)
+        demonstration = float(get("demonstration_imperfection", 0.0).value)
+        noise = float(get("noise", 1.0).value)
+        seed = int(get("seed", 0).value)
+        if not 1.0 <= rate <= 240.0:
+            raise ValueError(f"rate_hz is {rate:g}, expected 1 to 240")
+        if not (0.0 <= imperfection <= 1.0 and 0.0 <= demonstration <= 1.0):
+            raise ValueError("imperfection and demonstration_imperfection are numbers from 0 to 1")
+        self.period = 1.0 / rate
+        self.table = joints.load()
+        self.reader = messages.JointReader(self.table)
+        rng = np.random.default_rng(seed)
+        self.operator = ScriptedOperator(rng, imperfection, demonstration, self.period, self.table)
+        self.noise = suit.TrackingNoise(rng, 0.002 * noise, 0.006 * noise)
+        self.q: np.ndarray | None = None
+        self.state: dict | None = None
+        self.mode = Mode.IDLE
+        self.seq = 0
+        self.zmq_context = zmq.Context()
+        self.socket = self.zmq_context.socket(zmq.PUB)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.SNDHWM, 4)  # an old pose is worth nothing
+        self.socket.connect(self.endpoint)
+        ros.subscription(self, topics.JOINT_STATES, self.on_joints)
+        ros.subscription(self, topics.SIM_STATE, self.on_state)
+        ros.subscription(self, topics.MODE, self.on_mode)
+        self.diagnostics = ros.Diagnostics(self, self.report)
+        self.timer = ros.timer(self, self.period, self.send)
+
+    def on_joints(self, msg) -> None:
+        q = self.reader.position(msg)
+        if np.isfinite(q).all():
+            self.q = q
+
+    def on_state(self, msg) -> None:
+        self.state = json.loads(msg.data)
+
+    def on_mode(self, msg) -> None:
+        self.mode = ros.mode_of(msg)
+
+    def send(self) -> None:
+        """One operator frame."""
+        pose = self.operator.pose(self.mode, self.q, self.state)
+        self.noise.advance(self.period)
+        frame = suit.parts(self.operator.kinematics, pose, self.noise)
+        with contextlib.suppress(zmq.Again):  # nobody reads: dropped
+            self.socket.send(encode(OperatorFrame(frame, self.seq, time.time(), "scripted_operator")), zmq.NOBLOCK)
+        self.seq += 1
+
+    def report(self):
+        """(level, message, values) for /diagnostics."""
+        missing = [name for name, value in (("/joint_states", self.q), ("/sim/state", self.state)) if value is None]
+        values = {
+            "endpoint": self.endpoint,
+            "frames": self.seq,
+            "phase": self.operator.expert.phase,
+            "ready": str(not missing).lower(),
+        }
+        return (1, f"waiting for {' and '.join(missing)}", values) if missing else (0, self.mode.name, values)
+
+    def close(self) -> None:
+        self.socket.close()
+        self.zmq_context.term()
+
+
+def main() -> int:
+    return ros.spin(OperatorNode, sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scripted_supervisor`: plays the person at the panel for some episodes, through the supervisor's services; prints one
+JSON line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+
+import rclpy
+from rclpy.node import Node
+from std_srvs.srv import Trigger as TriggerService
+
+from rove_contract import messages, ros, topics
+from rove_contract.modes import Mode, Trigger
+from rove_sim.people.supervision import FORCE, RESET, Patience, Supervision, View
+
+STALE_S = 1.0  # 20 samples of the simulator's state
+
+
+class SupervisorNode(Node):
+    """Parameters: kind (rollout | demonstration), episodes, min_interventions, max_episodes, intervene, wait_recorder,
+    wait_policy, ready_timeout_s, seed (jitters the patience by 20 %), and every field of `Patience`."""
+
+    def __init__(self):
+        super().__init__("scripted_supervisor")
+        get = self.declare_parameter
+        kind = get("kind", "rollout").value
+        episodes = int(get("episodes", 4).value)
+        least = int(get("min_interventions", 0).value)
+        most = int(get("max_episodes", 0).value) or None
+        intervene = bool(get("intervene", True).value)
+        self.wait_recorder = bool(get("wait_recorder", True).value)
+        self.wait_policy = bool(get("wait_policy", kind == "rollout").value)
+        self.ready_timeout = float(get("ready_timeout_s", 120.0).value)
+        seed = int(get("seed", 0).value)
+        values = {f.name: float(get(f.name, f.default).value) for f in dataclasses.fields(Patience)}
+        if seed:
+            import numpy as np
+
+            values["patience_s"] *= np.random.default_rng(seed).uniform(0.8, 1.2)
+        self.supervision = Supervision(kind, episodes, Patience(**values), least, most, intervene)
+        self.kind = kind
+        self.exit_code = 1
+        self.mode: Mode | None = None
+        self.sim: dict | None = None
+        self.alignment: float | None = None
+        self.recorder: dict[str, str] = {}
+        self.seen: dict[str, float] = {}
+        self.ready_nodes: dict[str, bool] = {}
+        self.pending = None
+        self.begin = self.last_wait = time.monotonic()
+        names = {trigger: name for trigger, name in topics.SUPERVISOR_SERVICES.items()}
+        names |= {FORCE: topics.FORCE_TAKEOVER_SERVICE, RESET: topics.SIM_RESET_SERVICE}
+        self.services_by_action = {action: self.create_client(TriggerService, name) for action, name in names.items()}
+        ros.subscription(self, topics.MODE, self.on_mode)
+        ros.subscription(self, topics.SIM_STATE, self.on_state)
+        ros.subscription(self, topics.TELEOP_ALIGNMENT, self.on_alignment)
+        ros.subscription(self, topics.RECORDER_STATUS, self.on_recorder)
+        ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
+        self.diagnostics = ros.Diagnostics(self, self.report)
+        self.timer = ros.timer(self, 0.05, self.tick)
+
+    def on_mode(self, msg) -> None:
+        self.mode = ros.mode_of(msg)
+
+    def on_state(self, msg) -> None:
+        self.sim = json.loads(msg.data)
+        self.seen["sim"] = time.monotonic()
+
+    def on_alignment(self, msg) -> None:
+        values = messages.diagnostic_values(msg)
+        numbers = [float(values[block]) for block in ("head", "waist", "arm", "hand") if block in values]
+        level = msg.level[0] if isinstance(msg.level, bytes) else int(msg.level)
+        self.alignment = max(numbers) if numbers and level < 2 else None
+        self.seen["alignment"] = time.monotonic()
+
+    def on_recorder(self, msg) -> None:
+        self.recorder = messages.diagnostic_values(msg)
+
+    def on_diagnostics(self, msg) -> None:
+        for status in msg.status:
+            self.ready_nodes[status.name] = messages.diagnostic_values(status).get("ready") == "true"
+
+    def waiting_for(self) -> str:
+        """What is not up yet, empty when all is."""
+        missing = []
+        if self.sim is None or time.monotonic() - self.seen["sim"] > STALE_S:
+            missing.append(topics.SIM_STATE.name)
+        if self.mode is None:
+            missing.append(topics.MODE.name)
+        if self.wait_recorder and self.recorder.get("ready") != "true":
+            missing.append("the recorder")
+        if self.wait_policy and not self.ready_nodes.get("policy"):
+            missing.append("the policy")
+        if self.supervision.kind == "demonstration" or self.supervision.intervene:
+            fresh = self.alignment is not None and time.monotonic() - self.seen["alignment"] < STALE_S
+            missing += [] if fresh else ["an operator"]
+        start = Trigger.START_ROLLOUT if self.kind == "rollout" else Trigger.START_DEMONSTRATION
+        if not self.services_by_action[start].service_is_ready():
+            missing.append(topics.SUPERVISOR_SERVICES[start])
+        return ", ".join(missing)
+
+    def tick(self) -> None:
+        supervision, now = self.supervision, time.monotonic()
+        if self.pending is not None:
+            action, future, asked = self.pending
+            if future.done():
+                self.answered(action, future.result())
+            elif now - asked > 3.0:
+                self.get_logger().warning(
+                    f"no answer from {getattr(action, 'service', action)} within 3 s; asking again"
+                )
+                self.pending = None
+            return
+        waiting = self.waiting_for()
+        if self.sim is None or self.mode is None:
+            self.wait(waiting, now)
+            return
+        fresh_alignment = now - self.seen.get("alignment", float("-inf")) < STALE_S
+        closed = not self.wait_recorder or self.recorder.get("recording") != "true"
+        view = View(now, self.mode, self.sim, self.alignment if fresh_alignment else None, waiting, closed)
+        action = supervision.update(view)
+        if supervision.done and self.mode is Mode.IDLE and closed:
+            self.finish(0)
+        elif action is not None:
+            self.get_logger().info(f"{self.mode.name}: {getattr(action, 'service', action)} ({supervision.reason})")
+            self.pending = (action, self.services_by_action[action].call_async(TriggerService.Request()), now)
+        elif self.mode is Mode.IDLE:
+            self.wait(supervision.waiting, now)
+        else:
+            self.begin = now
+
+    def answered(self, action, response) -> None:
+        if not response.success:
+            self.get_logger().warning(f"{getattr(action, 'service', action)} refused: {response.message}")
+        self.pending = None
+
+    def wait(self, waiting: str, now: float) -> None:
+        """Say every 10 s what is missing; give up after ready_timeout_s."""
+        if now - self.begin > self.ready_timeout:
+            self.get_logger().error(f"gave up after {self.ready_timeout:g} s of waiting for {waiting}")
+            self.finish(1)
+        elif waiting and now - self.last_wait > 10.0:
+            self.last_wait = now
+            self.get_logger().info(f"waiting for {waiting}")
+
+    def finish(self, code: int) -> None:
+        """Print the summary and end the process."""
+        self.exit_code = code
+        tally = dataclasses.asdict(self.supervision.tally)
+        print(json.dumps({"scripted_supervisor": tally | {"kind": self.kind, "complete": code == 0}}), flush=True)
+        self.timer.cancel()
+        rclpy.shutdown()
+
+    def report(self):
+        """(level, message, values) for /diagnostics."""
+        tally = self.supervision.tally
+        return (
+            0,
+            self.supervision.reason,
+            {"episodes": tally.episodes, "interventions": tally.interventions, "success": tally.success},
+        )
+
+
+def main() -> int:
+    nodes: list[SupervisorNode] = []
+
+    def make() -> SupervisorNode:
+        nodes.append(SupervisorNode())
+        return nodes[0]
+
+    code = ros.spin(make, sys.argv)
+    return code or (nodes[0].exit_code if nodes else 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Erase the whiteboard (paper, App. D)."""

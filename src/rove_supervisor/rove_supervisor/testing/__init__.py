@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session without a robot, for tests and benchmarks."""

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The practice page: draws the newest picture and shows the newest state; everything that is decided is decided by the server.
+const LIMIT_RAD = 0.35; // the teleop node's alignment_warn_rad: beyond it a takeover is refused; the bars end at twice of it
+const NAMES = { head: "Head", chest: "Chest", left_elbow: "Left elbow", right_elbow: "Right elbow", left_wrist: "Left wrist", right_wrist: "Right wrist", left_hand: "Left hand", right_hand: "Right hand" };
+const $ = (id) => document.getElementById(id);
+const canvas = $("picture"), pen = canvas.getContext("2d");
+let socket, state = null, view = [155, -14, 1.7], pictures = 0, dragging = null;
+
+const text = (id, value) => { if ($(id).textContent !== value) $(id).textContent = value; };
+const with_unit = (value, unit, digits = 0) => (value === null || value === undefined ? "–" : `${value.toFixed(digits)} ${unit}`);
+const send = (message) => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
+
+function show(s) {
+  state = s;
+  document.body.dataset.alive = s.alive;
+  text("hz", with_unit(s.input.hz, "Hz")); text("delay", s.alive ? with_unit(s.input.delay_ms, "ms") : "–");
+  text("retarget", with_unit(s.input.retarget_ms, "ms", 2)); text("latency", with_unit(s.picture.latency_ms, "ms")); text("fps", `${s.picture.fps} fps`);
+  $("lost").hidden = s.alive;
+  let worst = 0;
+  for (const row of document.querySelectorAll("#blocks .row")) {
+    const error = s.blocks[row.dataset.block];
+    row.querySelector("em").style.transform = `scaleX(${Math.min((error ?? 0) / (2 * LIMIT_RAD), 1)})`;
+    row.querySelector("output").textContent = with_unit(error, "rad", 2);
+    row.classList.toggle("over", error > LIMIT_RAD);
+    worst = Math.max(worst, error ?? 0);
+  }
+  const held = s.held.map((part) => NAMES[part].toLowerCase());
+  const good = s.alive && worst <= LIMIT_RAD && !held.length;
+  $("verdict").className = good ? "good" : "bad";
+  text("verdict", !s.alive ? "No operator input" : worst > LIMIT_RAD ? `${s.worst_joint} is ${worst.toFixed(2)} rad off` : held.length ? `Not tracked: ${held.join(", ")}` : "Aligned");
+  const body = document.querySelector("#parts tbody");
+  for (const [part, values] of Object.entries(s.parts)) {
+    const row = body.querySelector(`[data-part=${part}]`) ?? body.appendChild(Object.assign(document.createElement("tr"), { innerHTML: "<td></td>".repeat(4) }));
+    row.dataset.part = part; row.dataset.state = values.state;
+    [NAMES[part], values.state, with_unit(values.mm, "mm"), with_unit(values.deg, "°", 1)].forEach((value, i) => { row.cells[i].textContent = i > 1 && value === "–" ? "" : value; });
+  }
+  $("follow").setAttribute("aria-pressed", s.following); $("stay").setAttribute("aria-pressed", !s.following);
+  const left = s.calibration.left_s;
+  $("calibrate").disabled = left !== null;
+  text("calibration", left === null ? s.calibration.text : `swing both arms forward, sideways and up: ${left.toFixed(1)} s`);
+  text("source", `${s.input.endpoint}${s.input.source ? `, following “${s.input.source}”` : ""}, ${s.mode}`);
+  const refused = Object.entries(s.input.refused).map(([k, n]) => `${k} ${n}`).join(", ");
+  text("refused", [refused, s.input.last_error].filter(Boolean).join(": "));
+}
+
+async function draw(buffer) {
+  const seq = new DataView(buffer).getUint32(0, true);
+  const image = await createImageBitmap(new Blob([new Uint8Array(buffer, 4)], { type: "image/jpeg" }));
+  if (canvas.width !== image.width || canvas.height !== image.height) { canvas.width = image.width; canvas.height = image.height; }
+  pen.drawImage(image, 0, 0);
+  image.close();
+  pictures += 1;
+  send({ ack: seq });
+}
+
+function connect() {
+  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => { document.body.dataset.link = "up"; };
+  socket.onmessage = ({ data }) => {
+    if (typeof data !== "string") return draw(data);
+    const message = JSON.parse(data);
+    if (message.reply) text("reply", message.reply); else show(message);
+  };
+  socket.onclose = () => { document.body.dataset.link = "down"; text("reply", "the preview does not answer; trying again"); setTimeout(connect, 1000); };
+}
+
+function turn(next) { view = [next[0], Math.min(Math.max(next[1], -89), 30), Math.min(Math.max(next[2], 0.4), 4)]; send({ view }); }
+for (const name of ["restart", "stay", "follow", "calibrate"]) $(name).onclick = () => send({ do: name });
+for (const button of document.querySelectorAll("[data-view]")) button.onclick = () => turn(button.dataset.view.split(",").map(Number));
+canvas.onpointerdown = (e) => { dragging = [e.clientX, e.clientY, ...view]; canvas.setPointerCapture(e.pointerId); };
+canvas.onpointermove = (e) => { if (dragging) turn([dragging[2] - 0.4 * (e.clientX - dragging[0]), dragging[3] - 0.3 * (e.clientY - dragging[1]), view[2]]); };
+canvas.onpointerup = canvas.onpointercancel = () => { dragging = null; };
+canvas.addEventListener("wheel", (e) => { e.preventDefault(); turn([view[0], view[1], view[2] * Math.exp(0.001 * e.deltaY)]); }, { passive: false });
+window.preview = { state: () => state, pictures: () => pictures };
+connect();

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operator frames -> joint targets: arms, hands, smoothing, calibration, alignment."""

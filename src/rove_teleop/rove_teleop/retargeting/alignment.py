@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the operator's retargeted pose is from the robot: the figure that lets a takeover start."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rove_description.joints import JointTable
+from rove_description.mjcf import SIDES
+
+
+def alignment(table: JointTable, target: np.ndarray, measured: np.ndarray) -> dict[str, str]:
+    """target, measured (J,) rad -> per block the worst |target - measured| in rad, and "worst_joint".
+
+    A joint whose measurement is NaN counts as fully misaligned (inf): an unknown pose is not an aligned one.
+    """
+    error = np.abs(target - measured)
+    error = np.where(np.isfinite(error), error, np.inf)
+    blocks = np.array(table.blocks)
+    values = {block: f"{error[blocks == block].max():.4f}" for block in table.blocks_present()}
+    values["worst_joint"] = table.names[int(error.argmax())]
+    return values
+
+
+def by_side(table: JointTable, target: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """target, measured (J,) rad -> side -> worst |target - measured| of its arm and hand, rad; inf where the
+    measurement is NaN.
+    """
+    error = np.abs(target - measured)
+    error = np.where(np.isfinite(error), error, np.inf)
+    return {
+        side: float(max(error[i] for block in ("arm", "hand") for i in table.indices(block, side))) for side in SIDES
+    }

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Link lengths and joint order of the robot, read from its MuJoCo model, and a check that the closed forms of this
+package apply to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from rove_contract.operator_frame import KEYPOINTS, PARTS, POINT, OperatorFrame
+from rove_description import joints, mjcf
+
+SIDES = mjcf.SIDES
+NECK = ("head_yaw", "head_roll", "head_pitch")
+WAIST = ("waist_yaw", "waist_roll", "waist_pitch")
+ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_yaw", "wrist_pitch", "wrist_roll")
+DIGIT_JOINTS = {
+    "thumb": ("abduction", "proximal", "distal"),
+    **{f: ("splay", "proximal", "distal") for f in mjcf.FINGERS[1:]},
+}
+X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+
+
+class GeometryError(ValueError):
+    """The robot model lacks what the closed forms need; the message names the joint or body."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Robot dimensions, m, in the frame of the body named first.
+
+    waist (pelvis -> waist axes), torso (waist -> pitch axis), shoulder[side] (torso -> shoulder centre), upper_arm,
+    forearm; finger (4, 2): proximal and distal length of index … little; mcp (4, 3), left wrist frame; thumb_cmc (3,)
+    and thumb_mcp (3,), left; thumb_tilt: rad about y; thumb (2,) lengths.
+    """
+
+    waist: tuple[float, float, float]
+    torso: tuple[float, float, float]
+    shoulder: dict[str, tuple[float, float, float]]
+    upper_arm: float
+    forearm: float
+    finger: np.ndarray
+    mcp: np.ndarray
+    thumb_cmc: tuple[float, float, float]
+    thumb_mcp: tuple[float, float, float]
+    thumb_tilt: float
+    thumb: tuple[float, float]
+
+
+def hand_names(side: str) -> list[str]:
+    """The 15 hand joints of a side: thumb abduction, proximal, distal; then index … little splay, proximal, distal."""
+    return [f"{side}_{digit}_{joint}" for digit, names in DIGIT_JOINTS.items() for joint in names]
+
+
+def compile_model(table: joints.JointTable) -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_string(mjcf.mjcf(table))
+
+
+def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geometry:
+    """Geometry of the robot model of `table`. Raises GeometryError when axes do not intersect as the closed forms
+    assume.
+    """
+    model = model or compile_model(table)
+
+    def body(name):
+        return np.array(model.body(name).pos)
+
+    def site(name):
+        return np.array(model.site(name).pos)
+
+    expected = dict(zip(NECK, (Z, X, Y))) | dict(zip(WAIST, (Z, X, Y)))
+    for side, inward in (("left", -1.0), ("right", 1.0)):
+        flex = (inward, 0.0, 0.0)
+        expected |= {f"{side}_{joint}": axis for joint, axis in zip(ARM, (Y, X, Z, Y, Z, Y, X))}
+        for digit, names in DIGIT_JOINTS.items():
+            first = (0.0, 0.0, inward) if digit == "thumb" else Y
+            expected |= {f"{side}_{digit}_{joint}": axis for joint, axis in zip(names, (first, flex, flex))}
+    for name, axis in expected.items():
+        joint = model.joint(name)
+        if not np.allclose(joint.axis, axis) or not np.allclose(joint.pos, 0.0):
+            raise GeometryError(
+                f"joint {name}: axis {joint.axis} at {joint.pos}, the closed form needs {axis} at its body's origin"
+            )
+
+    def along(name, offset, axis):
+        rest = np.delete(offset, axis)
+        if not np.allclose(rest, 0.0):
+            raise GeometryError(
+                f"{name} is offset by {offset}; the closed form needs an offset along axis {'xyz'[axis]} only"
+            )
+        return float(abs(offset[axis]))
+
+    shoulder, lengths = {}, []
+    for side in SIDES:
+        along(f"{side}_upper_arm", body(f"{side}_upper_arm"), 1)  # on the pitch axis, so the shoulder is spherical
+        shoulder[side] = tuple((body(f"{side}_shoulder") + body(f"{side}_upper_arm")).tolist())
+        lengths.append(
+            (
+                along(f"{side}_forearm", body(f"{side}_forearm"), 2),
+                along(f"{side}_wrist_link", body(f"{side}_wrist_link"), 2),
+            )
+        )
+        along(f"{side}_wrist", site(f"{side}_wrist"), 2)
+    if not np.allclose(lengths[0], lengths[1]):
+        raise GeometryError(f"the arms differ: {lengths}")
+    fingers, mcp = [], []
+    for finger in mjcf.FINGERS[1:]:
+        mcp.append(body(f"left_{finger}_proximal"))
+        fingers.append((along(finger, body(f"left_{finger}_distal"), 2), along(finger, site(f"left_{finger}_tip"), 2)))
+    quat = model.body("left_thumb_proximal").quat
+    thumb = (along("thumb", body("left_thumb_distal"), 2), along("thumb", site("left_thumb_tip"), 2))
+    thumb_mcp = body("left_thumb_proximal")
+    if abs(thumb_mcp[1]) > 1e-9 or np.hypot(quat[1], quat[3]) > 1e-9:
+        raise GeometryError("the thumb's mcp must lie in the x-z plane of its base and be tilted about y only")
+    return Geometry(
+        waist=tuple(body("waist").tolist()),
+        torso=tuple(body("torso").tolist()),
+        shoulder=shoulder,
+        upper_arm=lengths[0][0],
+        forearm=lengths[0][1],
+        finger=np.array(fingers),
+        mcp=np.array(mcp),
+        thumb_cmc=tuple(body("left_thumb_base").tolist()),
+        thumb_mcp=tuple(thumb_mcp.tolist()),
+        thumb_tilt=float(2.0 * np.arctan2(quat[2], quat[0])),
+        thumb=thumb,
+    )
+
+
+class RobotSkeleton:
+    """Forward kinematics of the robot as operator frames: what an operator in exactly the robot's pose would send.
+
+    Serves tests, the benchmark and previews; the retargeter itself does not need it.
+    """
+
+    def __init__(self, table: joints.JointTable | None = None):
+        self.table = table or joints.load()
+        self.model = compile_model(self.table)
+        self.data = mujoco.MjData(self.model)
+        self._qpos = np.array([self.model.joint(name).qposadr[0] for name in self.table.names])
+        self._sites = {}
+        for part, shape in PARTS.items():
+            names = [part]
+            if shape == KEYPOINTS:
+                side = part.split("_")[0]
+                names = [f"{side}_wrist"] + [f"{side}_thumb_{n}" for n in ("cmc", "mcp", "ip", "tip")]
+                names += [f"{side}_{finger}_{n}" for finger in mjcf.FINGERS[1:] for n in ("mcp", "pip", "dip", "tip")]
+            self._sites[part] = np.array([self.model.site(name).id for name in names])
+
+    def parts(self, q) -> dict[str, np.ndarray]:
+        """q: (J,) rad, contract order -> parts of an OperatorFrame, pelvis frame, m."""
+        self.data.qpos[self._qpos] = q
+        mujoco.mj_kinematics(self.model, self.data)
+        pelvis = self.data.body("pelvis").xpos
+        parts = {}
+        quat = np.empty(4)
+        for part, ids in self._sites.items():
+            points = self.data.site_xpos[ids] - pelvis
+            shape = PARTS[part]
+            if shape == KEYPOINTS:
+                parts[part] = points
+            elif shape == POINT:
+                parts[part] = points[0]
+            else:
+                mujoco.mju_mat2Quat(quat, self.data.site_xmat[ids[0]])
+                parts[part] = np.concatenate([points[0], quat])
+        return parts
+
+    def frame(self, q, seq: int = 0, t: float = 0.0, source: str = "robot") -> OperatorFrame:
+        """`parts` as an OperatorFrame."""
+        return OperatorFrame(self.parts(q), seq, t, source)

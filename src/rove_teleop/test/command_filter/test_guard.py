@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard stops the robot before its links touch; MuJoCo's own geometry is the judge."""
+
+import os
+
+import mujoco
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rove_description import joints, mjcf
+from rove_teleop.command_filter.clearance import Clearance
+from rove_teleop.command_filter.filter import CommandFilter
+from rove_teleop.command_filter.guard import Guard, GuardConfig
+
+TABLE = joints.load()
+LIMITS = TABLE.limits
+HOME = mjcf.home(TABLE)
+PERIOD = 0.01
+CLEARANCE = Guard(TABLE, PERIOD).clearance
+EXAMPLES = int(os.environ.get("ROVE_SAFETY_EXAMPLES", "20"))
+SAFETY = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MODEL = CLEARANCE.model
+DATA = mujoco.MjData(MODEL)
+QPOS = np.array([MODEL.joint(name).qposadr[0] for name in TABLE.names])
+
+
+def true_distances(q, pairs):
+    """mj_geomDistance of the real shapes, m."""
+    DATA.qpos[QPOS] = q
+    mujoco.mj_kinematics(MODEL, DATA)
+    return np.array(
+        [mujoco.mj_geomDistance(MODEL, DATA, MODEL.geom(a).id, MODEL.geom(b).id, 1.0, None) for a, b in pairs]
+    )
+
+
+LINKS = [pair for pair in CLEARANCE.pairs if pair[1] != "workspace"]
+
+
+def pose(**joints_):
+    q = HOME.copy()
+    for name, value in joints_.items():
+        q[TABLE.index[name]] = value
+    return np.clip(q, LIMITS.lower, LIMITS.upper)
+
+
+def guarded_run(target_of, steps, start=HOME, config=None):
+    limiter, guard = CommandFilter(LIMITS, PERIOD), Guard(TABLE, PERIOD, config)
+    limiter.reset(start)
+    guard.reset(start)
+    path = np.array([guard.step(limiter, target_of(k)) for k in range(steps)])
+    return path, guard
+
+
+def test_capsules_enclose_the_links():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        q = rng.uniform(LIMITS.lower, LIMITS.upper)
+        capsules = CLEARANCE(q)[: len(LINKS)]
+        real = true_distances(q, LINKS)
+        assert np.all(np.minimum(capsules, 1.0) <= np.maximum(real, 0.0) + 1e-6)
+        spheres_and_capsules = ["palm" not in a + b and "head" not in a + b for a, b in LINKS]
+        np.testing.assert_allclose(
+            np.clip(capsules, 0, 1)[spheres_and_capsules], np.clip(real, 0, 1)[spheres_and_capsules], atol=1e-6
+        )
+
+
+def test_a_distance_that_is_enough_is_never_given_too_large():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        q = rng.uniform(LIMITS.lower, LIMITS.upper)
+        exact, quick = CLEARANCE(q), CLEARANCE(q, enough=0.12)
+        assert np.all(quick <= exact + 1e-12)
+        near = exact <= 0.12
+        np.testing.assert_array_equal(quick[near], exact[near])
+        assert np.all(quick[~near] > 0.12)
+
+
+def test_the_gradient_is_the_derivative_of_the_distance():
+    rng = np.random.default_rng(3)
+    clearance = Clearance(TABLE, lower=(-0.3, -0.4, -0.3), upper=(0.4, 0.4, 0.5))
+    for pair in rng.integers(0, len(clearance.pairs), 30).tolist() + list(
+        range(len(clearance.pairs) - 5, len(clearance.pairs))
+    ):
+        q = rng.uniform(LIMITS.lower, LIMITS.upper)
+        here = clearance(q)[pair]
+        gradient = clearance.gradient(pair)
+        if clearance.pairs[pair][1] == "workspace" or here < 0.0:
+            continue  # a box's corner turns with the link, overlapping segments have no direction
+        numeric = [(clearance(q + 1e-6 * e)[pair] - here) / 1e-6 for e in np.eye(len(TABLE))]
+        np.testing.assert_allclose(gradient, numeric, atol=2e-3)
+
+
+def test_home_is_clear_of_every_margin():
+    assert CLEARANCE(HOME).min() > GuardConfig().slow_m
+
+
+def test_joints_that_do_not_affect_a_pair_do_not_change_its_distance():
+    rng = np.random.default_rng(1)
+    q = rng.uniform(LIMITS.lower, LIMITS.upper)
+    before = CLEARANCE(q)
+    for j in range(len(TABLE)):
+        moved = q.copy()
+        moved[j] = (LIMITS.lower[j] + LIMITS.upper[j]) / 2 if abs(q[j]) > 0.1 else LIMITS.upper[j]
+        change = np.abs(CLEARANCE(moved) - before)
+        assert change[~CLEARANCE.affects[:, j]].max() < 1e-9
+
+
+# The right hand into the torso, both hands into each other, a hand into the head.
+INTO_TORSO = pose(right_elbow=-2.2, right_shoulder_yaw=1.4, right_shoulder_pitch=0.0)
+INTO_EACH_OTHER = pose(
+    right_shoulder_yaw=1.2,
+    left_shoulder_yaw=-1.2,
+    right_elbow=-1.6,
+    left_elbow=-1.6,
+    left_shoulder_pitch=-0.5,
+    right_shoulder_pitch=-0.5,
+)
+INTO_HEAD = pose(right_shoulder_pitch=-1.9, right_elbow=-2.3, right_shoulder_yaw=1.0, right_shoulder_roll=-0.3)
+
+
+@pytest.mark.parametrize("target", [INTO_TORSO, INTO_EACH_OTHER, INTO_HEAD], ids=["torso", "hands", "head"])
+def test_the_robot_stops_before_contact(target):
+    assert true_distances(target, LINKS).min() < 0.0, "the target must be a collision for this test to mean anything"
+    path, guard = guarded_run(lambda k: target, 300)
+    distances = [true_distances(q, LINKS).min() for q in path[::3]]
+    assert min(distances) > 0.0
+    assert CLEARANCE(path[-1]).min() >= GuardConfig().margin_m - 1e-3
+    assert guard.interventions > 0
+    np.testing.assert_allclose(path[-1], path[-10], atol=2e-3)  # and comes to rest
+
+
+def test_a_wider_margin_keeps_a_wider_distance():
+    wide, _ = guarded_run(lambda k: INTO_TORSO, 300, config=GuardConfig(margin_m=0.05, slow_m=0.1))
+    assert CLEARANCE(wide[-1]).min() >= 0.049
+
+
+def test_the_way_back_is_open():
+    path, _ = guarded_run(lambda k: INTO_TORSO if k < 200 else HOME, 500)
+    np.testing.assert_allclose(path[-1], HOME, atol=1e-6)
+
+
+def test_the_arm_that_is_clear_goes_on():
+    target = INTO_TORSO.copy()
+    target[TABLE.index["left_elbow"]] = -0.8
+    path, _ = guarded_run(lambda k: target, 300)
+    assert abs(path[-1][TABLE.index["left_elbow"]] + 0.8) < 1e-6
+
+
+def test_a_free_motion_is_not_touched():
+    target = pose(right_shoulder_pitch=-0.8, right_elbow=-0.9, left_elbow=-1.1, head_yaw=0.4)
+    guarded, guard = guarded_run(lambda k: target, 200)
+    limiter = CommandFilter(LIMITS, PERIOD)
+    limiter.reset(HOME)
+    np.testing.assert_array_equal(guarded, np.array([limiter.step(target) for _ in range(200)]))
+    assert guard.interventions == 0
+
+
+def test_the_workspace_box_is_kept():
+    config = GuardConfig(upper=(0.45, 1.3, 1.6))
+    target = pose(right_shoulder_pitch=-1.5, right_elbow=0.0)
+    path, guard = guarded_run(lambda k: target, 300, config=config)
+    assert guard.worst[0][1] == "workspace"
+    worst = max(np.max(points_of_right_hand(q)[:, 0]) for q in path[::5])
+    assert worst <= 0.45
+
+
+def points_of_right_hand(q):
+    DATA.qpos[QPOS] = q
+    mujoco.mj_kinematics(MODEL, DATA)
+    return np.array([DATA.site(f"right_{finger}_tip").xpos for finger in mjcf.FINGERS])
+
+
+@SAFETY
+@given(st.integers(0, 2**32 - 1))
+def test_no_contact_and_no_limit_broken_for_any_motion(seed):
+    rng = np.random.default_rng(seed)
+    targets = [rng.uniform(LIMITS.lower, LIMITS.upper) for _ in range(12)]
+    hold = rng.integers(3, 40)
+    path, _ = guarded_run(lambda k: targets[(k // hold) % 12] if (k // 37) % 5 else None, 200)
+    assert min(true_distances(q, LINKS).min() for q in path[::4]) > 0.0
+    q = np.vstack([HOME, HOME, HOME, path])
+    for order, limit in ((1, LIMITS.velocity), (2, LIMITS.acceleration), (3, LIMITS.jerk)):
+        assert np.all(np.abs(np.diff(q, n=order, axis=0)) / PERIOD**order <= limit * (1 + 1e-8))
+    assert np.all((path >= LIMITS.lower) & (path <= LIMITS.upper))
