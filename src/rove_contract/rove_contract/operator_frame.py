@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator frame: what a suit or headset says about one instant, and its wire format, version 1
-(docs/operator-inputs.md).
+(docs/reference/operator-inputs.md).
 
 Frame: the robot's pelvis, x forward, y left, z up, metres; head, chest and wrist orientations are those of the robot
 model's sites (upright and hanging arms: identity). A part that is missing is a part whose tracking is lost.

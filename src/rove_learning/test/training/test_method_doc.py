@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/method.md lists the defaults as config.py has them."""
+"""docs/explanation/method.md lists the defaults as config.py has them."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from rove_learning.config import TrainConfig
 
-DOC = Path(__file__).resolve().parents[4] / "docs" / "method.md"
+DOC = Path(__file__).resolve().parents[4] / "docs" / "explanation" / "method.md"
 NUMBER = r"\u2212?\d+(?:\.\d+)?(?:e-\d+)?"
 
 

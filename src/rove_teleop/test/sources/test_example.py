@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example of docs/operator-inputs.md runs, and its frames move the arm."""
+"""The example of docs/reference/operator-inputs.md runs, and its frames move the arm."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from rove_teleop.retargeting.intake import LOST, OK
 from rove_teleop.retargeting.retarget import Retargeter
 from rove_teleop.sources.zmq_source import ZmqSource
 
-EXAMPLE = Path(__file__).resolve().parents[4] / "docs" / "operator_example.py"
+EXAMPLE = Path(__file__).resolve().parents[4] / "docs" / "how-to" / "operator_example.py"
 
 
 def test_the_documented_example_drives_the_left_arm():

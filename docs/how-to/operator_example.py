@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Your own input device in about 20 lines: publish operator frames, version 1 (docs/operator-inputs.md)."""
+"""Your own input device in about 20 lines: publish operator frames, version 1 (docs/reference/operator-inputs.md)."""
 
 import sys
 import time
