@@ -14,7 +14,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_contract", "mujoco", "pyzmq", "msgpack"],
+    install_requires=["rove_contract", "mujoco", "scipy", "pyzmq", "msgpack"],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",

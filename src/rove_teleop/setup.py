@@ -19,6 +19,7 @@ setup(
         "rove_contract",
         "mujoco",
         "numba",
+        "scipy",
         "pyzmq",
         "msgpack",
         "pillow",

@@ -16,8 +16,13 @@ import numpy as np
 
 VERSION = 1
 POSE, POINT, KEYPOINTS = (7,), (3,), (21, 3)
-# Part -> shape. Pose: x, y, z, qw, qx, qy, qz. Keypoints: wrist; thumb cmc, mcp, ip, tip; index, middle, ring, little
-# mcp, pip, dip, tip.
+# The 21 keypoints of a hand; `{side}_{name}` are the robot model's sites.
+KEYPOINT_NAMES = (
+    "wrist",
+    *(f"thumb_{joint}" for joint in ("cmc", "mcp", "ip", "tip")),
+    *(f"{f}_{joint}" for f in ("index", "middle", "ring", "little") for joint in ("mcp", "pip", "dip", "tip")),
+)
+# Part -> shape. Pose: x, y, z, qw, qx, qy, qz. Keypoints: in the order of KEYPOINT_NAMES.
 PARTS: dict[str, tuple[int, ...]] = {
     "head": POSE,
     "chest": POSE,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward kinematics, Jacobians and damped-least-squares IK of the robot alone, on its own MuJoCo data; pelvis
-frame.
+"""The robot's forward kinematics, Jacobians and damped-least-squares inverse kinematics, on its own MuJoCo data.
+
+Every other kinematics of this repository reads its dimensions from this model (`rove_teleop.retargeting`'s closed
+forms, the guard's capsules) and is tested against it. Frame: pelvis, x forward, y left, z up, metres.
 """
 
 from __future__ import annotations
@@ -9,34 +11,48 @@ import mujoco
 import numpy as np
 
 from rove_description import joints, mjcf
-from rove_sim.tasks.erase_whiteboard import scene
 
 
 class Kinematics:
-    """FK of one joint vector at a time: call `forward`, then read sites.
+    """Poses of one joint vector at a time: call `forward`, then read sites and bodies.
 
-    table: the contract's joints; the robot model is built from it.
+    table: the contract's joints. model: a MuJoCo model with these joint names and a fixed body `pelvis`; None: built
+    from the table. joint_ids: (J,) int, each joint's number in the model. origin: (3,) m, the pelvis in the model's
+    world. Raises ValueError, naming it, for a joint that the model lacks.
     """
 
-    def __init__(self, table: joints.JointTable | None = None):
+    def __init__(self, table: joints.JointTable | None = None, model: mujoco.MjModel | None = None):
         self.table = table or joints.load()
-        self.model = mujoco.MjModel.from_xml_string(mjcf.mjcf(self.table))
+        self.model = model or mujoco.MjModel.from_xml_string(mjcf.mjcf(self.table))
         self.data = mujoco.MjData(self.model)
         ids = [mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name) for name in self.table.names]
-        self._qpos = self.model.jnt_qposadr[ids]
-        self._dof = self.model.jnt_dofadr[ids]
-        self._origin = np.array([0.0, 0.0, mjcf.PELVIS_HEIGHT])
+        if min(ids) < 0:
+            missing = [name for name, number in zip(self.table.names, ids) if number < 0]
+            raise ValueError(f"the robot model lacks joints of the joint table: {', '.join(missing)}")
+        self.joint_ids = np.array(ids, dtype=np.int64)
+        self.origin = np.array(self.model.body("pelvis").pos)
+        self._qpos = self.model.jnt_qposadr[self.joint_ids]
+        self._dof = self.model.jnt_dofadr[self.joint_ids]
         self._jacobian = np.empty((6, self.model.nv))
+        self._com_known = False  # mj_jacSite needs the centres of mass, which only Jacobians need
 
     def forward(self, q: np.ndarray) -> None:
         """Set q (J,) rad in contract order."""
         self.data.qpos[self._qpos] = q
         mujoco.mj_kinematics(self.model, self.data)
-        mujoco.mj_comPos(self.model, self.data)
+        self._com_known = False
 
     def position(self, site: str) -> np.ndarray:
         """(3,) m of a site."""
-        return self.data.site(site).xpos - self._origin
+        return self.data.site(site).xpos - self.origin
+
+    def body_position(self, body: str) -> np.ndarray:
+        """(3,) m of a body's frame."""
+        return self.data.body(body).xpos - self.origin
+
+    def offset(self, site: str) -> np.ndarray:
+        """(3,) m of a site in the frame of its body, whatever the pose: where the palm sits in the hand, for one."""
+        return np.array(self.model.site(site).pos)
 
     def rotation(self, site: str) -> np.ndarray:
         """(3, 3) site frame -> pelvis frame."""
@@ -44,6 +60,9 @@ class Kinematics:
 
     def jacobian(self, site: str) -> np.ndarray:
         """(6, J): linear then angular velocity of a site, columns in contract order."""
+        if not self._com_known:
+            mujoco.mj_comPos(self.model, self.data)
+            self._com_known = True
         mujoco.mj_jacSite(self.model, self.data, self._jacobian[:3], self._jacobian[3:], self.model.site(site).id)
         return self._jacobian[:, self._dof]
 
@@ -101,23 +120,7 @@ def solve(
 WAIST_COST = 100.0  # the waist carries the whole upper body, and the camera: let the arm move first
 
 
-def reach_columns(table: joints.JointTable) -> tuple[np.ndarray, np.ndarray]:
-    """((10,) indices of waist and right arm, (10,) their joint cost)."""
-    waist, arm = table.indices("waist"), table.indices("arm", "right")
+def reach_columns(table: joints.JointTable, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
+    """((n,) indices of waist and the arm of `side`, (n,) their joint cost)."""
+    waist, arm = table.indices("waist"), table.indices("arm", side)
     return np.concatenate([waist, arm]), np.concatenate([np.full(len(waist), WAIST_COST), np.ones(len(arm))])
-
-
-def hold_eraser(
-    kinematics: Kinematics, q: np.ndarray, eraser: np.ndarray, iterations: int = 60, posture: np.ndarray | None = None
-):
-    """(J,) rad with the right hand flat towards the board and the eraser's place in it at `eraser` (3,) m, pelvis
-    frame.
-    """
-    rotation = scene.wiping_hand()
-    columns, cost = reach_columns(kinematics.table)
-    palm = np.array([0.0, 0.035, -0.085])  # the palm site in the hand's frame
-    target = eraser + rotation @ (palm - scene.ERASER_IN_HAND)
-    posture = mjcf.home(kinematics.table) if posture is None else posture
-    return solve(
-        kinematics, q, "right_palm", target, rotation, columns, posture, iterations=iterations, joint_cost=cost
-    )

@@ -24,7 +24,7 @@ from rove_contract.modes import Trigger
 from rove_contract.web.access import Access
 from rove_supervisor.advice import Advisor
 from rove_supervisor.machine import EpisodeSettings, Transition
-from rove_supervisor.panel.figure import Skeleton
+from rove_supervisor.panel.figure import Figure
 from rove_supervisor.panel.log import collected_before
 from rove_supervisor.panel.server import PanelServer
 from rove_supervisor.panel.snapshot import snapshot
@@ -81,8 +81,8 @@ class SupervisorNode(Node):
         self._stopping = False
         self._beats = 0
         self._poses: dict[str, bytes] = {}
-        self._skeleton = Skeleton()
-        self._reader = messages.JointReader(self._skeleton.table)
+        self._figure = Figure()
+        self._reader = messages.JointReader(self._figure.table)
         self.url = ""
         self.mode_pub = ros.publisher(self, topics.MODE)
         self.episode_pub = ros.publisher(self, topics.EPISODE)
@@ -189,7 +189,7 @@ class SupervisorNode(Node):
     def _ghost(self, data: bytes):
         """Front view of a serialized JointState; None when it cannot be read."""
         try:
-            return self._skeleton.front(self._reader.position(deserialize_message(data, JointState)))
+            return self._figure.front(self._reader.position(deserialize_message(data, JointState)))
         except ValueError:
             return None
 

@@ -7,19 +7,15 @@ Pelvis frame, m; poses are x, y, z, qw, qx, qy, qz of the robot model's sites; 2
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
+from rove_contract.operator_frame import KEYPOINT_NAMES
 from rove_description import mjcf
 from rove_description.kinematics import Kinematics
 
 POSES = ("head", "chest", "left_wrist", "right_wrist")
 POINTS = ("left_elbow", "right_elbow")
-KEYPOINT_SITES = tuple(
-    ["wrist"]
-    + [f"thumb_{part}" for part in ("cmc", "mcp", "ip", "tip")]
-    + [f"{finger}_{part}" for finger in mjcf.FINGERS[1:] for part in ("mcp", "pip", "dip", "tip")]
-)
 
 
 class TrackingNoise:
@@ -47,15 +43,12 @@ def parts(kinematics: Kinematics, q: np.ndarray, noise: TrackingNoise | None = N
     result: dict[str, list] = {}
     for name in POSES:
         shift = drift.get(name, np.zeros(6))
-        quat, small, turned = np.empty(4), np.empty(4), np.empty(4)
-        mujoco.mju_mat2Quat(quat, kinematics.rotation(name).ravel())
-        angle = float(np.linalg.norm(shift[3:]))
-        mujoco.mju_axisAngle2Quat(small, shift[3:] / max(angle, 1e-12), angle)
-        mujoco.mju_mulQuat(turned, small, quat)
-        result[name] = [*(kinematics.position(name) + shift[:3]).tolist(), *turned.tolist()]
+        turned = Rotation.from_rotvec(shift[3:]) * Rotation.from_matrix(kinematics.rotation(name))
+        quaternion = turned.as_quat(scalar_first=True)
+        result[name] = [*(kinematics.position(name) + shift[:3]).tolist(), *quaternion.tolist()]
     for name in POINTS:
         result[name] = (kinematics.position(name) + drift.get(name, np.zeros(6))[:3]).tolist()
     for side in mjcf.SIDES:
         shift = drift.get(f"{side}_wrist", np.zeros(6))[:3]
-        result[f"{side}_hand"] = [(kinematics.position(f"{side}_{site}") + shift).tolist() for site in KEYPOINT_SITES]
+        result[f"{side}_hand"] = [(kinematics.position(f"{side}_{site}") + shift).tolist() for site in KEYPOINT_NAMES]
     return result

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rove_contract.modes import Mode
+from rove_contract.operator_frame import OperatorFrame, encode
 from rove_description import joints, mjcf
 from rove_description.kinematics import Kinematics
 from rove_sim import rollout
@@ -45,7 +46,7 @@ def test_at_zero_every_site_frame_is_upright():
 
 def test_the_wire_message_is_version_1_and_json_like():
     parts = suit.parts(Kinematics(TABLE), mjcf.home(TABLE), suit.TrackingNoise(np.random.default_rng(0)))
-    message = msgpack.unpackb(suit.encode(parts, 5, 12.5))
+    message = msgpack.unpackb(encode(OperatorFrame(parts, 5, 12.5)))
     assert message["v"] == 1 and message["seq"] == 5 and message["t"] == 12.5 and message["parts"] == parts
 
 

@@ -1,29 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ghost's forward kinematics agrees with the physics engine's."""
+"""The ghost of the panel is the robot seen from the front."""
 
 import numpy as np
-import pytest
 
 from rove_description import joints, mjcf
-from rove_supervisor.panel.figure import LINES, Skeleton
+from rove_supervisor.panel.figure import LINES, Figure
+
+TABLE = joints.load()
 
 
-def test_points_agree_with_mujoco():
-    mujoco = pytest.importorskip("mujoco")
-    table = joints.load()
-    model = mujoco.MjModel.from_xml_string(mjcf.mjcf(table))
-    data = mujoco.MjData(model)
-    q = np.random.default_rng(0).uniform(table.limits.lower, table.limits.upper)
-    for name, value in zip(table.names, q):
-        data.qpos[model.joint(name).qposadr[0]] = value
-    mujoco.mj_kinematics(model, data)
-    points = Skeleton(table).points(q)
-    bodies = {model.body(i).name for i in range(model.nbody)}
-    for name in {name for line in LINES for name in line}:
-        expected = (data.body(name) if name in bodies else data.site(name)).xpos
-        np.testing.assert_allclose(points[name], expected - data.body("pelvis").xpos, atol=1e-9, err_msg=name)
+def test_the_ghost_at_home_stands_upright_between_its_arms():
+    points = Figure(TABLE).points(mjcf.home(TABLE))
+    assert points["head"][2] > points["neck"][2] > points["torso"][2] > points["pelvis"][2] == 0.0
+    for name in ("shoulder", "forearm", "wrist_link", "thumb_tip"):
+        assert points[f"left_{name}"][1] > 0.05 and points[f"right_{name}"][1] < -0.05
+
+
+def test_raising_an_arm_sideways_raises_its_line_and_leaves_the_line_of_the_raised_arm_alone():
+    figure, q = Figure(TABLE), np.zeros(len(TABLE))
+    before = figure.front(q)
+    q[TABLE.index["left_shoulder_roll"]] = 1.2
+    after = figure.front(q)
+    left, right = 1, 2  # LINES: trunk, left arm, right arm, ...
+    assert LINES[left][-1] == "left_middle_tip" and LINES[right][-1] == "right_middle_tip"
+    assert after[left][-1][1] > before[left][-1][1] + 0.3 and after[left][-1][0] > before[left][-1][0] + 0.3
+    assert after[right] == before[right]
 
 
 def test_unknown_joints_are_drawn_at_zero():
-    skeleton = Skeleton()
-    assert skeleton.front(np.full(len(skeleton.table), np.nan)) == skeleton.front(np.zeros(len(skeleton.table)))
+    figure = Figure(TABLE)
+    assert figure.front(np.full(len(TABLE), np.nan)) == figure.front(np.zeros(len(TABLE)))

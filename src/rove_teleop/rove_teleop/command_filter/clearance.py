@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from rove_description import joints, mjcf
+from rove_description.kinematics import Kinematics
 from rove_teleop.command_filter.stop_law import compiled
 
 # A capsule: geom of the model, its column of the rotation matrix that is the axis, half length and radius (m), joints
@@ -180,16 +181,13 @@ class Clearance:
     """
 
     def __init__(self, table: joints.JointTable, lower, upper, model=None):
-        self.model = model if model is not None else mujoco.MjModel.from_xml_string(mjcf.mjcf(table))
-        self._data = mujoco.MjData(self.model)
-        m = self.model
-        self._joints = np.array([self._joint(name) for name in table.names], dtype=np.int64)
-        self._qpos = m.jnt_qposadr[self._joints]
-        pelvis = mujoco.mj_name2id(m, mujoco.mjtObj.mjOBJ_BODY, "pelvis")
-        self._lower, self._upper = (
-            np.array(lower, float) + m.body_pos[pelvis],
-            np.array(upper, float) + m.body_pos[pelvis],
-        )
+        self._kinematics = Kinematics(table, model)
+        self.model = m = self._kinematics.model
+        self._data = self._kinematics.data
+        self._joints = self._kinematics.joint_ids
+        pelvis = m.body("pelvis").id
+        self._lower = np.array(lower, float) + self._kinematics.origin
+        self._upper = np.array(upper, float) + self._kinematics.origin
         names, geoms = [], []
         for geom in range(m.ngeom):
             name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_GEOM, geom) or ""
@@ -212,12 +210,6 @@ class Clearance:
         # MjData's own arrays; they stay where they are.
         self._xpos, self._xmat = self._data.geom_xpos, self._data.geom_xmat
         self._xanchor, self._xaxis = self._data.xanchor, self._data.xaxis
-
-    def _joint(self, name: str) -> int:
-        joint = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name)
-        if joint < 0:
-            raise ValueError(f"the robot model has no joint {name!r} of the joint table")
-        return joint
 
     def _chain(self, table, geom: int) -> np.ndarray:
         """(J,) bool: joints between the pelvis and a geom."""
@@ -268,8 +260,7 @@ class Clearance:
         """
         if out is None:
             out = np.empty(len(self.pairs))
-        self._data.qpos[self._qpos] = q
-        mujoco.mj_kinematics(self.model, self._data)
+        self._kinematics.forward(q)
         _segments(self._capsules, self._xpos, self._xmat, self._segments)
         _distances(self._capsules, self._pairs, self._segments, self._lower, self._upper, enough, out)
         return out

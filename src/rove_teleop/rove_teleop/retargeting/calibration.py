@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from rove_contract.operator_frame import OperatorFrame
-from rove_teleop.retargeting.rotations import apply_t, from_quaternion
 
 SIDES = ("left", "right")
 MIN_FRAMES = 60
@@ -89,7 +89,7 @@ def calibrate(frames: list[OperatorFrame]) -> Calibration:
     """
     sizes = {}
     for side in SIDES:
-        elbows, forearms = [], []
+        chests, elbows, wrists = [], [], []
         for frame in frames:
             parts = frame.parts
             if "chest" not in parts or f"{side}_elbow" not in parts or f"{side}_wrist" not in parts:
@@ -97,15 +97,17 @@ def calibrate(frames: list[OperatorFrame]) -> Calibration:
             chest, elbow, wrist = parts["chest"], parts[f"{side}_elbow"], parts[f"{side}_wrist"]
             if not (np.isfinite(chest).all() and np.isfinite(elbow).all() and np.isfinite(wrist).all()):
                 continue
-            rotation = from_quaternion(*chest[3:].tolist())
-            elbows.append(apply_t(rotation, (elbow - chest[:3]).tolist()))
-            forearms.append(float(np.linalg.norm(wrist[:3] - elbow)))
+            chests.append(chest)
+            elbows.append(elbow)
+            wrists.append(wrist[:3])
         if len(elbows) < MIN_FRAMES:
             raise CalibrationError(
                 f"{len(elbows)} frames with chest, {side} elbow and {side} wrist, expected at least {MIN_FRAMES}; "
                 "check that they are tracked"
             )
-        points = np.array(elbows)
+        chest, elbow = np.array(chests), np.array(elbows)
+        points = Rotation.from_quat(chest[:, 3:], scalar_first=True).inv().apply(elbow - chest[:, :3])
+        forearms = np.linalg.norm(np.array(wrists) - elbow, axis=1)
         centre, radius, spread = fit_sphere(points)
         if spread < 0.1 * MIN_SPREAD_M or np.ptp(points, axis=0).max() < 4 * MIN_SPREAD_M or not 0.15 < radius < 0.5:
             raise CalibrationError(

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from rove_contract.operator_frame import KEYPOINTS, PARTS, POINT, OperatorFrame
+from rove_contract.operator_frame import KEYPOINT_NAMES, KEYPOINTS, PARTS, POINT, OperatorFrame
 from rove_description import joints, mjcf
+from rove_description.kinematics import Kinematics
 
 SIDES = mjcf.SIDES
 NECK = ("head_yaw", "head_roll", "head_pitch")
@@ -55,15 +57,11 @@ def hand_names(side: str) -> list[str]:
     return [f"{side}_{digit}_{joint}" for digit, names in DIGIT_JOINTS.items() for joint in names]
 
 
-def compile_model(table: joints.JointTable) -> mujoco.MjModel:
-    return mujoco.MjModel.from_xml_string(mjcf.mjcf(table))
-
-
 def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geometry:
     """Geometry of the robot model of `table`. Raises GeometryError when axes do not intersect as the closed forms
     assume.
     """
-    model = model or compile_model(table)
+    model = model or Kinematics(table).model
 
     def body(name):
         return np.array(model.body(name).pos)
@@ -110,10 +108,10 @@ def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geome
     for finger in mjcf.FINGERS[1:]:
         mcp.append(body(f"left_{finger}_proximal"))
         fingers.append((along(finger, body(f"left_{finger}_distal"), 2), along(finger, site(f"left_{finger}_tip"), 2)))
-    quat = model.body("left_thumb_proximal").quat
+    tilt = Rotation.from_quat(model.body("left_thumb_proximal").quat, scalar_first=True).as_rotvec()
     thumb = (along("thumb", body("left_thumb_distal"), 2), along("thumb", site("left_thumb_tip"), 2))
     thumb_mcp = body("left_thumb_proximal")
-    if abs(thumb_mcp[1]) > 1e-9 or np.hypot(quat[1], quat[3]) > 1e-9:
+    if abs(thumb_mcp[1]) > 1e-9 or np.hypot(tilt[0], tilt[2]) > 1e-9:
         raise GeometryError("the thumb's mcp must lie in the x-z plane of its base and be tilted about y only")
     return Geometry(
         waist=tuple(body("waist").tolist()),
@@ -125,40 +123,33 @@ def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geome
         mcp=np.array(mcp),
         thumb_cmc=tuple(body("left_thumb_base").tolist()),
         thumb_mcp=tuple(thumb_mcp.tolist()),
-        thumb_tilt=float(2.0 * np.arctan2(quat[2], quat[0])),
+        thumb_tilt=float(tilt[1]),
         thumb=thumb,
     )
 
 
 class RobotSkeleton:
-    """Forward kinematics of the robot as operator frames: what an operator in exactly the robot's pose would send.
+    """The robot's pose as operator frames: what an operator in exactly the robot's pose would send.
 
     Serves tests, the benchmark and previews; the retargeter itself does not need it.
     """
 
     def __init__(self, table: joints.JointTable | None = None):
-        self.table = table or joints.load()
-        self.model = compile_model(self.table)
-        self.data = mujoco.MjData(self.model)
-        self._qpos = np.array([self.model.joint(name).qposadr[0] for name in self.table.names])
+        self.kinematics = Kinematics(table)
+        self.table, self.model, self.data = self.kinematics.table, self.kinematics.model, self.kinematics.data
         self._sites = {}
         for part, shape in PARTS.items():
-            names = [part]
-            if shape == KEYPOINTS:
-                side = part.split("_")[0]
-                names = [f"{side}_wrist"] + [f"{side}_thumb_{n}" for n in ("cmc", "mcp", "ip", "tip")]
-                names += [f"{side}_{finger}_{n}" for finger in mjcf.FINGERS[1:] for n in ("mcp", "pip", "dip", "tip")]
+            side = part.split("_")[0]
+            names = [f"{side}_{name}" for name in KEYPOINT_NAMES] if shape == KEYPOINTS else [part]
             self._sites[part] = np.array([self.model.site(name).id for name in names])
 
     def parts(self, q) -> dict[str, np.ndarray]:
         """q: (J,) rad, contract order -> parts of an OperatorFrame, pelvis frame, m."""
-        self.data.qpos[self._qpos] = q
-        mujoco.mj_kinematics(self.model, self.data)
-        pelvis = self.data.body("pelvis").xpos
+        self.kinematics.forward(q)
         parts = {}
         quat = np.empty(4)
         for part, ids in self._sites.items():
-            points = self.data.site_xpos[ids] - pelvis
+            points = self.data.site_xpos[ids] - self.kinematics.origin
             shape = PARTS[part]
             if shape == KEYPOINTS:
                 parts[part] = points

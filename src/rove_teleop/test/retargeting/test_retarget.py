@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.spatial.transform import Rotation, Slerp
 
 from rove_contract.operator_frame import PARTS, OperatorFrame
 from rove_description import joints, mjcf
@@ -143,13 +144,6 @@ def test_smooth_motion_across_the_workspace_has_no_elbow_flip():
         before = out
 
 
-def turned(a, b, t):
-    """Spherical interpolation of two quaternions."""
-    b = b if a @ b > 0 else -b
-    angle = np.arccos(min(1.0, float(a @ b)))
-    return a if angle < 1e-6 else (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
-
-
 ELBOWS = ("no elbow", "the elbow hangs", "the elbow is the robot's")
 
 
@@ -170,13 +164,13 @@ def follow_a_line(seed, kind, share):
     a, b = SKELETON.parts(ends[0]), SKELETON.parts(ends[1])
     distance = np.linalg.norm(a["left_wrist"][:3] - b["left_wrist"][:3])
     n = int(max(120 * distance, 30 * np.abs(ends[1] - ends[0]).max(), 10))
+    rotations = Slerp([0.0, 1.0], Rotation.from_quat([a["left_wrist"][3:], b["left_wrist"][3:]], scalar_first=True))
     retargeter.reset(ends[0])
     before = elbow = None
     for k in range(n + 1):
         t = k / n
-        pose = np.append(
-            (1 - t) * a["left_wrist"][:3] + t * b["left_wrist"][:3], turned(a["left_wrist"][3:], b["left_wrist"][3:], t)
-        )
+        position = (1 - t) * a["left_wrist"][:3] + t * b["left_wrist"][:3]
+        pose = np.append(position, rotations(t).as_quat(scalar_first=True))
         parts = {"left_wrist": pose}
         if kind == "the elbow hangs":
             parts["left_elbow"] = (np.array([0.0, 0.23, 0.48]) + pose[:3]) / 2 - [0.05, -0.05, 0.15]

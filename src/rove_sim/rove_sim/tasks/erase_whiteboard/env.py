@@ -138,7 +138,8 @@ class WhiteboardEnv:
         """Eraser in the closed hand, hand a little off the board near the ledge; `half`: the lower half of the marks is
         gone.
         """
-        from rove_description.kinematics import Kinematics, hold_eraser
+        from rove_description.kinematics import Kinematics
+        from rove_sim.tasks.erase_whiteboard.hold import hold_eraser
 
         if half:
             gone = np.argsort(self.marks[:, 1])[: scene.MARKS // 2]

@@ -36,7 +36,6 @@ CORRECTION_GAIN, CORRECTION_LIMIT = 1.6, 0.04  # 1/s, m: integral correction of 
 STUCK_S = 3.5  # an approach takes 1.5 s
 REGROUP_SPEED = 1.2  # rad/s
 COLUMN_STEP = 0.085  # m between wiping columns; the felt is 0.12 wide
-PALM = np.array([0.0, 0.035, -0.085])  # palm site in the hand's frame
 
 
 def close_hand(table: joints.JointTable, q: np.ndarray, closure: float, side: str = "right") -> None:
@@ -83,6 +82,7 @@ class Expert:
         self.imperfection = imperfection
         self.period = period_s
         self.home = mjcf.home(self.table)
+        self._palm = self.kinematics.offset("right_palm")
         self.columns, self.cost = reach_columns(self.table)
         hand = [i for i, block in enumerate(self.table.blocks) if block == "hand"]
         self.others = np.setdiff1d(np.arange(len(self.table)), np.concatenate([self.columns, hand]))
@@ -119,7 +119,7 @@ class Expert:
         """Grip point (3,) and hand rotation (3, 3), pelvis frame, of a joint vector."""
         self.kinematics.forward(q)
         rotation = self.kinematics.rotation("right_palm")
-        return self.kinematics.position("right_palm") + rotation @ (scene.ERASER_IN_HAND - PALM), rotation
+        return self.kinematics.position("right_palm") + rotation @ (scene.ERASER_IN_HAND - self._palm), rotation
 
     # ---- one step
 
@@ -259,7 +259,7 @@ class Expert:
         if np.linalg.norm(self.velocity) < 0.15:  # a moving hand lags; that is no sag
             self.correction += CORRECTION_GAIN * dt * (self.position - measured)
             self.correction *= min(1.0, CORRECTION_LIMIT / max(np.linalg.norm(self.correction), 1e-9))
-        palm = self.position + self.correction + self.rotation @ (PALM - scene.ERASER_IN_HAND)
+        palm = self.position + self.correction + self.rotation @ (self._palm - scene.ERASER_IN_HAND)
         before = self.q_target
         q = solve(
             self.kinematics, before, "right_palm", palm, self.rotation, self.columns, self.home, joint_cost=self.cost

@@ -32,8 +32,8 @@ ERASER_REST_N = ERASER_SIZE[2] / 2
 MARKS = 12
 MARK_SIZE = np.array([0.030, 0.014])  # about 3 x 1.5 pixels of a 96-pixel ego picture
 
-# Pose of the eraser in the right hand's frame (origin wrist, palm normal +y, fingers -z): just outside the palm site
-# (0, 0.035, -0.085).
+# Pose of the eraser in the right hand's frame (origin wrist, palm normal +y, fingers -z): just outside the palm site,
+# which the robot model places.
 ERASER_IN_HAND = np.array([0.0, 0.040, -0.085])
 # Fingers point up the slope, turned to the robot's left by this angle: keeps the elbow at the robot's side.
 FINGER_TILT = math.radians(25.0)

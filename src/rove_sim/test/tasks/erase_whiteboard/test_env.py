@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from rove_description import mjcf
-from rove_description.kinematics import Kinematics, hold_eraser
+from rove_description.kinematics import Kinematics
 from rove_sim import rollout
 from rove_sim.tasks import task
 from rove_sim.tasks.erase_whiteboard import scene
 from rove_sim.tasks.erase_whiteboard.env import CLOSED, GRASPED_HAND, WIPE_MARGIN, WhiteboardEnv
 from rove_sim.tasks.erase_whiteboard.expert import Expert
+from rove_sim.tasks.erase_whiteboard.hold import hold_eraser
 
 
 @pytest.fixture(scope="module")
