@@ -185,7 +185,6 @@ def test_cores_import_without_rclpy():
     import subprocess
     import sys
 
-    code = "import sys; sys.modules['rclpy'] = None\n" + "\n".join(
-        f"import rove_contract.{m}" for m in ("joints", "robot", "timing", "modes", "topics", "messages", "episode")
-    )
+    cores = ("joints", "timing", "modes", "topics", "messages", "episode", "operator_frame")
+    code = "import sys; sys.modules['rclpy'] = None\n" + "\n".join(f"import rove_contract.{m}" for m in cores)
     subprocess.run([sys.executable, "-c", code], check=True)

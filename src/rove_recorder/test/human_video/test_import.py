@@ -69,7 +69,7 @@ def rows(root, which):
 
 def command(module, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", f"rove_recorder.{module}", *map(str, arguments)],
+        [sys.executable, "-m", f"rove_recorder.human_video.{module}", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -258,17 +258,18 @@ import os, sys
 sys.path.insert(0, {str(tmp_path)!r})
 from pathlib import Path
 from rove_contract.modes import Outcome
-from rove_recorder.human_video.clips import clips
-real, count = clips.convert, 0
+from rove_recorder.human_video import clips as importing
+real, count = importing.convert, 0
 def convert(job):
     global count
     count += 1
     if count == 4:
         os.kill(os.getpid(), 9)
     return real(job)
-clips.convert = convert
-clips = [clips.Clip(Path({str(tmp_path)!r}) / f"{{i}}.mp4", "x", Outcome.SUCCESS) for i in range(5)]
-clips.import_clips(clips, Path({str(tmp_path / "d")!r}), image_size=(48, 48), workers=1, progress=False, commit_every=2)
+importing.convert = convert
+clips = [importing.Clip(Path({str(tmp_path)!r}) / f"{{i}}.mp4", "x", Outcome.SUCCESS) for i in range(5)]
+options = dict(image_size=(48, 48), workers=1, progress=False, commit_every=2)
+importing.import_clips(clips, Path({str(tmp_path / "d")!r}), **options)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == -9
     assert len(rows(tmp_path / "d", "meta/episodes")) == 2

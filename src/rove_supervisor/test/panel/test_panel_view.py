@@ -65,8 +65,8 @@ def test_advice_is_seen_and_heard_when_the_value_stays_low_and_nothing_is_done(w
 
 
 STRIP = """(color) => {
-  const canvas = document.querySelector('#timeline'), data = canvas.getContext('2d').getImageData(0, 2,
-    canvas.width, 1).data;
+  const canvas = document.querySelector('#timeline');
+  const data = canvas.getContext('2d').getImageData(0, 2, canvas.width, 1).data;
   const [r, g, b] = color.match(/\\w\\w/g).map((x) => parseInt(x, 16));
   let columns = 0;
   for (let i = 0; i < data.length; i += 4) columns += data[i] === r && data[i + 1] === g && data[i + 2] === b;

@@ -218,10 +218,12 @@ def test_the_view_turns_and_wrong_messages_are_answered(page, suit):
         ws.onmessage = ({ data }) => { if (typeof data === "string" && JSON.parse(data).reply)
           got.push(JSON.parse(data).reply); };
         await new Promise((r) => { ws.onopen = r; });
-        for (const m of ["", "[", "null", '{"do": "fly"}', '{"view": [1, 2]}', '{"view": ["a", NaN, 1]}', '{"ack":
-          "x"}']) ws.send(m);
-        ws.send(new Uint8Array(3)); while (got.length < 8) await new Promise((r) => setTimeout(r, 20)); ws.close();
-          return got; }"""
+        const texts = ["", "[", "null", '{"do": "fly"}', '{"view": [1, 2]}', '{"view": ["a", NaN, 1]}', '{"ack": "x"}'];
+        for (const m of texts) ws.send(m);
+        ws.send(new Uint8Array(3));
+        while (got.length < 8) await new Promise((r) => setTimeout(r, 20));
+        ws.close();
+        return got; }"""
     )
     assert answers == ["malformed message"] * 8
     page.click("text=Front")
