@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rove_contract import messages, topics
+from rove_contract import images, topics
 from rove_contract.modes import Mode
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.export.episode_bag import EpisodeBag
@@ -51,7 +51,7 @@ def pictures(count: int) -> list[bytes]:
     result = []
     for i in range(count):
         scene = np.stack([128 + 80 * np.sin((x + 2 * i) / 23), 128 + 80 * np.cos((y - i) / 17), (x + y) / 2], axis=-1)
-        result.append(messages.encode_jpeg(np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8), 90))
+        result.append(images.encode_jpeg(np.clip(scene + rng.normal(0, 3, scene.shape), 0, 255).astype(np.uint8), 90))
     return result
 
 

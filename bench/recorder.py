@@ -27,7 +27,7 @@ import psutil
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from rove_contract import domain, messages, topics
+from rove_contract import domain, images, topics
 from rove_recorder.bag.bag import BagTopic, BagWriter
 from rove_recorder.bag.recording import Recording, Sample
 from rove_recorder.bag.recover import read_metadata
@@ -41,7 +41,7 @@ def camera_jpeg(rng) -> bytes:
     """A 640 x 480 picture with some texture: about the size that a real head camera's JPEG has (100 kB)."""
     y, x = np.mgrid[0:480, 0:640]
     picture = np.stack([x % 256, y % 256, (x + y) % 256], axis=-1) + rng.integers(0, 40, (480, 640, 3))
-    return messages.encode_jpeg(np.clip(picture, 0, 255).astype(np.uint8), 85)
+    return images.encode_jpeg(np.clip(picture, 0, 255).astype(np.uint8), 85)
 
 
 def second_of_session(rng) -> list[Sample]:

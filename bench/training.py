@@ -85,7 +85,7 @@ def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
     backbone.fingerprint = "bench"  # not a hash of gigabytes
     frames = 256 if device == "cuda" else 24
     root = write_dataset(scratch / str(tokens), [replace(episode_frames(i, frames // 2), task=text) for i in range(2)])
-    buffer = Buffer([Dataset(root)], backbone.image_size, progress=False, resample=backbone.resample)
+    buffer = Buffer([Dataset(root)], backbone.image_size, progress=False)
     batch = (
         {"actor": 16, "critic": 64}
         if device == "cuda"

@@ -7,14 +7,13 @@ packages.
 Prints the seconds that it took, imports not included. EPISODES: features, fps and [(task, state, action, JPEGs)].
 """
 
-import io
 import pickle
 import sys
 import time
 
+import cv2
 import numpy as np
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
-from PIL import Image
 
 with open(sys.argv[1], "rb") as file:
     features, fps, episodes = pickle.load(file)  # written by bench/export.py a moment ago
@@ -23,6 +22,7 @@ dataset = LeRobotDataset.create("rove/bench", fps, features, root=sys.argv[2])
 state, action, camera = features
 for task, states, actions, jpegs in episodes:
     for q, a, jpeg in zip(states, actions, jpegs):
-        dataset.add_frame({state: q, action: a, camera: np.asarray(Image.open(io.BytesIO(jpeg))), "task": task})
+        picture = cv2.cvtColor(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        dataset.add_frame({state: q, action: a, camera: picture, "task": task})
     dataset.save_episode()
 print(time.perf_counter() - begin)

@@ -14,7 +14,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
     ],
-    install_requires=["rove_description", "numpy", "pillow"],
+    install_requires=["rove_description", "numpy", "opencv-python-headless"],
     extras_require={"test": ["pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",

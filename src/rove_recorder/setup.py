@@ -25,7 +25,6 @@ setup(
         "lz4",
         "pyarrow",
         "av",
-        "pillow",
         "pyyaml",
         "tqdm",
         "tyro",

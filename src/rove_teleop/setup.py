@@ -22,7 +22,6 @@ setup(
         "scipy",
         "pyzmq",
         "msgpack",
-        "pillow",
         "aiohttp",
         "cryptography",
         "psutil",

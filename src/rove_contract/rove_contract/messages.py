@@ -123,28 +123,3 @@ def fill_chunk(msg, point_class, table: JointTable, stamp: int, chunk: np.ndarra
 def diagnostic_values(status) -> dict[str, str]:
     """diagnostic_msgs/DiagnosticStatus -> its key/value pairs."""
     return {pair.key: pair.value for pair in status.values}
-
-
-def decode_image(msg) -> np.ndarray:
-    """sensor_msgs/CompressedImage (JPEG or PNG) -> (H, W, 3) uint8 RGB. Raises ValueError on undecodable data."""
-    import io
-
-    from PIL import Image
-
-    try:
-        return np.asarray(Image.open(io.BytesIO(bytes(msg.data))).convert("RGB"))
-    except OSError as error:
-        raise ValueError(
-            f"cannot decode the {msg.format or 'unnamed'} image of {len(msg.data)} bytes: {error}"
-        ) from error
-
-
-def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
-    """(H, W, 3) uint8 RGB -> JPEG bytes."""
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()

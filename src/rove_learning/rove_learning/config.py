@@ -39,7 +39,6 @@ class BackboneConfig:
 
     kind: str = "compact"  # see backbone.KINDS
     image_size: int = 96  # px, square; pictures are resized to it once, when they are decoded
-    resample: Literal["box", "lanczos"] = "box"  # how they are resized
     channels: tuple[int, ...] = (
         24,
         48,

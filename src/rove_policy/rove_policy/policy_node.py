@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger as TriggerService
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rove_contract import episode as episodes
-from rove_contract import messages, ros, timing, topics
+from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import ACTIVE, Mode
 from rove_description import joints
 from rove_policy.loading import Loader
@@ -223,7 +223,7 @@ class PolicyNode(Node):
                     next_value = now + self.value_period if with_value else next_value
                 elif latest is not None:
                     next_value = now + self.value_period
-                    self.publish_value(self.policy.value(messages.decode_image(latest.image), self.words(self.policy)))
+                    self.publish_value(self.policy.value(images.decode(latest.image.data), self.words(self.policy)))
                 else:
                     self.loader.prepare(self.policy, self.words(self.policy))  # another episode's instruction
             except (
@@ -240,7 +240,7 @@ class PolicyNode(Node):
     def publish_chunk(self, observation, known, with_value: bool) -> None:
         begin = time.monotonic()
         act = self.policy.act_and_value if with_value else self.policy.act
-        image = messages.decode_image(observation.image)
+        image = images.decode(observation.image.data)
         chunk = act(image, observation.q, self.words(self.policy), guidance=self.guidance, rng=self.rng, known=known)
         if with_value:
             chunk, value = chunk

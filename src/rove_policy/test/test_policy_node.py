@@ -15,7 +15,7 @@ from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage, JointState
 from std_srvs.srv import Trigger as TriggerService
 
-from rove_contract import messages, ros, topics
+from rove_contract import images, messages, ros, topics
 from rove_contract.modes import Mode, Trigger
 from rove_description import joints, mjcf
 
@@ -74,7 +74,7 @@ class World:
         self.set_client = self.node.create_client(SetParameters, "/policy/set_parameters")
         self.node.create_timer(0.02, self.tick)
         rgb = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        self.jpeg = messages.encode_jpeg(rgb)
+        self.jpeg = images.encode_jpeg(rgb)
         self.frozen_camera = False
 
     def on_diagnostics(self, msg):
@@ -191,7 +191,7 @@ def save_qwen(path, backbone_path, seed):
     from rove_learning.models.critic import Critic
 
     torch.manual_seed(seed)
-    backbone = BackboneConfig(kind="qwen3vl", path=str(backbone_path), image_size=64, resample="lanczos")
+    backbone = BackboneConfig(kind="qwen3vl", path=str(backbone_path), image_size=64)
     actor = Actor(ActorConfig(backbone=backbone, width=48, layers=1, heads=2), len(TABLE))
     critic = Critic(CriticConfig(backbone=replace(backbone, layer=2), width=32, heads=2))
     return checkpoint.save(path, actor, critic, info={"joints": list(TABLE.names)})

@@ -23,7 +23,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import episode as episodes
-from rove_contract import messages, ros, topics
+from rove_contract import images, messages, ros, topics
 from rove_contract.modes import Mode, Outcome, Trigger
 from rove_description import joints
 
@@ -42,7 +42,7 @@ class Robot:
         self.pubs = {
             topic.name: ros.publisher(node, topic) for topic in topics.TOPICS if topic != topics.RECORDER_STATUS
         }
-        self.jpegs = [messages.encode_jpeg(picture(i), 80) for i in range(30)]
+        self.jpegs = [images.encode_jpeg(picture(i), 80) for i in range(30)]
         self.sent = dict.fromkeys(self.pubs, 0)
         self.log = open(os.environ.get("FAKE_LOG", os.devnull), "w", buffering=1)  # noqa: SIM115 (when joint states were sent)
         self.status = {}

@@ -24,7 +24,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from rove_contract import episode as episodes
-from rove_contract import messages, ros, timing, topics
+from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_description import joints
 from rove_sim.tasks import task as tasks
@@ -181,7 +181,7 @@ class RobotNode(Node):
                 msg = CompressedImage(format="jpeg")
                 messages.set_stamp(msg.header.stamp, stamp)
                 msg.header.frame_id = "ego"
-                msg.data = messages.encode_jpeg(self.env.camera.render(qpos), self.quality)
+                msg.data = images.encode_jpeg(self.env.camera.render(qpos), self.quality)
                 self.image_pub.publish(msg)
                 self.images += 1
         except RCLError:

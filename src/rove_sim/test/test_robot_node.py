@@ -18,7 +18,7 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger as TriggerService  # noqa: E402
 
-from rove_contract import domain, messages, ros, topics  # noqa: E402
+from rove_contract import domain, images, messages, ros, topics  # noqa: E402
 from rove_contract.modes import Mode, Trigger  # noqa: E402
 from rove_description import joints, mjcf  # noqa: E402
 
@@ -81,7 +81,7 @@ def test_the_robot_node_over_real_ros(context):
         ),
     )
     assert np.abs(got["q"] - mjcf.home(table)).max() < 0.1
-    assert messages.decode_image(got["image"]).shape == (96, 96, 3)
+    assert images.decode(got["image"].data).shape == (96, 96, 3)
     assert got["success"] is False and got["sim"]["seed"] == 5 and got["sim"]["marks_left"] == 12
 
     # stamps every 10 ms in the median: the pictures do not slow the state down

@@ -28,7 +28,6 @@ class Buffer:
         size: int,
         human_videos: bool = False,
         progress: bool = True,
-        resample: str = "box",
         cache: bool = True,
     ):
         if not datasets:
@@ -50,9 +49,7 @@ class Buffer:
             chosen = [e for e in dataset.episodes if e.trainable and (human_videos or e.has_robot)]
             if not chosen:
                 continue
-            self._maps.append(
-                pictures(dataset, size, progress, resample) if cache else PictureStream(dataset, size, resample)
-            )
+            self._maps.append(pictures(dataset, size, progress) if cache else PictureStream(dataset, size))
             for e in chosen:
                 rows = np.arange(e.start, e.end)
                 if e.task not in self.tasks:

@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
+from rove_contract import images
 from rove_learning.config import NEGATIVE, POSITIVE
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.picture_cache import content_hash
@@ -46,7 +47,7 @@ def backbone_key(backbone: Backbone) -> str:
     """
     digest = hashlib.blake2b(digest_size=8)
     digest.update(
-        json.dumps([backbone.config.kind, backbone.image_size, backbone.resample, backbone.fingerprint]).encode()
+        json.dumps([backbone.config.kind, backbone.image_size, images.RESIZING, backbone.fingerprint]).encode()
     )
     if backbone.fingerprint in ("", "random"):
         for name, value in sorted(backbone.state_dict().items()):

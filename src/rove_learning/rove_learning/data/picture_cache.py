@@ -5,20 +5,17 @@ copy.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
 import os
 from pathlib import Path
 
 import av
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
 from tqdm import tqdm
 
+from rove_contract import images
 from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
-from rove_learning.models.inputs import resize
 from rove_recorder.dataset.lerobot_format import BESIDE
 
 
@@ -38,34 +35,33 @@ def content_hash(root: Path) -> str:
     return digest.hexdigest()
 
 
-def pictures(dataset: Dataset, size: int, progress: bool = True, resample: str = "box") -> np.ndarray:
+def pictures(dataset: Dataset, size: int, progress: bool = True) -> np.ndarray:
     """(N, size, size, 3) uint8, read-only memory map in `<root>/.cache`. Raises DatasetError naming episode and
     frame.
     """
     folder = dataset.root / ".cache"
-    file = folder / f"pictures-{size}-{resample}-{content_hash(dataset.root)}.u8"
+    file = folder / f"pictures-{size}-{images.RESIZING}-{content_hash(dataset.root)}.u8"
     shape = (len(dataset), size, size, 3)
     if not file.is_file():
         folder.mkdir(exist_ok=True)
         part = file.with_name(f"{file.name}.{os.getpid()}.part")
         out = np.memmap(part, dtype=np.uint8, mode="w+", shape=shape)
-        shrink = functools.partial(resize, size=size, resample=resample)
         try:
             with tqdm(
                 total=len(dataset), desc=f"decoding {dataset.root.name}", unit="frame", disable=not progress
             ) as bar:
-                (_decode_videos if dataset.camera == "video" else _decode_images)(dataset, shrink, out, bar)
+                (_decode_videos if dataset.camera == "video" else _decode_images)(dataset, out, bar)
             out.flush()
             os.replace(part, file)
         finally:
             part.unlink(missing_ok=True)
-        for old in folder.glob(f"pictures-{size}-{resample}-*.u8"):
+        for old in folder.glob(f"pictures-{size}-*.u8"):
             if old != file:
                 old.unlink(missing_ok=True)  # of an earlier content
     return np.memmap(file, dtype=np.uint8, mode="r", shape=shape)
 
 
-def _decode_videos(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
+def _decode_videos(dataset: Dataset, out: np.ndarray, bar) -> None:
     files: dict[tuple[int, int], list] = {}
     for episode in dataset.episodes:
         files.setdefault(episode.video[:2], []).append(episode)
@@ -84,7 +80,7 @@ def _decode_videos(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
                     picture = frame.to_ndarray(format="rgb24")
                     if wrong := other_size(dataset, picture):
                         raise DatasetError(f"dataset {dataset.root}, {_next(episodes, seen)}, {relative}: {wrong}")
-                    out[row] = shrink(picture)
+                    out[row] = images.resize(picture, out.shape[1:3])
                     seen += 1
                     bar.update()
         except (av.FFmpegError, OSError, IndexError) as error:  # IndexError: a file without a video stream
@@ -116,7 +112,7 @@ def _next(episodes, seen: int) -> str:
     return f"episode {episodes[-1].index}, end"
 
 
-def _decode_images(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
+def _decode_images(dataset: Dataset, out: np.ndarray, bar) -> None:
     for file in sorted((dataset.root / "data").glob("*/*.parquet")):
         for batch in pq.ParquetFile(file).iter_batches(256, columns=["index", "episode_index", "frame_index", CAMERA]):
             for row in batch.to_pylist():
@@ -125,10 +121,10 @@ def _decode_images(dataset: Dataset, shrink, out: np.ndarray, bar) -> None:
                 if not data:
                     raise DatasetError(f"{where}: the picture is missing")
                 try:
-                    image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-                except OSError as error:
-                    raise DatasetError(f"{where}: cannot decode the picture: {error}") from error
-                if wrong := other_size(dataset, image):
+                    picture = images.decode(data)
+                except images.ImageError as error:
+                    raise DatasetError(f"{where}: {error}") from error
+                if wrong := other_size(dataset, picture):
                     raise DatasetError(f"{where}: {wrong}")
-                out[row["index"]] = shrink(image)
+                out[row["index"]] = images.resize(picture, out.shape[1:3])
                 bar.update()

@@ -7,7 +7,6 @@ made once and handed to the decoder directly: no seeking, no demuxing. Equal to 
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import threading
@@ -17,10 +16,9 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 from av.video.reformatter import VideoReformatter
-from PIL import Image
 
+from rove_contract import images
 from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
-from rove_learning.models.inputs import resize
 
 
 class _Packets:
@@ -75,9 +73,9 @@ class PictureStream:
     DatasetError naming the dataset and the file, when it is opened or when a picture cannot be decoded.
     """
 
-    def __init__(self, dataset: Dataset, size: int, resample: str = "box", threads: int = 0):
+    def __init__(self, dataset: Dataset, size: int, threads: int = 0):
         self.shape = (len(dataset), size, size, 3)
-        self._size, self._resample = size, resample
+        self._size = size
         self._root = dataset.root
         self._jpegs = None
         if dataset.camera == "video":
@@ -117,10 +115,10 @@ class PictureStream:
             if not data:
                 raise DatasetError(f"dataset {self._root}, row {row}: the picture is missing")
             try:
-                image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-            except OSError as error:
-                raise DatasetError(f"dataset {self._root}, row {row}: cannot decode the picture: {error}") from error
-        return resize(image, self._size, self._resample)
+                image = images.decode(data)
+            except images.ImageError as error:
+                raise DatasetError(f"dataset {self._root}, row {row}: {error}") from error
+        return images.resize(image, (self._size, self._size))
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         rows = np.asarray(rows)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from rove_contract import images
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, CriticConfig, from_dict, to_dict
 from rove_learning.inference.execution import Execution
-from rove_learning.models import inputs
 from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures, load_own_state, own_state
 from rove_learning.models.critic import Critic
@@ -61,7 +61,7 @@ class Policy:
 
     def _picture(self, image: np.ndarray, backbone) -> torch.Tensor:
         """(H, W, 3) uint8 -> (1, S, S, 3) on the device: the resizing that the training cache does too."""
-        small = inputs.resize(image, backbone.image_size, backbone.resample)
+        small = images.resize(image, (backbone.image_size, backbone.image_size))
         return torch.from_numpy(np.array(small[None])).to(self.device)
 
     def _pictures(self, image: np.ndarray, backbone, instruction: str, conditions=()) -> Pictures:

@@ -2,7 +2,7 @@
 """The backbone interface: frames + text -> tokens (B, N, D). Critic and actor know a vision-language model only through
 it.
 
-A backbone owns everything between a camera picture and its tokens: resizing (`image_size`, `resample`), normalisation
+A backbone owns everything between a camera picture and its tokens: resizing to `image_size`, normalisation
 of pixels, tokenisation and chat template of texts. Training and the robot call the same code, so both see the same
 tokens.
 
@@ -59,8 +59,8 @@ class Context:
 class Backbone(nn.Module):
     """Base class.
 
-    width: D of its tokens, set by the subclass. image_size, resample: S px and filter; pictures come square, resized by
-    `frames.resize(image, S, resample)`. fingerprint: "" when the weights are ROVE's own and belong into its
+    width: D of its tokens, set by the subclass. image_size: S px; pictures come square, resized by
+    `rove_contract.images.resize`. fingerprint: "" when the weights are ROVE's own and belong into its
     checkpoints. Otherwise (pretrained, frozen, loaded from elsewhere) a hash of weights and preprocessing: checkpoints
     then store it instead of the weights and are refused on another backbone; feature caches use it as their key.
     """
@@ -71,7 +71,7 @@ class Backbone(nn.Module):
     def __init__(self, config: BackboneConfig):
         super().__init__()
         self.config = config
-        self.image_size, self.resample = config.image_size, config.resample
+        self.image_size = config.image_size
 
     def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
         """images: (B, S, S, 3) uint8 RGB on this module's device. texts: B instructions. conditions: K sequences of B

@@ -1,23 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and texts as model inputs; training cache and live inference go through the same functions."""
+"""Texts as inputs of the compact model; training and live inference go through the same function."""
 
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
-
-RESAMPLE = {"box": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}
-
-
-def resize(image: np.ndarray, size: int, resample: str = "box") -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (size, size, 3) uint8; box: 192 -> 96 is the mean of 2 x 2 pixels. Raises ValueError
-    otherwise.
-    """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"expected a picture (H, W, 3) uint8, got {image.shape} {image.dtype}")
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), RESAMPLE[resample]))
 
 
 def encode_text(texts, length: int) -> np.ndarray:

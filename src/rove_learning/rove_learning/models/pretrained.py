@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from rove_contract import images
 from rove_learning.config import BackboneConfig
 from rove_learning.models import prompt_tree
 from rove_learning.models.backbone import Backbone, Context
@@ -132,7 +133,7 @@ class PretrainedBackbone(Backbone):
         of_config = {
             "kind": c.kind,
             "image_size": c.image_size,
-            "resample": c.resample,
+            "resizing": images.RESIZING,
             "layer": self.layer,
             "dtype": c.dtype,
         }

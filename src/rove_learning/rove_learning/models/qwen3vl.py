@@ -135,7 +135,7 @@ class Qwen3VLBackbone(PretrainedBackbone):
             raise BackboneError(
                 f"backbone.image_size {side} does not suit this Qwen3-VL: a multiple of {factor} px, at least "
                 f"{smallest} "
-                f"(256: 64 tokens, 448: 196, 544: 289), with backbone.resample lanczos or box"
+                f"(256: 64 tokens, 448: 196, 544: 289)"
             )
         self.grid = (1, side // p["patch_size"], side // p["patch_size"])
 

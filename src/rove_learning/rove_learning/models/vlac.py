@@ -249,8 +249,7 @@ class VLACBackbone(PretrainedBackbone):
         if config.image_size != vision.image_size[0]:
             raise BackboneError(
                 f"backbone.image_size {config.image_size}, but this checkpoint sees pictures of "
-                f"{vision.image_size[0]} px "
-                "(with backbone.resample lanczos)"
+                f"{vision.image_size[0]} px"
             )
         n = int((vision.image_size[0] // vision.patch_size[0] * self.model.config.downsample_ratio) ** 2)
         words = self.vocabulary

@@ -166,7 +166,7 @@ class Run:
     def _buffer(self, settings: BackboneConfig, human_videos: bool) -> Buffer:
         with self.main_first():
             progress, cache = self.progress and self.main, self.config.picture_cache
-            return Buffer(self.datasets, settings.image_size, human_videos, progress, settings.resample, cache)
+            return Buffer(self.datasets, settings.image_size, human_videos, progress, cache)
 
     @property
     def processes(self):

@@ -233,7 +233,7 @@ def test_an_iteration_on_qwen3_vl_is_the_same_with_and_without_the_cache(data, t
     """Tiny and random, of the real class; in bf16 the cache loses nothing."""
     synthetic_vlm = pytest.importorskip("rove_learning.testing.synthetic_vlm")
     path = synthetic_vlm.write_qwen3vl(tmp_path / "qwen")
-    backbone = BackboneConfig(kind="qwen3vl", path=str(path), image_size=64, resample="lanczos")
+    backbone = BackboneConfig(kind="qwen3vl", path=str(path), image_size=64)
     actor = replace(ACTOR, backbone=backbone, steps=4, batch=4)
     critic = replace(CRITIC, backbone=replace(backbone, layer=2), mc_steps=3, steps=3, batch=4)
     out = {}

@@ -32,7 +32,7 @@ GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need
 def configs(tmp_path_factory):
     def config(kind, write, **values):
         path = write(tmp_path_factory.mktemp(kind))
-        return BackboneConfig(kind=kind, path=str(path), resample="lanczos", dtype="float32", **values)
+        return BackboneConfig(kind=kind, path=str(path), dtype="float32", **values)
 
     return {
         "qwen3vl": config("qwen3vl", synthetic_vlm.write_qwen3vl, image_size=64),

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from rove_contract import images
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, BackboneConfig, CriticConfig
 from rove_learning.inference import checkpoint
-from rove_learning.models import inputs
 from rove_learning.models.actor import Actor, guide, sample
 from rove_learning.models.backbone import Pictures, build
 from rove_learning.models.critic import Critic
@@ -39,12 +39,12 @@ def vlac_path(tmp_path_factory):
 
 
 def qwen_config(path, **changes):
-    return BackboneConfig(kind="qwen3vl", path=str(path), image_size=64, resample="lanczos", dtype="float32", **changes)
+    return BackboneConfig(kind="qwen3vl", path=str(path), image_size=64, dtype="float32", **changes)
 
 
 def vlac_config(path, **changes):
     values = {"image_size": 56, "layer": 3} | changes
-    return BackboneConfig(kind="vlac", path=str(path), resample="lanczos", dtype="float32", **values)
+    return BackboneConfig(kind="vlac", path=str(path), dtype="float32", **values)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_live_preprocessing_is_the_released_one(qwen):
 
     released = Qwen2VLImageProcessorPil(**qwen.processor)
     camera = np.random.default_rng(0).integers(0, 256, (96, 80, 3), dtype=np.uint8)
-    small = inputs.resize(camera, 64, "lanczos")
+    small = images.resize(camera, (64, 64))
     expected = released([small], return_tensors="pt")
     assert expected["image_grid_thw"].tolist() == [list(qwen.grid)]
     assert torch.allclose(qwen.patches(torch.from_numpy(small.copy())[None]), expected["pixel_values"], atol=1e-6)
@@ -429,7 +429,7 @@ def test_a_checkpoint_holds_heads_and_says_where_its_backbones_are(tmp_path, qwe
     expected = checkpoint.Policy(actor, critic, info, "").act(image, q, TEXTS[0])
     assert np.allclose(policy.act(image, q, TEXTS[0]), expected, atol=1e-5)
     assert policy.value(image, TEXTS[0]) == pytest.approx(
-        float(critic.value(Pictures(torch.from_numpy(inputs.resize(image, 56, "lanczos").copy())[None], TEXTS[:1]))[0]),
+        float(critic.value(Pictures(torch.from_numpy(images.resize(image, (56, 56)).copy())[None], TEXTS[:1]))[0]),
         abs=1e-5,
     )
 
@@ -469,7 +469,7 @@ def test_live_pictures_are_the_training_cache_s(tmp_path, qwen_path):
     root = write_dataset(tmp_path / "tiny", [episode_frames(0, 6)])
     policy = checkpoint.load(checkpoint.save(tmp_path / "p", tiny_actor(build(qwen_config(qwen_path)))))
     dataset = Dataset(root)
-    offline = PictureSource(Buffer([dataset], 64, progress=False, resample="lanczos"))(np.array([3])).images
+    offline = PictureSource(Buffer([dataset], 64, progress=False))(np.array([3])).images
     raw = np.array(Buffer([dataset], 48, progress=False).images(np.array([3]))[0])  # as the camera saw it
     live = policy._picture(raw, policy.actor.backbone)
     assert torch.equal(live, offline)

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
-from rove_contract import messages
+from rove_contract import images
 from rove_contract.modes import Outcome
 from rove_recorder.dataset import video
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, CODEC_OF, HUMAN_VIDEO, LABELS, STATE, DatasetError
@@ -117,7 +116,7 @@ def encode_episode(
             segment = folder / f"{frames.episode_id or id(frames)}.mp4"
             video.encode(segment, image_stats.watch(map(_picture, frames.images)), fps, image_size, CODEC_OF[camera])
         else:
-            jpegs = [image if isinstance(image, bytes) else messages.encode_jpeg(image, 95) for image in frames.images]
+            jpegs = [image if isinstance(image, bytes) else images.encode_jpeg(image, 95) for image in frames.images]
             for image in image_stats.watch(map(_picture, frames.images)):
                 if image.shape != (*image_size, 3):
                     raise DatasetError(
@@ -146,5 +145,5 @@ def encode_episode(
 
 def _picture(image) -> np.ndarray:
     if isinstance(image, bytes):
-        return messages.decode_image(SimpleNamespace(format="jpeg", data=image))
+        return images.decode(image)
     return image

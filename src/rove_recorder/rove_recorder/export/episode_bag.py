@@ -8,14 +8,13 @@ just the chosen messages, so memory grows with the episode's chosen JPEGs and no
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rove_contract import episode as episodes
-from rove_contract import messages, topics
+from rove_contract import images, messages, topics
 from rove_contract.episode import Episode
 from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
 from rove_description.joints import JointTable
@@ -194,14 +193,9 @@ def _resized(jpeg: bytes, size: tuple[int, int] | None) -> bytes:
     """The same bytes when the picture has the size already, else a JPEG of the new (H, W)."""
     if size is None:
         return jpeg
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(jpeg))
-    if (image.height, image.width) == size:
+    if images.declared_size(jpeg) == size:
         return jpeg
-    return messages.encode_jpeg(
-        np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.LANCZOS)), 95
-    )
+    return images.encode_jpeg(images.resize(images.decode(jpeg), size), 95)
 
 
 def picture_size(folder: Path) -> tuple[int, int]:
@@ -209,5 +203,5 @@ def picture_size(folder: Path) -> tuple[int, int]:
     for path in files_of(Path(folder)):
         for message in McapStream(path).messages(frozenset([IMAGE])):
             decoded = typestore().deserialize_cdr(message.data, topics.EGO_IMAGE.type)
-            return messages.decode_image(decoded).shape[:2]
+            return images.declared_size(decoded.data)
     raise BagError(f"{folder} has no message on {IMAGE}")

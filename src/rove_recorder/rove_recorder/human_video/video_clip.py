@@ -14,8 +14,8 @@ from typing import Literal
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 
+from rove_contract import images
 from rove_recorder.dataset.video import VideoError
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -158,10 +158,7 @@ class VideoClip:
             if self.fit == "crop":
                 inner = (max(inner[0], rows), max(inner[1], columns))
         stored = inner[::-1] if turns % 2 else inner
-        image = frame.reformat(
-            width=stored[1], height=stored[0], format="rgb24", interpolation=Interpolation.AREA
-        ).to_ndarray()
-        image = np.rot90(image, turns)
+        image = np.rot90(images.resize(frame.to_ndarray(format="rgb24"), stored), turns)
         if self.fit == "crop":
             top, left = (inner[0] - rows) // 2, (inner[1] - columns) // 2
             image = image[top : top + rows, left : left + columns]

@@ -16,9 +16,8 @@ import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from rove_contract import messages
+from rove_contract import images
 from rove_contract.modes import Outcome, Source, Stage
 from rove_description import joints
 from rove_recorder.dataset import corrections, video
@@ -262,7 +261,7 @@ class ReviewData:
         first = round(row[f"{key}/from_timestamp"] * self.fps) + start
         try:
             found = [
-                messages.encode_jpeg(_shrunk(frame), JPEG_QUALITY) for frame in video.read_frames(file, first, count)
+                images.encode_jpeg(_shrunk(frame), JPEG_QUALITY) for frame in video.read_frames(file, first, count)
             ]
         except (av.FFmpegError, OSError) as error:
             raise DatasetError(f"cannot decode frames {first} to {first + count - 1} of {file}: {error}") from error
@@ -346,7 +345,7 @@ def _shrunk(rgb: np.ndarray) -> np.ndarray:
     if rgb.shape[1] <= WIDEST:
         return rgb
     height = round(rgb.shape[0] * WIDEST / rgb.shape[1])
-    return np.asarray(Image.fromarray(rgb).resize((WIDEST, height), Image.Resampling.BILINEAR))
+    return images.resize(rgb, (height, WIDEST))
 
 
 def packed(jpegs: list[bytes]) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rove_contract import episode as episodes
-from rove_contract import messages, topics
+from rove_contract import images, topics
 from rove_contract.modes import Mode, Outcome
 from rove_description import joints
 from rove_recorder.bag.bag import BagTopic, BagWriter
@@ -54,7 +54,7 @@ def picture(i):
 
 def image(ns, i):
     header = kind("std_msgs/msg/Header")(stamp(ns), "ego")
-    jpeg = np.frombuffer(messages.encode_jpeg(picture(i), 90), np.uint8)
+    jpeg = np.frombuffer(images.encode_jpeg(picture(i), 90), np.uint8)
     return cdr(kind("sensor_msgs/msg/CompressedImage")(header, "jpeg", jpeg), "sensor_msgs/msg/CompressedImage")
 
 

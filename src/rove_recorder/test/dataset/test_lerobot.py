@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from rove_contract import messages
+from rove_contract import images
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_description import joints
 from rove_recorder.dataset import lerobot_format as layout
@@ -171,7 +171,7 @@ def test_an_aborted_episode_is_kept_but_excluded(tmp_path):
 
 def test_jpegs_are_stored_as_the_camera_sent_them(tmp_path):
     frames = episode("a", 5)
-    jpegs = [messages.encode_jpeg(image) for image in frames.images]
+    jpegs = [images.encode_jpeg(image) for image in frames.images]
     frames.images = jpegs
     with writer(tmp_path / "d", camera="image") as out:
         out.add_episode(frames)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from rove_contract import messages, topics
+from rove_contract import images, messages, topics
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_recorder.bag.bag import BagTopic, BagWriter
 from rove_recorder.bag.mcap_stream import McapStream
@@ -91,7 +91,7 @@ def test_the_video_shows_the_pictures_of_the_ticks(tmp_path):
     shown = list(video.read_frames(tmp_path / "d" / layout.Slot().path(layout.VIDEO)))
     assert len(shown) == len(expected)
     for image, jpeg in zip(shown, expected.images):
-        original = messages.decode_image(type("Message", (), {"data": jpeg, "format": "jpeg"}))
+        original = images.decode(jpeg)
         assert np.abs(image.astype(int) - original).mean() < 6
 
 
@@ -114,12 +114,7 @@ def test_av1_is_a_codec_of_the_dataset_appended_like_h264_and_not_mixed_with_it(
     shown = list(video.read_frames(tmp_path / "once" / layout.Slot().path(layout.VIDEO)))
     assert len(shown) == len(jpegs) == 92
     for image, jpeg in zip(shown, jpegs):
-        assert (
-            np.abs(
-                image.astype(int) - messages.decode_image(type("Message", (), {"data": jpeg, "format": "jpeg"}))
-            ).mean()
-            < 6
-        )
+        assert np.abs(image.astype(int) - images.decode(jpeg)).mean() < 6
 
 
 def test_exporting_twice_gives_the_same_bytes_whatever_the_workers(tmp_path):

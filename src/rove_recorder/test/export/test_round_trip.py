@@ -3,15 +3,14 @@
 codec is.
 """
 
-import io
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from rove_contract import images
 from rove_contract.modes import Outcome
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset, DatasetError
@@ -53,9 +52,7 @@ def test_exported_episodes_are_loaded_equal(bags, tmp_path, camera):
         for key in ("task", "outcome", "t_r", "takeover", "episode_id", "kind", "operator", "start_stage", "excluded"):
             assert getattr(episode, key) == getattr(frames, key), key
     if camera == "image":
-        shown = [
-            np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for frames in expected for jpeg in frames.images
-        ]
+        shown = [images.decode(jpeg) for frames in expected for jpeg in frames.images]
     else:
         shown = list(video.read_frames(tmp_path / "d" / layout.Slot().path(layout.VIDEO)))
     np.testing.assert_array_equal(pictures(dataset, 48, progress=False), np.stack(shown))

@@ -26,7 +26,7 @@ from std_msgs.msg import Float32
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import episode as episodes
-from rove_contract import messages, ros, timing, topics, torn_memory
+from rove_contract import images, messages, ros, timing, topics, torn_memory
 from rove_description import joints, mjcf
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,7 +43,7 @@ def picture(i: int, size: int = 192) -> bytes:
     cx, cy = 0.5 + 0.25 * np.cos(t), 0.62 + 0.12 * np.sin(2 * t)
     rgb[(np.abs(x - cx) < 0.07) & (np.abs(y - cy) < 0.04)] = (250, 160, 40)
     rgb[(np.hypot(x - cx, (y - cy - 0.16) * 0.8) < 0.10)] = (150, 158, 170)
-    return messages.encode_jpeg(np.clip(rgb, 0, 255).astype(np.uint8), 85)
+    return images.encode_jpeg(np.clip(rgb, 0, 255).astype(np.uint8), 85)
 
 
 class World:

@@ -3,13 +3,11 @@
 docs/.
 """
 
-import io
 import json
 import os
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from rove_contract.modes import Mode
 from rove_supervisor.testing.rehearsal import CHROMIUM, Process, press, shows
@@ -176,10 +174,7 @@ def test_screenshots(world, page, tmp_path):
         save(f"panel_{name or mode.name.lower()}")
 
     def save(name):
-        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        # A third of the size. The octree keeps the colours of small areas, which carry the meaning here; a median cut
-        # merges them.
-        picture.quantize(256, Image.Quantize.FASTOCTREE).save(folder / f"{name}.png", optimize=True)
+        (folder / f"{name}.png").write_bytes(page.screenshot())
 
     page.wait_for_function(
         "document.querySelector('#hint').textContent === '' && rove.camera().fps >= 15", timeout=20000

@@ -5,13 +5,12 @@ offscreen.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from PIL import Image
 
+from rove_contract import images
 from rove_description import joints, mjcf
 from rove_teleop.practice.practice import Scene
 from rove_teleop.retargeting.intake import LIMITED, OK
@@ -114,9 +113,7 @@ class Picture:
 
     def jpeg(self, scene: Scene, view: View) -> bytes:
         """`draw`, encoded."""
-        data = io.BytesIO()
-        Image.fromarray(self.draw(scene, view)).save(data, "JPEG", quality=82)
-        return data.getvalue()
+        return images.encode_jpeg(self.draw(scene, view), 82)
 
     def close(self) -> None:
         """Free the GL context."""

@@ -3,7 +3,6 @@
 real ROS.
 """
 
-import io
 import os
 import shutil
 import signal
@@ -18,11 +17,10 @@ import mujoco
 import numpy as np
 import pytest
 import rclpy
-from PIL import Image
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, JointState
 
-from rove_contract import domain, messages, ros, topics
+from rove_contract import domain, images, messages, ros, topics
 from rove_contract.modes import Mode, Trigger
 from rove_description import joints, mjcf
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
@@ -167,7 +165,7 @@ class World:
         mujoco.mj_forward(model, data)
         renderer = mujoco.Renderer(model, 360, 480)
         renderer.update_scene(data, "ego")
-        jpeg = messages.encode_jpeg(renderer.render())
+        jpeg = images.encode_jpeg(renderer.render())
         renderer.close()
         return jpeg
 
@@ -251,12 +249,12 @@ def stand(page, q, eyes=(0.2, 1.5, -0.3), heading=0.6):
 
 def save(pixels, name):
     if os.environ.get("ROVE_SCREENSHOTS"):
-        Image.fromarray(pixels.astype(np.uint8)).save(IMAGES / name)
+        (IMAGES / name).write_bytes(images.encode_png(pixels.astype(np.uint8)))
 
 
 def stage(page):
     """(H, W, 3) int pixels of what the headset shows."""
-    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+    return images.decode(page.screenshot()).astype(int)
 
 
 def wait_seen(page, condition, what, limit_s=30.0):
