@@ -2,7 +2,6 @@
 # ROVE. `make demo` and `make test` start from a bare clone; everything else is in README.md.
 SHELL := /bin/bash
 BIN := .venv/bin
-export MUJOCO_GL ?= egl
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .DEFAULT_GOAL := help

@@ -7,6 +7,7 @@ import os
 
 from hypothesis import settings
 
+import rove_description  # noqa: F401  # before any test imports MuJoCo: chooses how it draws
 from rove_contract import domain, torn_memory
 
 # The same examples in every run: `make test` says what a change did. `make bench-safety` draws new ones, many more.
@@ -14,5 +15,4 @@ settings.register_profile("test", derandomize="ROVE_SAFETY_EXAMPLES" not in os.e
 settings.load_profile("test")
 
 domain.isolate()
-os.environ.setdefault("MUJOCO_GL", "egl")
 torn_memory.clear()  # some tests kill nodes: what they leave half made would block that domain for a later run

@@ -22,8 +22,6 @@ import threading
 import time
 from pathlib import Path
 
-os.environ.setdefault("MUJOCO_GL", "egl")
-
 import numpy as np
 import rclpy
 import zmq

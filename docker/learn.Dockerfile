@@ -22,6 +22,6 @@ USER rove
 
 RUN make setup
 
-ENV PATH=/opt/rove/.venv/bin:$PATH PYTHONUNBUFFERED=1 MUJOCO_GL=egl \
+ENV PATH=/opt/rove/.venv/bin:$PATH PYTHONUNBUFFERED=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 CMD ["rove", "run", "rove_learning", "train", "--help"]

@@ -29,6 +29,6 @@ RUN source /opt/ros/jazzy/setup.bash \
     && source .venv/bin/activate \
     && colcon build --base-paths src launch
 
-ENV PYTHONUNBUFFERED=1 MUJOCO_GL=egl
+ENV PYTHONUNBUFFERED=1
 ENTRYPOINT ["/opt/rove/docker/entrypoint.sh"]
 CMD ["ros2", "launch", "rove_bringup", "session.launch.yaml"]

@@ -52,7 +52,7 @@ def _launch_path(words: list[str]) -> tuple[Path, list[str]]:
     raise UsageError(f"rove launch {words[0]} needs a launch file; the package has {options}")
 
 
-def launch(argv: list[str]) -> int:
+def launch_session(argv: list[str]) -> int:
     """`rove launch`: returns the session's exit status."""
     from rove_bringup import launch_file, processes
 
@@ -68,17 +68,15 @@ def launch(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     path, rest = _launch_path(options.words)
     if options.show_args:
-        print(show_arguments(path))
+        print(describe_arguments(path))
         return 0
-    session = launch_file.load_session(path, _arguments(rest))
-    for note in session.notes:
-        print(note, flush=True)
-    if not session.processes:
+    specs = launch_file.plan_processes(path.resolve(), _arguments(rest))
+    if not specs:
         raise LaunchError("with these arguments the launch file starts nothing", path)
-    return processes.run(session.processes)
+    return processes.run_session(specs)
 
 
-def show_arguments(path: Path) -> str:
+def describe_arguments(path: Path) -> str:
     """The arguments of a launch file, for people."""
     from rove_bringup import launch_file
 
@@ -91,7 +89,7 @@ def show_arguments(path: Path) -> str:
     return "\n".join(lines if len(lines) > 1 else [*lines, "    none"])
 
 
-def run(argv: list[str]) -> int:
+def run_executable(argv: list[str]) -> int:
     """`rove run`: replaces this process by the executable; returns only when it cannot be found."""
     if not argv or argv[0] in ("-h", "--help"):
         ours = ", ".join(name for name in packages.names() if name.startswith("rove_"))
@@ -105,14 +103,14 @@ def run(argv: list[str]) -> int:
     os.execv(command[0], command)
 
 
-def demo(argv: list[str]) -> int:
+def run_demo(argv: list[str]) -> int:
     """`rove demo`: see rove_bringup.demo."""
-    from rove_bringup import demo as whole_loop
+    from rove_bringup import demo
 
-    return whole_loop.main(argv)
+    return demo.main(argv)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"launch": launch, "run": run, "demo": demo}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"launch": launch_session, "run": run_executable, "demo": run_demo}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -64,7 +64,6 @@ class Demo:
             os.environ,
             ROS_DOMAIN_ID=str(config.domain),
             ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
-            MUJOCO_GL=os.environ.get("MUJOCO_GL", "egl"),
             PYTHONUNBUFFERED="1",
             OMP_WAIT_POLICY="PASSIVE",  # training threads that spin for each other crawl as soon as anything else runs
         )

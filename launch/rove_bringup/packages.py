@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 # Starts a console-script entry point without its generated script, so that an editable install needs no PATH.
+# argv[0] is what its usage line calls it.
 _ENTRY = "import sys; sys.argv[0] = {name!r}; from {module} import {first} as entry; sys.exit(entry{rest}())"
 
 
@@ -119,7 +120,9 @@ def executables(package: str) -> dict[str, list[str]]:
     distribution = _distribution(package)
     for script in [] if distribution is None else distribution.entry_points.select(group="console_scripts"):
         first, _, rest = script.attr.partition(".")
-        code = _ENTRY.format(name=script.name, module=script.module, first=first, rest=f".{rest}" if rest else "")
+        code = _ENTRY.format(
+            name=f"rove run {package} {script.name}", module=script.module, first=first, rest=f".{rest}" if rest else ""
+        )
         found[script.name] = [sys.executable, "-c", code]
     return dict(sorted(found.items()))
 

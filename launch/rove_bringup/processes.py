@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -40,16 +39,14 @@ _TIED = (
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """A process to run. command: argv. required: its end ends the session. respawn_max_retries < 0: for ever."""
+    """A process to run. command: argv. required: its end ends the session. respawn: it is started again, for ever."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(repr=False, default_factory=lambda: dict(os.environ))
-    directory: str | None = None
     required: bool = False
     respawn: bool = False
     respawn_delay_s: float = 0.0
-    respawn_max_retries: int = -1
 
 
 def describe_exit(code: int) -> str:
@@ -75,19 +72,14 @@ class _Process(honcho.process.Process):
     def __init__(self, spec: ProcessSpec, colour: str):
         environment = {**spec.environment, "PYTHONUNBUFFERED": "1"}
         command = list(spec.command)
-        self._program = command[0]
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _TIED, *command]
-        super().__init__(command, name=spec.name, colour=colour, env=environment, cwd=spec.directory)
+        super().__init__(command, name=spec.name, colour=colour, env=environment)
 
     def run(self, events=None, ignore_signals=False) -> None:
         self._events = events
         try:
-            if shutil.which(self._program, path=self.env.get("PATH")) is None:
-                raise FileNotFoundError(f"{self._program} is no executable file")
-            self._child = honcho.process.Popen(
-                self.cmd, shell=False, stdin=subprocess.DEVNULL, env=self.env, cwd=self.cwd
-            )
+            self._child = honcho.process.Popen(self.cmd, shell=False, stdin=subprocess.DEVNULL, env=self.env)
         except OSError as error:
             self._send_message(f"cannot start: {error}\n")
             self._send_message({"returncode": 127}, type="stop")
@@ -131,12 +123,9 @@ class _Slot:
 class ProcessGroup:
     """Runs the processes of one session. `run` blocks; `stop` may be called from a signal handler or another thread."""
 
-    def __init__(self, specs: list[ProcessSpec], printer: Printer | None = None):
-        names = [spec.name for spec in specs]
-        if len(set(names)) != len(names):
-            raise ValueError(f"process names must differ, got {names}")
-        self._printer = printer or Printer(sys.stdout)
-        self._printer.width = max([len(SYSTEM), *map(len, names)])
+    def __init__(self, specs: list[ProcessSpec]):
+        self._printer = Printer(sys.stdout)
+        self._printer.width = max([len(SYSTEM), *(len(spec.name) for spec in specs)])
         colours = get_colours()
         self._slots = {spec.name: _Slot(spec, next(colours), start_at=0.0) for spec in specs}
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # its put is safe in a signal handler
@@ -229,7 +218,7 @@ class ProcessGroup:
             self._begin_stop()
             return
         self._say(f"{name}: {'ended' if code == 0 else 'died'} ({describe_exit(code)})")
-        if spec.respawn and (spec.respawn_max_retries < 0 or slot.respawns < spec.respawn_max_retries):
+        if spec.respawn:
             slot.respawns += 1
             slot.start_at = time.monotonic() + spec.respawn_delay_s
             self._say(f"{name}: respawn {slot.respawns} in {spec.respawn_delay_s:g} s")
@@ -257,9 +246,9 @@ class ProcessGroup:
 _LADDER = ((0.0, signal.SIGINT), (TERMINATE_AFTER_S, signal.SIGTERM), (KILL_AFTER_S, signal.SIGKILL))
 
 
-def run(specs: list[ProcessSpec], printer: Printer | None = None) -> int:
+def run_session(specs: list[ProcessSpec]) -> int:
     """Run a session in the main thread until it ends; Ctrl-C, SIGTERM and SIGHUP stop it. Returns the exit status."""
-    group = ProcessGroup(specs, printer)
+    group = ProcessGroup(specs)
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda received, _: group.stop(received)) for number in numbers}
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`$(name argument …)` in launch files: the grammar and the substitutions of ROS 2 Jazzy's launch that rove supports.
+"""`$(name argument …)` in launch files: the substitutions of ROS 2 Jazzy's launch that rove supports.
 
 A text is parsed once into a template (literal text and calls) and performed against a context. Arguments are separated
 by one space; quotes keep spaces together; a backslash takes the next character literally.
@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import ast
 import math
-import operator
-import string
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import yaml
 
 from rove_bringup import packages
 
 
 class SubstitutionError(ValueError):
-    """A substitution is malformed, unknown or cannot be performed; the message says which. The caller adds file and
-    line.
-    """
+    """A substitution is malformed, unknown or cannot be performed; the message says which. The caller adds the line."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +33,13 @@ Template = tuple[str | Call, ...]
 
 @dataclass
 class Context:
-    """What substitutions see. configurations: launch arguments and `let`s. environment: of the processes. path: the
-    launch file.
-    """
+    """What substitutions see. arguments: of the launch file. environment: of the processes."""
 
-    configurations: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    path: Path = Path()
+
+
+_NAME = re.compile(r"\$\(([A-Za-z][\w-]*)")
 
 
 class _Parser:
@@ -55,48 +49,38 @@ class _Parser:
         self.text = text
         self.at = 0
 
-    def _peek(self) -> str:
-        return self.text[self.at] if self.at < len(self.text) else ""
+    @property
+    def next(self) -> str:
+        return self.text[self.at : self.at + 1]
 
-    def _literal(self, stops: str) -> str:
-        """Text up to one of `stops`, a `$(` or the end; a backslash takes the next character literally."""
-        found = []
-        while self.at < len(self.text) and self._peek() not in stops and not self.text.startswith("$(", self.at):
-            if self._peek() == "\\" and self.at + 1 < len(self.text):
-                self.at += 1
-            found.append(self._peek())
-            self.at += 1
-        return "".join(found)
-
-    def fragments(self, stops: str, quote: str = "") -> Template:
-        """Literal text and calls up to one of `stops` or the end."""
-        found: list[str | Call] = []
-        while self.at < len(self.text) and self._peek() not in stops:
+    def template(self, stops: str, quote: str = "") -> Template:
+        """Literal text and calls up to one of `stops` or the end. quote: the quote in which the text stands."""
+        parts: list[str | Call] = []
+        while self.next and self.next not in stops:
             if self.text.startswith("$(", self.at):
-                found.append(self.call(quote))
-            else:
-                found.append(self._literal(stops))
-        return tuple(found)
+                parts.append(self.call(quote))
+                continue
+            if self.next == "\\" and self.at + 1 < len(self.text):
+                self.at += 1
+            parts.append(self.next)
+            self.at += 1
+        return tuple(parts)
 
     def call(self, quote: str) -> Call:
         begin = self.at
-        self.at += 2
-        name = ""
-        while self._peek() and self._peek() in string.ascii_letters + string.digits + "_-":
-            name += self._peek()
-            self.at += 1
-        if not name or name[0] not in string.ascii_letters:
+        match = _NAME.match(self.text, begin)
+        if match is None:
             raise SubstitutionError(f"expected a name after `$(` in {self.text[begin:]!r}")
+        name, self.at = match[1], match.end()
         if name not in FUNCTIONS:
             raise SubstitutionError(f"unknown substitution `$({name} …)`; rove knows {', '.join(sorted(FUNCTIONS))}")
         arguments = []
-        while self._peek() == " ":
+        while self.next == " ":
             self.at += 1
-            arguments.append(self._argument(begin, quote))
-        if self._peek() != ")":
-            raise SubstitutionError(
-                f"expected `)` or a space and an argument at {self.text[self.at :]!r} of {self.text[begin:]!r}"
-            )
+            arguments.append(self.argument(quote))
+        if self.next != ")":
+            rest = self.text[self.at :]
+            raise SubstitutionError(f"expected `)` or a space and an argument at {rest!r} of {self.text[begin:]!r}")
         self.at += 1
         least, most, _ = FUNCTIONS[name]
         if not least <= len(arguments) <= most:
@@ -106,27 +90,25 @@ class _Parser:
             raise SubstitutionError(f"`$({name} …)` cannot compare with an empty text; write $(eval \"'…' == ''\")")
         return Call(name, tuple(arguments))
 
-    def _argument(self, begin: int, quote: str) -> Template:
-        opening = self._peek()
-        if not quote and opening and opening in "'\"":
+    def argument(self, quote: str) -> Template:
+        begin, opening = self.at, self.next
+        if not quote and opening in ("'", '"'):
             self.at += 1
-            template = self.fragments(opening, opening)
-            if self._peek() != opening:
+            template = self.template(opening, opening)
+            if self.next != opening:
                 raise SubstitutionError(f"the quote {opening} is not closed in {self.text[begin:]!r}")
             self.at += 1
             return template
-        template = self.fragments(f" ()'\"{quote}" if not quote else f" (){quote}", quote)
+        template = self.template(" ()'\"", quote)
         if not template:
-            rest, whole = self.text[self.at :], self.text[begin:]
-            raise SubstitutionError(
-                f"expected an argument at {rest!r} of {whole!r} (arguments are separated by one space)"
-            )
+            rest = self.text[begin:]
+            raise SubstitutionError(f"expected an argument at {rest!r} (arguments are separated by one space)")
         return template
 
 
 def parse(text: str) -> Template:
     """Text of a launch file -> template. Raises SubstitutionError."""
-    return _Parser(text).fragments("")
+    return _Parser(text).template("")
 
 
 def perform(template: Template, context: Context) -> str:
@@ -136,72 +118,46 @@ def perform(template: Template, context: Context) -> str:
     )
 
 
-def boolean(text: str) -> bool:
-    """Truth of a condition or of an argument of `and`, `or`, `not`, `if`: true, false, 1, 0 and YAML's other
-    spellings.
-    """
-    value = {"1": True, "0": False}.get(text.strip())
-    if value is None:
-        try:
-            value = yaml.safe_load(text.strip().lower())
-        except yaml.YAMLError:
-            value = None
-    if not isinstance(value, bool):
+def truth(text: str) -> bool:
+    """true, false, 1 or 0: what a condition must come to. Raises SubstitutionError for another text."""
+    word = text.strip().lower()
+    if word not in ("true", "1", "false", "0"):
         raise SubstitutionError(f"{text!r} is neither true nor false")
-    return value
+    return word in ("true", "1")
 
 
 def equal(left: str, right: str) -> bool:
-    """`$(equals …)`: booleans by truth (true, 1), numbers by value, else text."""
-    booleans = {"true": True, "1": True, "false": False, "0": False}
-    if left.lower() in booleans and right.lower() in booleans:
-        return booleans[left.lower()] == booleans[right.lower()]
+    """`$(equals …)`: true and 1 are the same, numbers are compared by value, the rest as text."""
+    try:
+        return truth(left) == truth(right)
+    except SubstitutionError:
+        pass
     try:
         return math.isclose(float(left), float(right))
     except ValueError:
         return left == right
 
 
-_COMPARISONS = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
+_COMPARISONS: dict[type[ast.cmpop], Callable[[object, object], bool]] = {
+    ast.Eq: lambda a, b: a == b,
+    ast.NotEq: lambda a, b: a != b,
     ast.In: lambda a, b: a in b,
     ast.NotIn: lambda a, b: a not in b,
 }
 
 
-def _evaluate(node: ast.AST) -> object:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (str, int, float, bool)):
-        return node.value
-    if isinstance(node, ast.Tuple):
-        return tuple(_evaluate(item) for item in node.elts)
-    if isinstance(node, ast.List):
-        return [_evaluate(item) for item in node.elts]
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return not _evaluate(node.operand)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-        return -node.operand.value
-    if isinstance(node, ast.BoolOp):
-        stop = isinstance(node.op, ast.Or)  # Python's `and`/`or` give the operand that decided
-        values = [_evaluate(value) for value in node.values]
-        return next((value for value in values if bool(value) == stop), values[-1])
-    if isinstance(node, ast.Compare) and all(type(op) in _COMPARISONS for op in node.ops):
-        values = [_evaluate(node.left), *map(_evaluate, node.comparators)]
-        return all(_COMPARISONS[type(op)](a, b) for op, a, b in zip(node.ops, values, values[1:]))
-    raise ValueError("only quoted texts, numbers, comparisons, in, not, and, or are allowed")
-
-
 def evaluate(expression: str) -> str:
-    """`$(eval …)`: the comparison subset of Python that needs no Python to run. Raises SubstitutionError for anything
-    else.
+    """`$(eval …)`: one comparison of quoted texts, `==`, `!=`, `in [...]` or `not in [...]`; it runs no Python.
+
+    Raises SubstitutionError for anything else.
     """
     try:
-        return str(_evaluate(ast.parse(expression.strip(), mode="eval").body))
-    except (SyntaxError, TypeError, ValueError) as error:
+        node = ast.parse(expression.strip(), mode="eval").body
+        if not isinstance(node, ast.Compare) or len(node.ops) != 1 or type(node.ops[0]) not in _COMPARISONS:
+            raise ValueError("expected one comparison with ==, !=, in or not in")
+        left, right = ast.literal_eval(node.left), ast.literal_eval(node.comparators[0])
+        return str(_COMPARISONS[type(node.ops[0])](left, right))
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise SubstitutionError(f"$(eval …) cannot evaluate {expression!r}: {reason}") from None
 
@@ -216,51 +172,36 @@ def _environment(context: Context, arguments: tuple[Template, ...]) -> str:
 
 
 def _variable(context: Context, arguments: tuple[Template, ...]) -> str:
-    name, *default = (perform(argument, context) for argument in arguments)
-    if name in context.configurations:
-        return context.configurations[name]
-    if default:
-        return default[0]
-    known = ", ".join(sorted(context.configurations)) or "none"
-    raise SubstitutionError(f"`$(var {name})`: no such argument or `let` so far; known here: {known}")
+    name = perform(arguments[0], context)
+    if name in context.arguments:
+        return context.arguments[name]
+    known = ", ".join(sorted(context.arguments)) or "none"
+    raise SubstitutionError(f"`$(var {name})`: no such argument so far; known here: {known}")
 
 
-def _package(directory: Callable[[str], Path]) -> Callable[[Context, tuple[Template, ...]], str]:
-    def find(context: Context, arguments: tuple[Template, ...]) -> str:
-        try:
-            return str(directory(perform(arguments[0], context)))
-        except packages.PackageError as error:
-            raise SubstitutionError(str(error)) from error
-
-    return find
+def _share(context: Context, arguments: tuple[Template, ...]) -> str:
+    try:
+        return str(packages.share(perform(arguments[0], context)))
+    except packages.PackageError as error:
+        raise SubstitutionError(str(error)) from error
 
 
-def _if(context: Context, arguments: tuple[Template, ...]) -> str:
-    condition, *branches = arguments
-    chosen = 0 if boolean(perform(condition, context)) else 1
-    return perform(branches[chosen], context) if chosen < len(branches) else ""
+def _choose(context: Context, arguments: tuple[Template, ...]) -> str:
+    condition, yes, no = arguments
+    return perform(yes if truth(perform(condition, context)) else no, context)
 
 
-def _logic(
-    function: Callable[..., bool], convert: Callable[[str], object] = boolean
-) -> Callable[[Context, tuple[Template, ...]], str]:
-    return lambda context, arguments: str(bool(function(*[convert(perform(a, context)) for a in arguments]))).lower()
+def _compare(wanted: bool) -> Callable[[Context, tuple[Template, ...]], str]:
+    return lambda context, arguments: str(equal(*(perform(a, context) for a in arguments)) is wanted).lower()
 
 
-# name: (fewest arguments, most arguments, function). `any` and `all` are left out: Jazzy's launch fails on them in YAML
-# files.
+# name: (fewest arguments, most arguments, function)
 FUNCTIONS: dict[str, tuple[int, int, Callable[[Context, tuple[Template, ...]], str]]] = {
-    "var": (1, 2, _variable),
+    "var": (1, 1, _variable),
     "env": (1, 2, _environment),
-    "find-pkg-share": (1, 1, _package(packages.share)),
-    "find-pkg-prefix": (1, 1, _package(packages.prefix)),
-    "dirname": (0, 0, lambda context, _: str(context.path.parent)),
-    "filename": (0, 0, lambda context, _: str(context.path)),
+    "find-pkg-share": (1, 1, _share),
+    "equals": (2, 2, _compare(True)),
+    "not-equals": (2, 2, _compare(False)),
+    "if": (3, 3, _choose),
     "eval": (1, 1, lambda context, arguments: evaluate(perform(arguments[0], context))),
-    "equals": (2, 2, _logic(equal, str)),
-    "not-equals": (2, 2, _logic(lambda a, b: not equal(a, b), str)),
-    "not": (1, 1, _logic(lambda a: not a)),
-    "and": (2, 2, _logic(lambda a, b: a and b)),
-    "or": (2, 2, _logic(lambda a, b: a or b)),
-    "if": (2, 3, _if),
 }

@@ -41,7 +41,7 @@ def lab_package(tmp_path, monkeypatch):
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     share = prefix / "share/lab"
     share.mkdir()
-    (share / "echo.launch.yaml").write_text("launch:\n  - node: {pkg: lab, exec: echo}\n")
+    (share / "echo.launch.yaml").write_text("launch:\n  - node: {pkg: lab, exec: echo, name: echo}\n")
     before = os.environ.get("AMENT_PREFIX_PATH")
     monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join([str(prefix), *([before] if before else [])]))
     return prefix

@@ -31,7 +31,7 @@ def test_run_finds_the_console_script_of_an_editable_package():
 def test_launch_starts_a_file_of_a_package(lab_package):
     done = rove("launch", "lab", "echo.launch.yaml")
     assert done.returncode == 0
-    assert 'argv ["--ros-args"]' in done.stdout
+    assert 'argv ["--ros-args", "-r", "__node:=echo"]' in done.stdout
 
 
 @pytest.mark.parametrize(

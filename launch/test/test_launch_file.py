@@ -10,15 +10,15 @@ pytestmark = pytest.mark.usefixtures("lab_package")
 
 
 @pytest.fixture
-def session(tmp_path):
-    """text of a launch file, arguments -> Session."""
+def plan(tmp_path):
+    """text of a launch file, arguments -> its processes."""
 
-    def load(text: str, **arguments: str):
+    def parse(text: str, **arguments: str):
         path = tmp_path / "test.launch.yaml"
         path.write_text(text)
-        return launch_file.load_session(path, arguments)
+        return launch_file.plan_processes(path, arguments)
 
-    return load
+    return parse
 
 
 def ros_arguments(process) -> list[str]:
@@ -27,10 +27,10 @@ def ros_arguments(process) -> list[str]:
     return command[command.index("--ros-args") + 1 :]
 
 
-def test_a_node_gets_name_namespace_parameters_and_remaps(session, tmp_path):
+def test_a_node_gets_its_name_and_parameters_in_order(plan, tmp_path):
     params = tmp_path / "params.yaml"
     params.write_text("/**: {ros__parameters: {gain: 1.0}}\n")
-    [process] = session(
+    [process] = plan(
         f"""
 launch:
   - arg: {{name: rate, default: '20'}}
@@ -38,61 +38,31 @@ launch:
       pkg: lab
       exec: echo
       name: ear
-      namespace: left
-      args: --verbose "two words" $(var rate)Hz
       param:
         - from: {params}
-        - name: rate
-          value: $(var rate)
-        - name: label
-          value: $(var rate)
-          type: str
-        - name: filter
-          param:
-            - {{name: order, value: 3}}
-            - {{name: taps, value: [0.5, 0.25]}}
-      remap:
-        - {{from: /in, to: /out}}
+        - {{name: rate, value: $(var rate), type: int}}
+        - {{name: label, value: $(var rate), type: str}}
+        - {{name: fast, value: $(equals $(var rate) 20), type: bool}}
 """
-    ).processes
+    )
     assert process.name == "ear"
-    assert process.command[1:4] == ("--verbose", "two words", "20Hz")
-    assert ros_arguments(process) == [
-        "-r",
-        "__node:=ear",
-        "-r",
-        "__ns:=/left",
-        "--params-file",
-        str(params),
-        "-p",
-        "rate:=20",
-        "-p",
-        'label:="20"',
-        "-p",
-        "filter.order:=3",
-        "-p",
-        "filter.taps:=[0.5, 0.25]",
-        "-r",
-        "/in:=/out",
-    ]
+    assert ros_arguments(process) == ["-r", "__node:=ear", "--params-file", str(params)] + [
+        "-p", "rate:=20", "-p", 'label:="20"', "-p", "fast:=true",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
-    [("5", "5"), ("1.5", "1.5"), ("true", "true"), ("[1, 2]", "[1, 2]"), ("a b", '"a b"'), ("", '""')],
+    ("kind", "value", "expected"),
+    [("int", "5", "5"), ("float", "5", "5.0"), ("bool", "true", "true"), ("str", "", '""'), ("str", "é b", '"é b"')],
 )
-def test_the_type_of_a_parameter_follows_from_its_text(session, value, expected):
-    text = "launch: [{arg: {name: x}}, {node: {pkg: lab, exec: echo, param: [{name: p, value: $(var x)}]}}]"
-    assert ros_arguments(session(text, x=value).processes[0]) == ["-p", f"p:={expected}"]
-
-
-def test_quoted_text_stays_text(session):
-    [process] = session("launch: [{node: {pkg: lab, exec: echo, param: [{name: p, value: '5'}]}}]").processes
-    assert ros_arguments(process) == ["-p", 'p:="5"']
+def test_a_parameter_has_the_declared_type(plan, kind, value, expected):
+    param = f"{{name: p, value: $(var x), type: {kind}}}"
+    text = f"launch: [{{arg: {{name: x}}}}, {{node: {{pkg: lab, exec: echo, name: e, param: [{param}]}}}}]"
+    assert ros_arguments(plan(text, x=value)[0])[2:] == ["-p", f"p:={expected}"]
 
 
 @pytest.mark.parametrize(("operator", "names"), [("scripted", ["a", "b"]), ("zmq", ["b", "c"])])
-def test_conditions_choose_what_is_started(session, operator, names):
+def test_conditions_choose_what_is_started(plan, operator, names):
     text = """
 launch:
   - arg: {name: operator}
@@ -100,56 +70,36 @@ launch:
   - node: {pkg: lab, exec: echo, name: b, unless: "$(equals $(var operator) none)"}
   - node: {pkg: lab, exec: echo, name: c, if: "$(eval \\"'$(var operator)' in ['zmq']\\")"}
 """
-    assert [p.name for p in session(text, operator=operator).processes] == names
+    assert [p.name for p in plan(text, operator=operator)] == names
 
 
-def test_a_group_keeps_its_lets_and_environment_to_itself(session):
-    text = """
+def test_set_env_holds_for_the_nodes_after_it(plan, monkeypatch):
+    monkeypatch.delenv("COLOUR", raising=False)
+    first, second = plan("""
 launch:
-  - let: {name: x, value: outside}
-  - group:
-      - let: {name: x, value: inside}
-      - set_env: {name: COLOUR, value: $(var x)}
-      - executable: {cmd: 'true $(var x)'}
-  - group:
-      scoped: false
-      children:
-        - let: {name: y, value: kept}
-  - executable: {cmd: 'true $(var x) $(var y)', env: [{name: COLOUR, value: red}]}
-"""
-    inside, outside = session(text).processes
-    assert inside.command == ("true", "inside") and inside.environment["COLOUR"] == "inside"
-    assert outside.command == ("true", "outside", "kept") and outside.environment["COLOUR"] == "red"
+  - node: {pkg: lab, exec: echo, name: a}
+  - set_env: {name: COLOUR, value: $(env COLOUR_NOT_SET blue)}
+  - node: {pkg: lab, exec: echo, name: b}
+""")
+    assert "COLOUR" not in first.environment and second.environment["COLOUR"] == "blue"
 
 
-def test_an_include_passes_arguments_and_knows_its_own_directory(session, tmp_path):
-    inner = tmp_path / "parts" / "inner.launch.yaml"
-    inner.parent.mkdir()
-    inner.write_text("launch: [{arg: {name: size}}, {executable: {cmd: 'true $(dirname) $(var size)'}}]")
-    text = """
+def test_required_and_respawn_are_read(plan):
+    required, respawned = plan("""
 launch:
-  - include: {file: $(dirname)/parts/inner.launch.yaml, arg: [{name: size, value: '3'}]}
-  - executable: {cmd: 'true $(dirname)'}
-"""
-    first, second = session(text).processes
-    assert first.command == ("true", str(inner.parent), "3")
-    assert second.command == ("true", str(tmp_path))
-
-
-def test_required_and_respawn_are_read(session):
-    text = """
-launch:
-  - executable: {cmd: a, on_exit: shutdown}
-  - executable: {cmd: b, respawn: 'true', respawn_delay: 0.5, respawn_max_retries: 2}
-"""
-    required, respawned = session(text).processes
+  - node: {pkg: lab, exec: echo, name: a, on_exit: shutdown}
+  - node: {pkg: lab, exec: echo, name: b, respawn: 'true', respawn_delay: 0.5}
+""")
     assert required.required and not required.respawn
-    assert (respawned.respawn, respawned.respawn_delay_s, respawned.respawn_max_retries) == (True, 0.5, 2)
+    assert (respawned.respawn, respawned.respawn_delay_s) == (True, 0.5)
 
 
-def test_two_nodes_of_the_same_name_can_be_told_apart(session):
-    text = "launch: [{node: {pkg: lab, exec: echo}}, {node: {pkg: lab, exec: echo}}]"
-    assert [p.name for p in session(text).processes] == ["echo", "echo-2"]
+def test_two_nodes_of_one_name_are_refused(plan):
+    with pytest.raises(LaunchError, match="2 nodes are named 'e'"):
+        plan("launch: [{node: {pkg: lab, exec: echo, name: e}}, {node: {pkg: lab, exec: echo, name: e}}]")
+
+
+NODE = "launch:\n  - node:\n      pkg: lab\n      exec: echo\n      name: e\n"
 
 
 @pytest.mark.parametrize(
@@ -157,64 +107,63 @@ def test_two_nodes_of_the_same_name_can_be_told_apart(session):
     [
         (3, "launch:\n  - arg: {name: a, default: b}\n  - timer: {period: 1.0}\n", "unknown construct `timer`"),
         (
-            5,
-            "launch:\n  - node:\n      pkg: lab\n      exec: echo\n      launch-prefix: gdb\n",
-            "unknown attribute `launch-prefix`",
+            2,
+            "launch:\n  - group: [{node: {pkg: lab, exec: echo}}]\n",
+            "unknown construct `group`; rove knows arg, node",
         ),
-        (
-            4,
-            "launch:\n  - node:\n      pkg: lab\n      exec: ecko\n",
-            "no executable 'ecko'; it has echo. Did you mean echo",
-        ),
-        (3, "launch:\n  - node:\n      pkg: labb\n      exec: echo\n", "unknown package 'labb'.*Did you mean lab"),
+        (6, NODE + "      launch-prefix: gdb\n", "unknown attribute `launch-prefix`"),
+        (4, NODE.replace("echo", "ecko"), "no executable 'ecko'; it has echo. Did you mean echo"),
+        (3, NODE.replace("lab", "labb"), "unknown package 'labb'.*Did you mean lab"),
         (2, "launch:\n  - node:\n      pkg: lab\n", "needs the attribute `exec`"),
         (3, "launch:\n  - arg:\n      name: 5\n", "`name` of `arg` is 5, expected text"),
-        (3, "launch:\n  - executable:\n      cmd: a $(vaar x)\n", "unknown substitution"),
-        (3, "launch:\n  - executable:\n      cmd: a $(var x)\n", "no such argument"),
-        (4, "launch:\n  - executable:\n      cmd: a\n      if: maybe\n", "expected true, false, 1 or 0"),
-        (
-            4,
-            "launch:\n  - executable:\n      cmd: a\n      respawn: true\n",
-            "`respawn` of `executable` is True, expected text",
-        ),
-        (4, "launch:\n  - executable:\n      cmd: a\n      respawn_delay: 1\n", "expected a number with a point"),
-        (4, "launch:\n  - executable:\n      cmd: a\n      on_exit: restart\n", "the only value is `shutdown`"),
-        (4, "launch:\n  - executable:\n      cmd: a\n      output: teletype\n", "expected one of screen"),
-        (3, "launch:\n  - include:\n      file: /nowhere/x.launch.yaml\n", "does not exist"),
+        (5, NODE.replace("name: e", "name: a $(vaar x)"), "unknown substitution"),
+        (5, NODE.replace("name: e", "name: a $(var x)"), "no such argument"),
+        (6, NODE + "      if: maybe\n", "neither true nor false"),
+        (6, NODE + "      respawn: true\n", "`respawn` of `node` is True, expected text"),
+        (6, NODE + "      respawn: 'false'\n", "the only value is `true`"),
+        (2, NODE + "      respawn_delay: 1.0\n", "`respawn_delay` needs `respawn`"),
+        (7, NODE + "      respawn: 'true'\n      respawn_delay: 1\n", "expected a number with a point"),
+        (7, NODE + "      respawn: 'true'\n      respawn_delay: -1.0\n", "must not be negative"),
+        (6, NODE + "      on_exit: restart\n", "the only value is `shutdown`"),
+        (6, NODE + "      output: teletype\n", "the only value is `screen`"),
         (2, "launch:\n  - arg: {name: needed}\n", "must be given as needed:="),
-        (2, "launch:\n  - executable: {cmd: a, if: 'true', unless: 'true'}\n", "exclude each other"),
-        (
-            5,
-            "launch:\n  - node:\n      pkg: lab\n      exec: echo\n      param: [{from: /no.yaml}]\n",
-            "file /no.yaml does not exist",
-        ),
-        (2, "launch:\n  - node: {pkg: lab, exec: echo, param: [{name: p}]}\n", "either `value` or nested"),
-        (2, "launch:\n  - node: {pkg: lab, exec: echo, param: [{name: p, value: [1, a]}]}\n", "mixes types"),
-        (4, "launch:\n  - arg:\n      name: a\n      name: b\n", "stands here twice"),
-        (3, "launch:\n  - arg: {name: a}\n - arg: {name: b}\n", "not valid YAML"),
+        (2, NODE + "      if: 'true'\n      unless: 'true'\n", "exclude each other"),
+        (6, NODE + "      param: [{from: /no.yaml}]\n", "file /no.yaml does not exist"),
+        (6, NODE + "      param: [{from: /no.yaml, name: p}]\n", "unknown attribute `name` of `param`"),
+        (6, NODE + "      param: [{name: p, value: $(env NO 1.5), type: int}]\n", "'1.5' is not of the type int"),
+        (6, NODE + "      param: [{name: p, value: '5', type: int}]\n", "'5' is text and not of the type int"),
+        (6, NODE + "      param: [{name: p, value: 'x'}]\n", "`param` needs the attribute `type`"),
+        (6, NODE + "      param: [{name: p, value: 'x', type: yaml}]\n", "unknown parameter type 'yaml'"),
+        (6, NODE + "      param: {name: p}\n", "must be a list of mappings"),
+        (6, NODE + "      name: f\n", "`name` stands here twice"),
+        (2, "launch:\n  - node: [1, 2]\n", "must be a mapping of attributes, got a list"),
+        (2, "launch:\n  - node\n", "expected one construct"),
+        (1, "launch: {node: {}}\n", "must hold a list of constructs, got a mapping"),
+        (2, "launch:\n  - {: b\n", "not valid YAML"),
+        (2, "launch:\n  - arg: !!python/name:os.system x\n", "not valid YAML: could not determine a constructor"),
         (1, "nodes: []\n", "has one root, `launch:`"),
-        (3, "launch:\n  - group:\n    - node: {pkg: lab, exec: echo, colour: red}\n", "unknown attribute `colour`"),
+        (1, "", "has one root, `launch:`"),
     ],
 )
-def test_an_error_names_the_line(session, tmp_path, line, text, message):
+def test_an_error_names_the_line(plan, tmp_path, line, text, message):
     with pytest.raises(LaunchError, match=message) as caught:
-        session(text)
+        plan(text)
     assert str(caught.value).startswith(f"{tmp_path / 'test.launch.yaml'}:{line}: ")
 
 
-def test_an_error_behind_a_false_condition_is_found(session):
+def test_an_error_behind_a_false_condition_is_found(plan):
     with pytest.raises(LaunchError, match="unknown attribute"):
-        session("launch: [{executable: {cmd: a, if: 'false', colour: red}}]")
+        plan("launch: [{node: {pkg: lab, exec: echo, name: e, if: 'false', colour: red}}]")
 
 
-def test_an_undeclared_argument_is_refused_with_the_known_ones(session):
+def test_an_undeclared_argument_is_refused_with_the_known_ones(plan):
     with pytest.raises(LaunchError, match="no argument `recrod` is declared; known: bags, record. Did you mean record"):
-        session("launch: [{arg: {name: record, default: 'true'}}, {arg: {name: bags, default: b}}]", recrod="false")
+        plan("launch: [{arg: {name: record, default: 'true'}}, {arg: {name: bags, default: b}}]", recrod="false")
 
 
-def test_a_value_outside_the_choices_is_refused(session):
+def test_a_value_outside_the_choices_is_refused(plan):
     with pytest.raises(LaunchError, match="`robot` is 'real', expected one of sim, external"):
-        session("launch: [{arg: {name: robot, default: sim, choice: [{value: sim}, {value: external}]}}]", robot="real")
+        plan("launch: [{arg: {name: robot, default: sim, choice: [{value: sim}, {value: external}]}}]", robot="real")
 
 
 def test_a_launch_file_is_found_in_its_package(lab_package):

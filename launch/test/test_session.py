@@ -75,8 +75,8 @@ def test_ctrl_c_ends_the_whole_session_within_five_seconds(rove_launch, own_doma
 
 def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_node():
     checkpoint = {"checkpoint": "runs/x", "operator": "scripted", "episodes": "1"}
-    session = launch_file.load_session(packages.launch_file("rove_bringup", "session.launch.yaml"), checkpoint)
-    nodes = {process.name: process for process in session.processes}
+    path = packages.launch_file("rove_bringup", "session.launch.yaml")
+    nodes = {process.name: process for process in launch_file.plan_processes(path, checkpoint)}
     assert len(nodes) == 8
     sources = {
         "robot": "rove_sim/robot_node.py",
@@ -102,15 +102,13 @@ def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_
 
 def test_without_a_checkpoint_no_policy_is_started_and_without_recording_no_recorder():
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    names = [
-        p.name
-        for p in launch_file.load_session(path, {"operator": "none", "record": "false", "robot": "external"}).processes
-    ]
+    arguments = {"operator": "none", "record": "false", "robot": "external"}
+    names = [process.name for process in launch_file.plan_processes(path, arguments)]
     assert names == ["command_filter", "supervisor"]
 
 
 @pytest.mark.parametrize("operator, endpoint", [("webxr", "https://0.0.0.0:8766"), ("zmq", "tcp://127.0.0.1:5591")])
 def test_teleop_listens_where_the_kind_of_operator_connects(operator, endpoint):
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    processes = {process.name: process for process in launch_file.load_session(path, {"operator": operator}).processes}
+    processes = {process.name: process for process in launch_file.plan_processes(path, {"operator": operator})}
     assert any(word.strip("'\"") == endpoint for part in processes["teleop"].command for word in part.split(":=", 1))

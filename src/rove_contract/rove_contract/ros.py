@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import sys
 import time
 from collections.abc import Mapping
 
@@ -19,7 +20,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
 from rove_contract import episode as episodes
-from rove_contract import topics, torn_memory
+from rove_contract import lifetime, node_help, topics, torn_memory
 from rove_contract.modes import Mode, Trigger
 
 LEVELS = {0: DiagnosticStatus.OK, 1: DiagnosticStatus.WARN, 2: DiagnosticStatus.ERROR, 3: DiagnosticStatus.STALE}
@@ -125,13 +126,15 @@ def now_ns() -> int:
 
 
 def spin(make_node, args=None) -> int:
-    """Run one node until Ctrl-C or SIGTERM; returns the exit status.
+    """Run one node until Ctrl-C or SIGTERM, or print its help for --help; returns the exit status.
 
-    make_node: () -> Node; if it raises SystemExit or ValueError the message is printed and the exit status is 2.
+    make_node: () -> Node, of the node's module; where it raises ValueError, its message is printed and the status is 2.
     The garbage collector is frozen after construction: with the default a 10 ms loop was seen to spike to 20 ms.
     """
-    import sys
-
+    if node_help.is_wanted(sys.argv if args is None else args):
+        print(node_help.describe(make_node))
+        return 0
+    lifetime.end_with_parent()
     torn_memory.clear()
     rclpy.init(args=args)
     node = None
@@ -155,10 +158,12 @@ def spin(make_node, args=None) -> int:
         if rclpy.ok():
             raise
     finally:
+        lifetime.ignore_stop_signals()
         if node is not None:
             close = getattr(node, "close", None)
             if close is not None:
                 close()
             node.destroy_node()
         rclpy.try_shutdown()
+        lifetime.ignore_stop_signals()  # rclpy has put the handlers back
     return 0

@@ -174,7 +174,7 @@ def main() -> int:
         return nodes[0]
 
     code = ros.spin(make, sys.argv)
-    return code or (nodes[0].exit_code if nodes else 1)
+    return nodes[0].exit_code if nodes and code == 0 else code
 
 
 if __name__ == "__main__":

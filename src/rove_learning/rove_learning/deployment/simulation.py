@@ -28,7 +28,6 @@ class Simulation:
     """
 
     def __init__(self, image_size: int = 192):
-        os.environ.setdefault("MUJOCO_GL", "egl")
         from rove_sim.tasks.erase_whiteboard.env import WhiteboardEnv
         from rove_teleop.command_filter.chunk_player import ChunkPlayer
         from rove_teleop.command_filter.filter import CommandFilter

@@ -244,7 +244,7 @@ def run(paths: tyro.conf.Positional[tuple[Path, ...]]) -> int:
 
 
 def main() -> int:
-    return tyro.cli(run, prog="recover")
+    return tyro.cli(run)
 
 
 if __name__ == "__main__":

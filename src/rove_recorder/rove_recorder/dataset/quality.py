@@ -267,7 +267,7 @@ def run(
 
 
 def main() -> int:
-    return tyro.cli(run, prog="quality")
+    return tyro.cli(run)
 
 
 if __name__ == "__main__":

@@ -265,7 +265,7 @@ def run(
 
 
 def main() -> int:
-    return tyro.cli(run, prog="export")
+    return tyro.cli(run)
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def run(
 
 
 def main() -> int:
-    return tyro.cli(run, prog="import_egodex", description=__doc__)
+    return tyro.cli(run, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def _login() -> str:
 
 
 def main() -> int:
-    return tyro.cli(run, prog="review")
+    return tyro.cli(run)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 from pathlib import Path
-
-os.environ.setdefault(
-    "MUJOCO_GL", "egl"
-)  # MuJoCo chooses its GL when imported; without a display only EGL and OSMesa work
 
 from rove_teleop.practice.practice import Practice
 from rove_teleop.practice.preview_picture import Picture
@@ -35,9 +30,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="preview", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--mode", choices=("absolute", "relative"), default="absolute", help="of retargeting; %(default)s"
     )
