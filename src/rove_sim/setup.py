@@ -16,7 +16,7 @@ setup(
         (f"share/{name}", ["package.xml"]),
     ],
     install_requires=["rove_contract", "mujoco", "scipy", "pyzmq", "msgpack"],
-    extras_require={"test": ["pytest"]},
+    extras_require={"test": ["pytest", "rove_teleop"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

@@ -115,6 +115,7 @@ class World:
         quality.numslices, quality.numstacks, quality.numquads = 10, 6, 1
         map_.znear, map_.zfar = 0.02, 20.0
         spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
+        spec.stat.extent = 1.0  # near and far plane are multiples of it: 2 cm and 20 m
         spec.visual.headlight.ambient[:] = 0.38
         spec.visual.headlight.diffuse[:] = 0.30
         spec.visual.headlight.specular[:] = 0.0
