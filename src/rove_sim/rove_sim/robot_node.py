@@ -3,8 +3,7 @@
 and /sim/success.
 
 Physics runs in the executor's timer; pictures are drawn and encoded in their own thread (about 10 ms each in software),
-so that the state's rate does not depend on them. Simplified: the pelvis is fixed, the grasp is a weld, marks vanish
-under the held felt (see `env`).
+so that the state's rate does not depend on them. What is simplified stands at the world of each task.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_description import joints
 from rove_sim.tasks import task as tasks
-from rove_sim.tasks.erase_whiteboard.env import WhiteboardEnv
 
 SEATED = 0.25  # rad; the command filter re-seats on the measured pose when it differs by more than 0.2
 RESET_DELAY_S = 1.0  # after an episode's end: its last frames still show how it ended
@@ -49,13 +47,11 @@ class RobotNode(Node):
         self.quality = int(get("jpeg_quality", 90).value)
         self.camera_hz = float(get("camera_hz", timing.CAMERA_HZ).value)
         get("start_stage", "start")
-        task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
+        self.task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
         self.auto_reset = bool(get("auto_reset", True).value)
         self.table = joints.load()
         self.reader = messages.JointReader(self.table)
-        self.env = WhiteboardEnv(image_size=size, seed=seed, table=self.table)
-        if task.name != self.env.task.name:
-            raise ValueError(f"the robot node simulates {self.env.task.name!r}, not {task.name!r}")
+        self.env = self.task.make_world(size, seed, table=self.table)
         self.mode: Mode | None = None
         self.episode_active = False
         self.reset_due: float | None = None
@@ -115,8 +111,8 @@ class RobotNode(Node):
         """Move the scene to where the next episode shall begin; at once in IDLE, else with the reset after the
         episode.
         """
-        if msg.data not in self.env.task.start_stages:
-            self.missed = f"unknown start stage {msg.data!r}; the task has {', '.join(self.env.task.start_stages)}"
+        if msg.data not in self.task.start_stages:
+            self.missed = f"unknown start stage {msg.data!r}; the task has {', '.join(self.task.start_stages)}"
             return
         self.set_parameters([Parameter("start_stage", value=msg.data)])
         if self.env.start_stage != msg.data and self.mode in (None, Mode.IDLE) and self.reset_due is None:

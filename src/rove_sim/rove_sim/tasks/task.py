@@ -1,28 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks of the simulator: a name for files and parameters, an instruction for the policy, and the stages an episode can
-start from.
+"""Tasks of the simulator and their registry. A new task is one folder beside this file and one row of `TASKS`.
+
+This module imports no physics, so that launch files and data tools can name the tasks; `make_world` and `make_expert`
+import a task's folder when they are called.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+
+from rove_contract import timing
 
 
 @dataclass(frozen=True)
 class Task:
-    """name: identifier. instruction: text given to the policy.
+    """name: identifier, and the folder under `rove_sim/tasks`. instruction: text given to the policy.
 
-    start_stages: task progress at which an episode may begin (paper, sec. 3.1).
+    start_stages: task progress at which an episode may begin (paper, sec. 3.1); the first one is the whole task.
+    milestones: in words, in the order of progress; the first one is before any progress. world: class, its module in
+    the folder before the colon.
     """
 
     name: str
     instruction: str
     start_stages: tuple[str, ...]
+    milestones: tuple[str, ...] = ()
+    world: str = "world:World"
+
+    def _load(self, place: str):
+        module, name = place.split(":")
+        return getattr(importlib.import_module(f"rove_sim.tasks.{self.name}.{module}"), name)
+
+    def make_world(self, image_size: int | tuple[int, int] = 192, seed: int = 0, **options):
+        """The simulated robot before this task's scene, a `rove_sim.world.World`; options are passed to it."""
+        return self._load(self.world)(image_size, seed, **options)
+
+    def make_expert(self, kinematics, rng, period_s: float = 1.0 / timing.POLICY_HZ):
+        """The scripted expert: `reset(q (J,))`, `target(q (J,), state) -> (J,) rad`, called every period_s seconds."""
+        return self._load("expert:Expert")(kinematics, rng, period_s=period_s)
 
 
-ERASE_WHITEBOARD = Task("erase_whiteboard", "erase the whiteboard", ("start", "grasped", "half_erased"))
+ERASE_WHITEBOARD = Task(
+    "erase_whiteboard", "erase the whiteboard", ("start", "grasped", "half_erased"), world="env:WhiteboardEnv"
+)
+TOAST_BREAD = Task(
+    "toast_bread",
+    "put the bread into the toaster",
+    ("start", "grasped", "above_slot", "misaligned", "partly_inserted"),
+    ("nothing held", "grasped", "lifted", "above the slot", "inserted", "released"),
+    world="world:ToastBreadWorld",
+)
 
-TASKS = (ERASE_WHITEBOARD,)
+TASKS = (ERASE_WHITEBOARD, TOAST_BREAD)
 
 
 def get(name: str) -> Task:

@@ -14,6 +14,7 @@ import numpy as np
 
 from rove_contract import timing
 from rove_description import mjcf
+from rove_sim.tasks.task import TOAST_BREAD
 from rove_sim.tasks.toast_bread import furniture, layout, pinch, stages
 from rove_sim.tasks.toast_bread.layout import SLICES, SLOTS
 from rove_sim.world import World
@@ -28,17 +29,16 @@ HELD_N = 0.05  # N, normal force of thumb and fingers each; 40 g ask for 0.2 N a
 AT_RIM, DRAWN_UP = 0.004, 0.012  # m above the rim: an attempt to insert begins, has been given up
 LIFTED = 0.02  # m above its place in the container
 
-MILESTONES = ("nothing held", "grasped", "lifted", "above the slot", "inserted", "released")
 AT_GRASP, AT_LIFT, AT_SLOT, AT_INSERTION = 0.20, 0.35, 0.60, 0.85  # progress at the milestones
 
 
 class ToastBreadWorld(World):
     """Simulated IRON-R01 before a container with two slices and a two-slot toaster."""
 
-    name = "toast_bread"
+    name = TOAST_BREAD.name
     scene = Path(__file__).with_name("scene.xml")
-    start_stages = ("start", "grasped", "above_slot", "misaligned", "partly_inserted")
-    milestones = MILESTONES
+    start_stages = TOAST_BREAD.start_stages
+    milestones = TOAST_BREAD.milestones
 
     # ---- episode
 
