@@ -11,13 +11,32 @@ setup(
     name=name,
     version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
     packages=find_packages(include=[name, f"{name}.*"]),
+    package_data={name: ["py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml", *sorted(glob("*.launch.yaml"))]),
         (f"share/{name}/params", sorted(glob("params/*.yaml"))),
     ],
-    install_requires=["rove_contract", "honcho", "pyyaml", "tyro", "rosbags", "numpy"],
-    extras_require={"test": ["pytest"]},  # colcon test runs pytest where a package says so
+    python_requires=">=3.11,<3.13",
+    install_requires=[
+        "rove_description",
+        "rove_contract",
+        "rove_recorder",
+        "rove_sim",
+        "rove_supervisor",
+        "rove_teleop",
+        "rove_learning",
+        "rove_policy",
+        "honcho",
+        "matplotlib",
+        "numpy",
+        "pyyaml",
+        "rosbags",
+        "tyro",
+    ],
+    extras_require={
+        "test": ["hypothesis", "psutil", "pytest", "torch"]
+    },  # colcon test runs pytest where a package says so
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
