@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from rove_contract.episode import Episode
 from rove_contract.modes import ACTIVE, Mode, Refused, Trigger
 from rove_supervisor.advice import Advisor
-from rove_supervisor.lease import Lease
+from rove_supervisor.lease import LEASE_S, Lease
 from rove_supervisor.machine import STARTS, EpisodeSettings, Machine, Transition
 from rove_supervisor.panel.log import SessionLog
 from rove_supervisor.watch import Alignment, Report, Watch
@@ -42,6 +42,7 @@ class Session:
     start_stages: tuple[str, ...] = ("start",)
     dead_man: bool = False
     auto_pause: bool = False
+    lease_s: float = LEASE_S  # silence of that page after which the robot is paused
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Supervisor:
         self._clock, self._epoch = clock, epoch
         self.since = clock()
         self.refused = 0
-        self.lease = Lease()
+        self.lease = Lease(session.lease_s)
+        self.armed_by = ""  # connected client that switched the dead man on, "" = nobody who is here
         self.notice = ""  # what was done without anybody pressing, until the next transition
         self.machine = Machine(epoch())
         publish(self.machine.last)
@@ -169,15 +171,33 @@ class Supervisor:
         with self.lock:
             self.lease.renew(client, self.now())
 
+    def left(self, client: str) -> None:
+        """A page is gone; what it armed may be switched off by others. A lease it holds runs out as for silence."""
+        with self.lock:
+            if client == self.armed_by:
+                self.armed_by = ""
+
     def switch(self, name: str, on: bool, client: str = "") -> tuple[bool, str]:
-        """Switch `dead_man` or `auto_pause`; whoever switches the dead man on while the robot moves holds the lease."""
+        """Switch `dead_man` or `auto_pause`; whoever switches the dead man on while the robot moves holds the lease.
+
+        A dead man is switched off by who armed it, or by anybody when that page is gone; while the robot moves, by the
+        holder of the lease only.
+        """
         if name not in SWITCHES:
             return False, f"unknown switch {name!r}; known: {', '.join(SWITCHES)}"
         with self.lock:
             if name == "dead_man" and on and not client and self.mode in MOVING:
                 return False, "the dead-man lease needs a panel that stays connected"
+            if name == "dead_man" and self.session.dead_man:
+                owner = (self.mode in MOVING and self.lease.holder) or self.armed_by
+                if owner and owner != client:
+                    return (
+                        False,
+                        f"{owner} relies on the dead man: it is switched off there, or when that page is closed",
+                    )
             self.session = replace(self.session, **{name: on})
             if name == "dead_man":
+                self.armed_by = client if on else ""
                 self.lease.drop()
                 if on and self.mode in MOVING:
                     self.lease.take(client, self.now())

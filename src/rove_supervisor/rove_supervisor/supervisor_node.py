@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supervisor's node: services and topics in, mode and episode out. Decisions are in `supervisor`, the page in
-`panel_server`.
+`panel`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Trigger
 from rove_contract.web.access import Access
 from rove_supervisor.advice import Advisor
+from rove_supervisor.lease import LEASE_S
 from rove_supervisor.machine import EpisodeSettings, Transition
 from rove_supervisor.panel.figure import Figure
 from rove_supervisor.panel.log import collected_before
@@ -43,9 +44,9 @@ def level_of(status) -> int:
 class SupervisorNode(Node):
     """Parameters: task (name), instruction (text), operator, checkpoint, start_stage (labels of the episodes),
     start_stages (those the task offers), bags (directory whose episodes count as collected, "" = none), record (an
-    episode needs a ready recorder), alignment_threshold_rad, advice_threshold (V(s)), dead_man, auto_pause (both
-    false), panel_port (0 = any free one, -1 = no panel), panel_host, panel_names, panel_token, panel_cert,
-    panel_key."""
+    episode needs a ready recorder), alignment_threshold_rad, advice_threshold (V(s)), dead_man and auto_pause (both
+    false), dead_man_lease_s, panel_port (0 = any free one, -1 = no panel), panel_host, panel_names, panel_token,
+    panel_cert, panel_key."""
 
     def __init__(self):
         super().__init__("supervisor")
@@ -61,7 +62,13 @@ class SupervisorNode(Node):
         stages = [stage for stage in get("start_stages", [settings.start_stage]).value if stage]
         if settings.start_stage not in stages:
             stages.insert(0, settings.start_stage)
-        session = Session(settings, tuple(stages), get("dead_man", False).value, get("auto_pause", False).value)
+        session = Session(
+            settings,
+            tuple(stages),
+            get("dead_man", False).value,
+            get("auto_pause", False).value,
+            get("dead_man_lease_s", LEASE_S).value,
+        )
         threshold = get("alignment_threshold_rad", 0.35).value
         if not threshold > 0.0:
             raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
@@ -165,7 +172,7 @@ class SupervisorNode(Node):
     def on_image(self, msg) -> None:
         self.supervisor.saw_camera()
         if self.panel is not None:
-            self.panel.frame(bytes(msg.data), messages.stamp_ns(msg.header.stamp) * 1e-9)
+            self.panel.show(bytes(msg.data), messages.stamp_ns(msg.header.stamp) * 1e-9)
 
     def on_status(self, sink, msg) -> None:
         sink(level_of(msg), msg.message, messages.diagnostic_values(msg))
@@ -208,7 +215,7 @@ class SupervisorNode(Node):
             "ready": "true",
         }
         if self.panel is not None:
-            values |= {"clients": len(self.panel.clients), **self.panel.counts}
+            values |= {"clients": len(self.panel.clients), **self.panel.totals()}
         return 0, self.supervisor.mode.name.lower(), values
 
     def stop_on_signals(self) -> None:

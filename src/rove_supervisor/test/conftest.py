@@ -10,6 +10,7 @@ import pytest
 from rove_contract import domain
 from rove_supervisor.testing.rehearsal import CHROMIUM, Process, World
 
+LEASE_S = 2.0  # longer than the default, so that a browser on a starved machine keeps it
 TOKEN = "correct-horse-battery"
 
 
@@ -29,6 +30,7 @@ def supervisor(world):
         checkpoint="runs/demo/policy",
         instruction="erase the whiteboard",
         start_stages="[start,grasped,half_erased]",
+        dead_man_lease_s=LEASE_S,
     )
     yield process
     process.stop()

@@ -77,6 +77,14 @@ def test_the_dead_man_stops_the_robot_within_the_lease_and_a_heartbeat_when_its_
     assert bench.run(2.0) == [], "once"
 
 
+def test_while_the_robot_moves_only_the_holder_of_the_lease_switches_the_dead_man_off():
+    bench = Bench(dead_man=True)
+    bench.press("start_rollout")
+    ok, text = bench.supervisor.switch("dead_man", False, "panel 2")
+    assert not ok and "panel 1 relies on the dead man" in text and bench.supervisor.session.dead_man
+    assert bench.supervisor.switch("dead_man", False, "panel 1") == (True, "dead-man is off")
+
+
 def test_the_lease_goes_to_the_page_that_acted_last():
     bench = Bench(dead_man=True)
     bench.press("start_rollout", "pause")

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+TOKEN = re.compile(r"[A-Za-z0-9._~-]*")  # what an address and a cookie hold without escapes
 TOKEN_LENGTH = 12  # characters at least: 48 bits even if they are hexadecimal, out of reach of guessing over a network
 # Nothing is loaded from elsewhere, nobody frames the page, nobody guesses types.
 HEADERS = {
@@ -66,6 +68,11 @@ class Access:
                 f"{p}token has {len(self.token)} characters, expected {TOKEN_LENGTH} at least, e.g. of `openssl "
                 f"rand -hex 16`"
             )
+        if not TOKEN.fullmatch(self.token):
+            raise ValueError(
+                f"{p}token may have letters, digits and . _ ~ - only: it travels in an address and in a cookie; take "
+                f"e.g. the output of `openssl rand -hex 16`"
+            )
         if not is_loopback(self.host) and not (self.token and self.cert):
             raise ValueError(
                 f"the {self.service} commands a robot, so binding it to {self.host} needs {p}token and TLS "
@@ -115,7 +122,9 @@ class Access:
 
     def knows(self, token: str | None) -> bool:
         """True when no token is asked for, or this is it."""
-        return not self.token or hmac.compare_digest((token or "").encode(), self.token.encode())
+        # surrogatepass: headers may hold any bytes, and these come as lone surrogates.
+        offered = (token or "").encode("utf-8", "surrogatepass")
+        return not self.token or hmac.compare_digest(offered, self.token.encode())
 
     def context(self) -> ssl.SSLContext | None:
         """TLS of the server, None without. Raises ValueError when the files cannot be used."""
@@ -176,7 +185,9 @@ def guard(access: Access, refused: Callable[[], None] = lambda: None, public: fr
                 return web.Response(status=status, text=f"ROVE: {reason}\n", headers=HEADERS)
             return web.json_response({"error": reason}, status=status, headers=HEADERS)
         if access.token and offered and access.knows(offered) and request.headers.get("Upgrade") is None:
-            response = web.Response(status=303, headers=HEADERS | {"Location": request.path})
+            # One slash, and as it came: //NAME is another server's address, and a decoded path may hold a newline.
+            place = "/" + request.rel_url.raw_path.lstrip("/\\")
+            response = web.Response(status=303, headers=HEADERS | {"Location": place})
             # Lax: with Strict the address would not work when clicked in a chat; foreign pages are stopped by their
             # Origin.
             response.set_cookie(

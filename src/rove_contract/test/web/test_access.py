@@ -17,8 +17,8 @@ def test_only_this_machine_may_be_bound_without_token_and_tls():
     with pytest.raises(ValueError, match="needs token and TLS"):
         Access("0.0.0.0")
     with pytest.raises(ValueError, match="needs panel_token and TLS"):
-        Access("0.0.0.0", token="a long secret", parameters="panel_")
-    Access("0.0.0.0", token="a long secret", cert="c.pem", key="k.pem")
+        Access("0.0.0.0", token="a-long-secret", parameters="panel_")
+    Access("0.0.0.0", token="a-long-secret", cert="c.pem", key="k.pem")
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_a_server_without_parameters_names_none():
 
 def test_tokens():
     assert Access().knows(None)
-    access = Access(token="a long secret")
-    assert access.knows("a long secret") and not access.knows("another") and not access.knows(None)
+    access = Access(token="a-long-secret")
+    assert access.knows("a-long-secret") and not access.knows("another") and not access.knows(None)
 
 
 def test_a_short_token_is_refused():
@@ -58,9 +58,15 @@ def test_a_short_token_is_refused():
         Access(token="secret")
 
 
+@pytest.mark.parametrize("token", ["a secret of words", "geheimnis-für-alle", "secret;of;cookies", "a&b=cdefghijkl"])
+def test_a_token_that_no_address_or_cookie_holds_is_refused(token):
+    with pytest.raises(ValueError, match="letters, digits"):
+        Access(token=token)
+
+
 def test_a_server_for_others_answers_to_its_addresses_and_its_names_only():
     access = Access(
-        "0.0.0.0", token="a long secret", cert="c.pem", key="k.pem", names=("robot.lab",), parameters="panel_"
+        "0.0.0.0", token="a-long-secret", cert="c.pem", key="k.pem", names=("robot.lab",), parameters="panel_"
     )
     assert (
         access.refusal("192.168.1.5:8765", "https://192.168.1.5:8765") == ""

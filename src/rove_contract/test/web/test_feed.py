@@ -9,7 +9,7 @@ import json
 import pytest
 
 from rove_contract.web import feed as feed_module
-from rove_contract.web.feed import ANSWERS, IN_FLIGHT, PICTURE, Feed, Page
+from rove_contract.web.feed import ANSWERS, IN_FLIGHT, PICTURE, Client, Feed
 
 
 class Socket:
@@ -35,8 +35,8 @@ def scenario(story):
         feed, tasks = Feed(), []
 
         def opened(**options):
-            page = Page(feed, Socket(), "page", **options)
-            feed.pages.add(page)
+            page = Client(feed, Socket(), "page", **options)
+            feed.clients.add(page)
             tasks.append(asyncio.ensure_future(page.send()))
             return page
 
@@ -151,7 +151,7 @@ def test_a_connection_that_breaks_ends_the_sender_quietly(error):
 
     async def run():
         feed = Feed()
-        page = Page(feed, Broken(), "page")
+        page = Client(feed, Broken(), "page")
         feed.say("state")
         await page.send()
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,40 +21,40 @@ from typing import Annotated
 import tyro
 from aiohttp import web
 
-from rove_contract.web.access import Access, guard
-from rove_contract.web.feed import read_files
+from rove_contract.web.access import Access
+from rove_contract.web.server import WebServer, on_signals
 from rove_recorder.dataset.corrections import CorrectionError
 from rove_recorder.dataset.lerobot_format import DatasetError
 from rove_recorder.review.data import ReviewData, packed
 
 PORT = 8770
 MOST_PICTURES = 64  # in one answer: about 3 s of an episode, under 100 ms of decoding
-MOST_BYTES = 4096  # of a correction
+MOST_NUMBER = 2**31  # an index or a frame above is none
 
 
-class ReviewServer:
+class ReviewServer(WebServer):
     """The page and its interface over one dataset. by: who corrects, stored with every correction."""
 
-    def __init__(self, data: ReviewData, by: str):
-        self.data, self.by = data, by
-        self._files = read_files("rove_recorder.review", "page")
+    public = frozenset()
+    port_option = "--port"
+    farewell = "the review stops"
 
-    def app(self) -> web.Application:
-        app = web.Application(
-            middlewares=[guard(Access(service="review"), public=frozenset()), _errors], client_max_size=MOST_BYTES
-        )
-        app.add_routes(
-            [
-                web.get("/api/dataset", self._dataset),
-                web.get(r"/api/episode/{index:\d+}", self._episode),
-                web.get(r"/api/episode/{index:\d+}/joints", self._joints),
-                web.get(r"/api/episode/{index:\d+}/pictures", self._pictures),
-                web.post("/api/correct", self._correct),
-                web.post("/api/undo", self._undo),
-                web.get("/{name:[^/]*}", self._file),
-            ]
-        )
-        return app
+    def __init__(self, data: ReviewData, by: str, port: int = PORT):
+        super().__init__(Access(service="review"), port, "rove_recorder.review")
+        self.data, self.by = data, by
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/api/dataset", self._dataset),
+            web.get(r"/api/episode/{index:[0-9]{1,9}}", self._episode),
+            web.get(r"/api/episode/{index:[0-9]{1,9}}/joints", self._joints),
+            web.get(r"/api/episode/{index:[0-9]{1,9}}/pictures", self._pictures),
+            web.post("/api/correct", self._correct),
+            web.post("/api/undo", self._undo),
+        ]
+
+    def middlewares(self) -> list:
+        return [_errors]
 
     async def _dataset(self, request: web.Request) -> web.Response:
         listing = await asyncio.to_thread(self.data.listing)
@@ -74,8 +73,8 @@ class ReviewServer:
             start, count = (int(request.query[key]) for key in ("start", "count"))
         except (KeyError, ValueError):
             raise web.HTTPBadRequest(text="expected ?start=FRAME&count=NUMBER") from None
-        if not 1 <= count <= MOST_PICTURES:
-            raise web.HTTPBadRequest(text=f"count is 1 to {MOST_PICTURES}, not {count}")
+        if not 1 <= count <= MOST_PICTURES or not 0 <= start < MOST_NUMBER:
+            raise web.HTTPBadRequest(text=f"expected a frame from 0 and a count of 1 to {MOST_PICTURES}")
         jpegs = await asyncio.to_thread(self.data.pictures, int(request.match_info["index"]), start, count)
         return web.Response(body=packed(jpegs), content_type="application/octet-stream")
 
@@ -92,13 +91,6 @@ class ReviewServer:
     async def _undo(self, request: web.Request) -> web.Response:
         wish = await _wish(request, {"episode": int})
         return web.json_response(await asyncio.to_thread(self.data.undo, wish["episode"], self.by))
-
-    async def _file(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"] or "index.html"
-        if name not in self._files:
-            raise web.HTTPNotFound(text=f"the review has no page {name!r}")
-        kind, body = self._files[name]
-        return web.Response(body=body, content_type=kind, charset="utf-8")
 
 
 @web.middleware
@@ -125,35 +117,17 @@ async def _wish(request: web.Request, keys: dict) -> dict:
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text=f"expected application/json, got {request.content_type}")
     try:
-        wish = json.loads(await request.text())
-    except ValueError as error:
+        wish = json.loads(await request.read())
+    except (ValueError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"expected JSON: {error}") from None
     if not isinstance(wish, dict) or wish.keys() != keys.keys():
         raise web.HTTPBadRequest(text=f"expected an object with {', '.join(keys)}")
     for key, kind in keys.items():
         if not isinstance(wish[key], kind) or (kind is int and isinstance(wish[key], bool)):
             raise web.HTTPBadRequest(text=f"{key} cannot be {wish[key]!r}")
+        if isinstance(wish[key], int) and abs(wish[key]) >= MOST_NUMBER:
+            raise web.HTTPBadRequest(text=f"{key} is out of range")
     return wish
-
-
-async def _serve(server: ReviewServer, port: int, browse: bool) -> None:
-    runner = web.AppRunner(server.app(), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", port)
-        await site.start()
-        address = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-        print(f"reviewing {server.data.root} as {server.by}: {address}  (Ctrl-C stops)", flush=True)
-        if browse:
-            import webbrowser
-
-            webbrowser.open(address)
-        await stop.wait()
-    finally:
-        await runner.cleanup()
 
 
 def run(
@@ -179,14 +153,19 @@ def run(
     except (DatasetError, CorrectionError) as error:
         print(f"review: {error}", file=sys.stderr)
         return 2
+    server = ReviewServer(data, by or _login(), port)
+    stop = on_signals()
     try:
-        asyncio.run(_serve(ReviewServer(data, by or _login()), port, browse))
-    except OSError as error:
-        print(
-            f"review: cannot listen on 127.0.0.1:{port}: {error.strerror}; --port 0 takes any free port",
-            file=sys.stderr,
-        )
+        address = server.start()
+    except ValueError as error:
+        print(f"review: {error}", file=sys.stderr)
         return 2
+    print(f"reviewing {server.data.root} as {server.by}: {address}  (Ctrl-C stops)", flush=True)
+    if browse:
+        import webbrowser
+
+        webbrowser.open(address)
+    server.wait(stop)
     return 0
 
 

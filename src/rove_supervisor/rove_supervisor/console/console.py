@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 
 from rove_supervisor.console import view
+from rove_supervisor.controls import ACTION_OF, CONTROLS, SWITCH_OF
 from rove_supervisor.lease import RENEW_S
 from rove_supervisor.supervisor import ACTIONS
 
@@ -40,7 +41,7 @@ ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # alternate scree
 
 HELP = f"""The supervisor's panel in a terminal, for ssh: same actions, same states.
 
-{chr(10).join(f"  {'Space' if key == ' ' else key:6} {name}" for key, (_, name) in view.KEYS.items())}
+{chr(10).join(f"  {'Space' if c.key == ' ' else c.key:6} {c.name}" for c in CONTROLS.values())}
   n      take the least collected start stage
   O, D   switch auto-pause, dead man
   q      leave; the robot goes on, unless the dead man is on
@@ -233,28 +234,39 @@ class Screen:
 
     async def press(self, key: str) -> None:
         state, now = self.panel.state, time.monotonic()
+        action, switch = ACTION_OF.get(key, ""), SWITCH_OF.get(key, "")
         if key in ("q", "\x04"):
             self.done.set()
-        elif key == "m":
+        elif switch == "sound":
             self.bell = not self.bell
             self.say(f"bell {'on' if self.bell else 'off'}")
-        elif key == "T" and state and not state["actions"]["force_takeover"] and not state["actions"]["takeover"]:
-            self.say("not needed: the operator is aligned, press t")
-        elif key == "T" and state and not state["actions"]["force_takeover"] and now > self.armed_until:
-            self.armed_until = now + FORCE_S
-            self.say("Force takeover: press T once more within 3 s. The robot moves to the operator's pose")
-        elif key in view.KEYS:
+        elif action == "force_takeover" and state and self.hold_back(state["actions"], now):
+            return
+        elif action:
             self.armed_until = 0.0
-            action, name = view.KEYS[key]
             if not await self.panel.do(action):
                 own = "Use the robot's own emergency stop" if action == "estop" else ""
-                self.say(f"{name} NOT SENT: no connection to the supervisor. {own}")
-        elif key == "O" and state:
-            await self.panel.do("auto_pause", on=not state["auto_pause"])
-        elif key == "D" and state:
-            await self.panel.do("dead_man", on=not state["dead_man"]["on"])
-        elif key == "n" and state:
-            await self.panel.do("start_stage", stage=state["session"]["proposed_stage"])
+                self.say(f"{CONTROLS[action].name} NOT SENT: no connection to the supervisor. {own}")
+        elif switch == "auto_pause" and state:
+            await self.panel.do(switch, on=not state[switch])
+        elif switch == "dead_man" and state:
+            await self.panel.do(switch, on=not state[switch]["on"])
+        elif switch == "start_stage" and state:
+            await self.panel.do(switch, stage=state["session"]["proposed_stage"])
+
+    def hold_back(self, refusals: dict[str, str], now: float) -> bool:
+        """True when a press of force takeover is not sent: it is not needed, or the first of two."""
+        key = CONTROLS["force_takeover"].key
+        if refusals["force_takeover"]:
+            return False  # the supervisor says why
+        if not refusals["takeover"]:
+            self.say(f"not needed: the operator is aligned, press {CONTROLS['takeover'].key}")
+            return True
+        if now > self.armed_until:
+            self.armed_until = now + FORCE_S
+            self.say(f"Force takeover: press {key} once more within 3 s. The robot moves to the operator's pose")
+            return True
+        return False
 
     def say(self, text: str) -> None:
         self.hint, self.hint_until = text, time.monotonic() + HINT_S

@@ -8,30 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rove_supervisor.controls import ACTION_OF, CONTROLS, SENTENCES, SWITCHES, TITLES
+
 Line = list[tuple[str, str]]
 
-MODES = {  # what it means, style
-    "IDLE": ("Nobody drives. The robot holds its pose", "idle"),
-    "ROLLOUT": ("The policy drives the robot", "blue"),
-    "PAUSED": ("The robot holds still. Operator: align with it", "amber"),
-    "ADAPTATION": ("Operator drives. Press Recovered at clear progress", "violet"),
-    "RECOVERY": ("The operator drives and completes the task", "green"),
-    "DEMONSTRATION": ("The operator demonstrates the task", "cyan"),
-    "ESTOP": ("The robot holds. Reset when it is safe", "red"),
-}
-KEYS = {  # key -> (action, its name); the keys of the page
-    " ": ("estop", "E-STOP"),
-    "1": ("start_rollout", "Start rollout"),
-    "2": ("start_demonstration", "Start demonstration"),
-    "p": ("pause", "Pause"),
-    "t": ("takeover", "Take over"),
-    "T": ("force_takeover", "Force takeover"),
-    "r": ("recovered", "Recovered"),
-    "u": ("resume", "Resume"),
-    "s": ("succeed", "Success"),
-    "f": ("fail", "Failure"),
-    "A": ("abort", "Abort"),
-    "0": ("reset", "Reset"),
+STYLES = {
+    "IDLE": "idle",
+    "ROLLOUT": "blue",
+    "PAUSED": "amber",
+    "ADAPTATION": "violet",
+    "RECOVERY": "green",
+    "DEMONSTRATION": "cyan",
+    "ESTOP": "red",
 }
 ROWS = (" 12", "ptru", "sfA0T")  # of the keys on the screen
 BLOCKS = {"head": "Head", "waist": "Waist", "arm": "Arms", "hand": "Hands"}
@@ -81,8 +69,8 @@ def render(
             [],
             [("q quit", "dim")],
         ]
-    words, style = MODES[state["mode"]]
-    title = f" {'E-STOP' if state['mode'] == 'ESTOP' else state['mode']}  {state['time_in_mode'] + since:.1f} s"
+    words, style = SENTENCES[state["mode"]], STYLES[state["mode"]]
+    title = f" {TITLES[state['mode']]}  {state['time_in_mode'] + since:.1f} s"
     lines: list[Line] = [
         _task(state["session"]),
         [(title.ljust(width), style)],
@@ -140,7 +128,8 @@ def _keys(actions: dict[str, str], armed: bool) -> Iterable[Line]:
     for row in ROWS:
         line: Line = [(" ", "")]
         for key in row:
-            action, name = KEYS[key]
+            action = ACTION_OF[key]
+            name = CONTROLS[action].name
             possible = action == "estop" or not actions[action]
             if action == "force_takeover":
                 possible = possible and bool(actions["takeover"])  # not needed when the operator is aligned
@@ -153,10 +142,10 @@ def _keys(actions: dict[str, str], armed: bool) -> Iterable[Line]:
 
 def _reasons(actions: dict[str, str], mode: str) -> Iterable[Line]:
     """Why something that the mode would allow is not possible now."""
-    for key, (action, name) in KEYS.items():
+    for action, control in CONTROLS.items():
         why = actions[action]
-        if why and key != "T" and "not possible in" not in why:
-            yield [(f" {name}: {why}", "warn")]
+        if why and action != "force_takeover" and "not possible in" not in why:
+            yield [(f" {control.name}: {why}", "warn")]
 
 
 def _alignment(alignment: dict) -> Iterable[Line]:
@@ -187,7 +176,7 @@ def _timeline(state: dict, since: float, width: int) -> Iterable[Line]:
     edges = [round(columns * begin / max(elapsed, 1e-3)) for _, begin, _ in segments] + [columns]
     for (mode, _, _), left, right in zip(segments, edges, edges[1:]):
         if right > left:
-            strip.append((mode.lower()[: right - left].ljust(right - left), MODES[mode][1]))
+            strip.append((mode.lower()[: right - left].ljust(right - left), STYLES[mode]))
     yield strip
     points = state["value"]["points"]
     if points:
@@ -218,9 +207,9 @@ def _session(s: dict, recorder: dict) -> Iterable[Line]:
         ]
         yield [(" Episodes ", ""), (" · ".join(rows), "dim")]
     stages = ", ".join(f"{stage} ({count})" for stage, count in zip(s["start_stages"], s["collected"]))
-    line: Line = [(f" Start stage {s['start_stage']} of {stages}   ", "")]
+    line: Line = [(f" {SWITCHES['start_stage'].name} {s['start_stage']} of {stages}   ", "")]
     if s["proposed_stage"] != s["start_stage"]:
-        line += [("[n] ", "key"), (f"least collected: {s['proposed_stage']}", "warn")]
+        line += [(f"[{SWITCHES['start_stage'].key}] ", "key"), (f"least collected: {s['proposed_stage']}", "warn")]
     yield line
 
 
@@ -229,10 +218,10 @@ def _switches(state: dict, name: str) -> Line:
     dead = "off" if not state["dead_man"]["on"] else "you hold it" if holder and holder == name else holder or "on"
     auto = "on" if state["auto_pause"] else "off"
     return [
-        (" [O] ", "key"),
-        (f"Auto-pause {auto}   ", ""),
-        ("[D] ", "key"),
-        (f"Dead man {dead}   ", ""),
-        ("[m] ", "key"),
+        (f" [{SWITCHES['auto_pause'].key}] ", "key"),
+        (f"{SWITCHES['auto_pause'].name} {auto}   ", ""),
+        (f"[{SWITCHES['dead_man'].key}] ", "key"),
+        (f"{SWITCHES['dead_man'].name} {dead}   ", ""),
+        (f"[{SWITCHES['sound'].key}] ", "key"),
         ("bell", ""),
     ]

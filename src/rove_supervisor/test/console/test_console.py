@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from rove_contract.modes import Mode
+from rove_supervisor import controls
 from rove_supervisor.console import view
 from rove_supervisor.supervisor import ACTIONS
 from rove_supervisor.testing.rehearsal import CHROMIUM, Process
@@ -110,8 +112,10 @@ def run(*arguments):
 
 
 def test_every_action_of_the_page_has_a_key_and_stands_on_the_screen():
-    assert {action for action, _ in view.KEYS.values()} == set(ACTIONS)
-    assert sorted("".join(view.ROWS)) == sorted(view.KEYS)
+    assert set(controls.CONTROLS) == set(ACTIONS) and set(controls.SENTENCES) == {mode.name for mode in Mode}
+    assert sorted("".join(view.ROWS)) == sorted(controls.ACTION_OF)
+    keys = [control.key for control in (controls.CONTROLS | controls.SWITCHES).values()]
+    assert len(set(keys)) == len(keys), "one key asks for one thing"
 
 
 def test_a_whole_episode_by_keys_and_its_states_on_the_screen(world, idle, terminal):
@@ -177,7 +181,7 @@ def test_a_console_holds_the_dead_man_lease_and_its_end_pauses(world, idle, term
         world.wait_mode("PAUSED")
     finally:
         other = terminal("--url", idle.url)
-        other.until("was silent for 0.3 s")
+        other.until("was silent for 2.0 s")
         other.type("D")
         other.until("Dead man off")
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from rove_contract import timing
-from rove_supervisor.panel.server import MAX_CLIENTS, PanelServer
+from rove_supervisor.panel.server import PanelServer
 from rove_supervisor.testing.rehearsal import CHROMIUM, answer, press, shows, talk
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
@@ -39,8 +39,8 @@ def test_malformed_messages_are_answered_counted_and_not_fatal(supervisor):
             assert "malformed" in (await answer(ws))["text"]
             await ws.send_json({"do": "fly", "id": 7})
             assert "unknown action 'fly'" in (await answer(ws))["text"]
-            await ws.send_json({"do": "ping", "id": 8})
-            assert (await answer(ws))["id"] == 8
+            await ws.send_json({"ping": 8})
+            assert (await answer(ws))["ping"] == 8
             while True:
                 message = await ws.receive()
                 if message.type is aiohttp.WSMsgType.TEXT and json.loads(message.data)["panel"]["malformed"] >= 7:
@@ -93,9 +93,11 @@ def rubbish(rng: random.Random) -> str | bytes:
     if kind == 2:
         return "[" * rng.randrange(1, 2000)
     if kind == 3:
-        return json.dumps({rng.choice(["do", "ack", "seen", "id", "on", "stage", "alive"]): leaf() for _ in range(3)})
+        return json.dumps(
+            {rng.choice(["do", "ack", "seen", "ping", "id", "on", "stage", "alive"]): leaf() for _ in range(3)}
+        )
     return json.dumps(
-        {"do": rng.choice(["pause", "start_stage", "dead_man", "ping"]), "id": leaf(), "stage": leaf(), "on": [leaf()]}
+        {"do": rng.choice(["pause", "start_stage", "dead_man"]), "id": leaf(), "stage": leaf(), "on": [leaf()]}
     )
 
 
@@ -150,8 +152,8 @@ def test_rubbish_is_answered_and_counted_on_a_connection_that_goes_on(supervisor
             for _ in range(150):
                 message = rubbish(rng)
                 await (ws.send_bytes if isinstance(message, bytes) else ws.send_str)(message)
-            await ws.send_json({"do": "ping", "id": 4711})
-            while not answers or answers[-1]["id"] != 4711:
+            await ws.send_json({"ping": 4711})
+            while not answers or answers[-1].get("ping") != 4711:
                 answers.append(await answer(ws))
         return answers
 
@@ -232,11 +234,11 @@ def test_more_pages_than_there_is_room_for_are_refused_with_the_reason(superviso
     async def scenario():
         async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as stack:
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                for _ in range(MAX_CLIENTS + 1):
+                for _ in range(PanelServer.max_clients + 1):
                     await stack.enter_async_context(session.ws_connect(supervisor.url + "ws?camera=0"))
             assert refused.value.status == 503
             async with session.get(supervisor.url + "ws") as response:
-                assert f"{MAX_CLIENTS} pages are open already" in (await response.json())["error"]
+                assert f"{PanelServer.max_clients} pages are open already" in (await response.json())["error"]
 
     talk(scenario())
 
@@ -368,7 +370,7 @@ def test_a_websocket_needs_the_token_too(protected):
                     await session.ws_connect(url + "ws", headers=headers, ssl=context)
                 assert refused.value.status == status
             async with session.ws_connect(url + "ws", headers=good, ssl=context) as ws:
-                await ws.send_json({"do": "ping", "id": 1})
-                assert (await answer(ws))["id"] == 1
+                await ws.send_json({"ping": 1})
+                assert (await answer(ws))["ping"] == 1
 
     talk(scenario())

@@ -16,7 +16,7 @@ import numpy as np
 from rove_contract import timing
 from rove_contract.operator_frame import OperatorFrame
 from rove_description import joints, mjcf
-from rove_teleop.practice.skeleton import skeleton
+from rove_teleop.practice.operator_lines import operator_lines
 from rove_teleop.practice.tracking_error import tracking_error
 from rove_teleop.retargeting import calibration as calibrations
 from rove_teleop.retargeting.alignment import alignment, by_side
@@ -41,8 +41,8 @@ REFUSALS = (
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows. q: (J,) rad of the robot. lines: the operator's, see skeleton. states: part -> report.
-    taken_s: monotonic.
+    """What a picture shows. q: (J,) rad of the robot. lines: the operator's, see operator_lines. states: part ->
+    report. taken_s: monotonic.
     """
 
     q: np.ndarray
@@ -184,7 +184,7 @@ class Practice:
         """A snapshot to draw."""
         with self._lock:
             alive, states = self._states(time.monotonic())
-            return Scene(self.q.copy(), skeleton(self.retargeter) if alive else [], states, self._taken_s)
+            return Scene(self.q.copy(), operator_lines(self.retargeter) if alive else [], states, self._taken_s)
 
     def snapshot(self) -> dict:
         """Everything else a page shows; plain JSON types, finite numbers."""

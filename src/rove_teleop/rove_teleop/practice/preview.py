@@ -8,10 +8,9 @@ ROS is needed.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 from pathlib import Path
 
+from rove_contract.web.server import on_signals
 from rove_teleop.practice.practice import Practice
 from rove_teleop.practice.preview_picture import Picture
 from rove_teleop.practice.preview_server import PreviewServer
@@ -52,13 +51,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-async def serve(practice: Practice, options: argparse.Namespace) -> None:
+def serve(practice: Practice, options: argparse.Namespace) -> None:
     """Until SIGINT or SIGTERM. Raises ValueError when the port cannot be had, and whatever ends the server."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = PreviewServer(practice, Picture(practice.table, options.size), options.fps)
-    url = await server.start(options.port)
+    stop = on_signals()
+    server = PreviewServer(practice, Picture(practice.table, options.size), options.fps, options.port)
+    url = server.start()
     print(
         f"listening for the operator at {practice.source.endpoint}",
         practice.source.invitation,
@@ -66,13 +63,7 @@ async def serve(practice: Practice, options: argparse.Namespace) -> None:
         sep="\n",
         flush=True,
     )
-    try:
-        await asyncio.wait([asyncio.ensure_future(stop.wait()), *server.tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in server.tasks:
-            if task.done():
-                task.result()
-    finally:
-        await server.stop()
+    server.wait(stop)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -82,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         path = options.calibration.expanduser() if options.calibration else None
         known = calibration.load(path) if path is not None and path.exists() else None
         practice = Practice(arguments.opened(options), options.mode, not options.no_smoothing, known, path)
-        asyncio.run(serve(practice, options))
+        serve(practice, options)
     except (ValueError, OSError) as error:
         print(f"error: {error}")
         return 2

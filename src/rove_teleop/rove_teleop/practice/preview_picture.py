@@ -11,11 +11,12 @@ import mujoco
 import numpy as np
 
 from rove_contract import images
+from rove_contract.web.palette import rgb
 from rove_description import joints, mjcf
 from rove_teleop.practice.practice import Scene
 from rove_teleop.retargeting.intake import LIMITED, OK
 
-COLOURS = {OK: (0.22, 0.84, 0.54, 1.0), LIMITED: (1.0, 0.69, 0.13, 1.0)}  # of the operator's lines, by the part's state
+COLOURS = {OK: (*rgb("good"), 1.0), LIMITED: (*rgb("warn"), 1.0)}  # of the operator's lines, by the part's state
 ROBOT = np.array([0.70, 0.74, 0.80, 0.45])  # the operator's bones shine through
 HELD = np.array([0.90, 0.25, 0.25, 0.7])  # robot links whose part holds
 RADIUS_M, FINGER_RADIUS_M = 0.012, 0.0045

@@ -168,7 +168,7 @@ class WebxrSource(Source):
 
     def show_robot(self, view: RobotView) -> None:
         """See Source.show_robot."""
-        if not self._server.pages:
+        if not self._server.clients:
             return
         scene: dict = {}
         if view.measured is not None and np.isfinite(view.measured).all():
@@ -189,7 +189,7 @@ class WebxrSource(Source):
 
     def show_camera(self, jpeg: bytes, stamp_s: float) -> None:
         """See Source.show_camera."""
-        self._server.picture(jpeg, stamp_s)
+        self._server.show(jpeg, stamp_s)
 
     def statistics(self) -> dict[str, int | float | str]:
         """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed
@@ -207,7 +207,7 @@ class WebxrSource(Source):
         for key in ("rate_limited", "refused_requests"):
             values[key] = counts[key]
         values["pictures"] = self._server.feed.pictures_sent
-        values["pages"] = len(self._server.pages)
+        values["pages"] = len(self._server.clients)
         values["clock_steps"] = guard.clock.steps
         values["clock_offset_s"] = "" if offset is None else round(self._clock() - time.time() - offset, 4)
         values["rtt_ms"], values["delay_ms"] = round(1e3 * self._rtt_s, 1), round(1e3 * self._delay_s, 1)

@@ -2,6 +2,7 @@
 """The practice page in a real browser (headless Chromium), fed by real ZMQ frames; no ROS, no robot."""
 
 import base64
+import io
 import json
 import os
 import re
@@ -17,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from PIL import Image
 
-from rove_contract import images
 from rove_contract.operator_frame import OperatorFrame, encode
 from rove_description import joints, mjcf
 from rove_teleop.practice.practice import Practice
@@ -142,7 +143,7 @@ return document.querySelector('#picture').toDataURL(); })()"""
 def pixels(page):
     """(300, 400, 3) of the canvas, after three more pictures."""
     data = base64.b64decode(page.evaluate(SHOT).partition(",")[2])
-    return images.decode(data).astype(int)
+    return np.array(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
 def changed(a, b):
@@ -212,17 +213,21 @@ def test_the_view_turns_and_wrong_messages_are_answered(page, suit):
     page.click("text=Behind")
     page.wait_for_function("preview.state().picture.view[0] === 0")
     assert changed(first, pixels(page)) > 0.03
+    wrong = ["", "[", "null", '{"do": "fly"}', '{"view": [1, 2]}', '{"view": ["a", NaN, 1]}', '{"ack": "x"}']
     answers = page.evaluate(
-        """async () => { const ws = new WebSocket(`ws://${location.host}/ws`); const got = [];
-        ws.onmessage = ({ data }) => { if (typeof data === "string" && JSON.parse(data).reply)
-          got.push(JSON.parse(data).reply); };
+        """async (wrong) => {
+        const ws = new WebSocket(`ws://${location.host}/ws`), got = [];
+        ws.onmessage = ({ data }) => {
+          const message = typeof data === "string" ? JSON.parse(data) : {};
+          if (message.type === "reply") got.push(message.text);
+        };
         await new Promise((r) => { ws.onopen = r; });
-        const texts = ["", "[", "null", '{"do": "fly"}', '{"view": [1, 2]}', '{"view": ["a", NaN, 1]}', '{"ack": "x"}'];
-        for (const m of texts) ws.send(m);
+        for (const message of wrong) ws.send(message);
         ws.send(new Uint8Array(3));
         while (got.length < 8) await new Promise((r) => setTimeout(r, 20));
         ws.close();
-        return got; }"""
+        return got; }""",
+        wrong,
     )
     assert answers == ["malformed message"] * 8
     page.click("text=Front")

@@ -289,10 +289,10 @@ def test_frames_come_through_with_the_delay_that_the_pings_tell(tmp_path):
     async def talk(ws):
         hello = json.loads(await ws.receive_str())
         sent = time.time() - 5000.0  # the headset's clock
-        await ws.send_json({"type": "ping", "t": sent})
+        await ws.send_json({"ping": sent})
         pong = json.loads(await ws.receive_str())
-        assert pong["t"] == sent
-        offset = pong["robot"] - sent
+        assert pong["ping"] == sent
+        offset = pong["monotonic"] - sent
         await ws.send_bytes(pack(message_of(PARTS, SCENE.trunk(), seq=0, t=time.time() - 5000.0)))
         first = newest(source)
         late = message_of(PARTS, SCENE.trunk(), seq=1, t=time.time() - 5000.0 - 4.0)
@@ -303,7 +303,7 @@ def test_frames_come_through_with_the_delay_that_the_pings_tell(tmp_path):
         return hello, first, newest(source)
 
     hello, first, third = Client(source, tmp_path).run(talk)
-    assert hello["you"] == "webxr 1" == first.frame.source and hello["frame_bytes"] == SIZE
+    assert hello["name"] == "webxr 1" == first.frame.source and hello["frame_bytes"] == SIZE
     assert third.frame.seq == 2 and third.delay_s < 2.0
     values = source.statistics()
     source.close()
@@ -317,7 +317,7 @@ def test_malformed_messages_are_counted_and_end_nothing(source, tmp_path):
     async def talk(ws):
         for data in (b"", b"x" * SIZE, pack(good)[:-4]):
             await ws.send_bytes(data)
-        pings = ('{"type": "ping"}', '{"type": "ping", "t": true}', '{"type": "ack", "seq": "1"}', '{"type": "fly"}')
+        pings = ('{"ping": "x"}', '{"ping": true}', '{"ack": "1"}', '{"type": "fly"}')
         for text in ("nonsense", "[]", "[" * 2000, *pings):
             await ws.send_str(text)
         await ws.send_bytes(pack(good))
@@ -367,7 +367,7 @@ def test_only_the_newest_picture_is_sent_to_a_slow_page(source, tmp_path):
             got.append((await ws.receive_bytes())[PICTURE.size :])
         for i in (3, 4, 5):
             source.show_camera(b"jpeg %d" % i, 1.0)
-        await ws.send_json({"type": "ack", "seq": 2})
+        await ws.send_json({"ack": 2})
         got.append((await ws.receive_bytes())[PICTURE.size :])
         source.show_robot(RobotView(POSE, "PAUSED", 1, "left_elbow is 0.50 rad off", {"left": 0.5, "right": math.inf}))
         state = json.loads(await ws.receive_str())

@@ -319,7 +319,7 @@ def test_an_emulated_headset_drives_the_robot_and_shows_what_it_sees(world, page
     # The 2D page: connected, the camera is live, the headset can be entered.
     expect(page.locator("#link")).to_have_text("connected", timeout=20000)
     expect(page.locator("#no-camera")).to_be_hidden(timeout=20000)
-    page.wait_for_function("rove.link.pictures > 3", timeout=20000)
+    page.wait_for_function("rove.link.pictures.total > 3", timeout=20000)
     wait_seen(page, lambda pixels: share(pixels, CUBE) > 5e-4, "the cube on the 2D page")
     expect(page.locator("#vr")).to_be_enabled()
     expect(page.locator("#ar")).to_be_enabled()

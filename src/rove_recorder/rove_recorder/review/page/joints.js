@@ -108,9 +108,9 @@ export class Joints {
     c.textAlign = "left";
     c.fillText(short(c, model.names[joint], w < 120 ? w : w - 84, model.oneSide), x, y - TITLE / 2);
     if (w < 120 || h < 26) return;
-    c.fillStyle = "#8a99a8";
+    c.fillStyle = color("IDLE");
     c.font = "9.5px system-ui, sans-serif";
-    c.strokeStyle = "#101820";
+    c.strokeStyle = color("card");
     c.lineWidth = 3;
     for (const [value, at] of [[middle + span / 2, y + 6], [middle - span / 2, y + h - 5]]) {
       c.strokeText(number(value), x + 3, at);

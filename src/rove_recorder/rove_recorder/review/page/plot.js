@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shared by the timeline and the joints: a canvas at the screen's resolution with a still picture below a moving playhead.
-export const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+export { color } from "./dom.js";
 
 export function fit(canvas) {
   const ratio = window.devicePixelRatio || 1;

@@ -43,7 +43,7 @@ export class Timeline {
     }
     const c = copy(this.canvas, this.layer);
     const x = this.x(frame + 0.5, width);
-    c.fillStyle = "#06090c";
+    c.fillStyle = color("dark");
     c.fillRect(x - 2.5, MARKS, 5, height - AXIS - MARKS);
     c.fillStyle = "#fff";
     c.fillRect(x - 1, MARKS, 2, height - AXIS - MARKS);
@@ -67,7 +67,7 @@ export class Timeline {
       c.font = "600 11.5px system-ui, sans-serif";
       const name = stage.replace("_", " ");
       if (x(end) - x(begin) > c.measureText(name).width + 12) {
-        c.fillStyle = "#06090c";
+        c.fillStyle = color("dark");
         c.fillText(name, x(begin) + 6, MARKS + deep / 2 + 0.5);
       }
     }
@@ -120,7 +120,7 @@ export class Timeline {
   }
 
   axis(c, width, top, height, title, low, high) {
-    c.fillStyle = "#10161d";
+    c.fillStyle = color("card");
     c.fillRect(LEFT, top, width - LEFT - RIGHT, height);
     c.fillStyle = color("dim");
     c.font = "10.5px system-ui, sans-serif";
@@ -154,7 +154,7 @@ export class Timeline {
     const bend = (a) => Math.asinh(a / LINEAR);
     const y = (a) => top + 2 + ((bend(high) - bend(a)) / (bend(high) - bend(low))) * (height - 4);
     const wide = Math.max(1, x(1) - x(0) - (x(1) - x(0) > 3 ? 1 : 0));
-    const good = color("good"), rest = "#66727f";
+    const good = color("good"), rest = color("edge");
     for (let i = 0; i < length; i++) {
       const a = scores.advantage[i];
       if (a === null) continue;

@@ -24,7 +24,7 @@ export function legend(scores) {
     return span;
   };
   return scores
-    ? [part(color("ROLLOUT"), "V(s)"), part(color("good"), "A positive"), part("#66727f", "negative"),
+    ? [part(color("ROLLOUT"), "V(s)"), part(color("good"), "A positive"), part(color("edge"), "negative"),
          scores.threshold === null ? "" : `η = ${scores.threshold.toFixed(1)} steps`,
          scores.outdated ? tag("scored before the correction", "Label again: value and advantage are those of the labels as they were") : ""]
     : [];

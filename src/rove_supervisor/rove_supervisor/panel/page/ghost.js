@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Front view of the robot (white) and of the pose the operator asks for (coloured): the operator sees where to move.
 // poses: polylines of [y, z] in m, pelvis frame, y to the robot's left. Mirrored, as in a mirror the operator looks into.
-import { context } from "./dom.js";
+import { color as hue, context } from "./dom.js";
 
 export function draw(canvas, ghost, color) {
   const [c, width, height] = context(canvas);
@@ -18,6 +18,6 @@ export function draw(canvas, ghost, color) {
       c.stroke();
     }
   };
-  if (ghost.robot) pose(ghost.robot, "#f4f7fa", 5);
+  if (ghost.robot) pose(ghost.robot, hue("ink"), 5);
   if (ghost.operator) pose(ghost.operator, color, 3);
 }

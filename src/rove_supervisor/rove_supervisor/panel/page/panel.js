@@ -1,40 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 // The panel's page: shows what the supervisor says, sends what the person presses. The mode lives in the supervisor, never here.
 import { Camera } from "./camera.js";
+import { CONTROLS, LIKELY, SENTENCES, TITLES } from "./controls.js";
 import { $, attribute, color, hide, list, ms, set } from "./dom.js";
 import * as ghost from "./ghost.js";
-import { Link } from "./link.js";
 import * as session from "./session.js";
 import * as audio from "./sound.js";
+import { Supervisor } from "./state.js";
 import * as timeline from "./timeline.js";
 
 const HOLD_MS = 400; // Space: a stray tap is shorter
 const FORCE_MS = 3000; // the second press of "force" must come within
 const BEEP_MS = 4000; // advice that stays is repeated
 const SILENT_S = 0.5; // a source that sends nothing for so long is silent
-const WORDS = {
-  IDLE: "Nobody drives. The robot holds its pose",
-  ROLLOUT: "The policy drives the robot",
-  PAUSED: "The robot holds still. Operator: align with it",
-  ADAPTATION: "Operator drives. Press Recovered at clear progress",
-  RECOVERY: "The operator drives and completes the task",
-  DEMONSTRATION: "The operator demonstrates the task",
-  ESTOP: "The robot holds. Reset when it is safe",
-};
-const PURPOSE = {
-  start_rollout: "the policy drives", start_demonstration: "the operator drives", pause: "the robot holds still", takeover: "the operator drives",
-  recovered: "marks t_r", resume: "back to the policy", succeed: "ends the episode", fail: "ends the episode", abort: "kept, not trained on", reset: "after an e-stop",
-};
-const BEST = { PAUSED: "takeover", ADAPTATION: "recovered", ESTOP: "reset", ROLLOUT: "pause", IDLE: "start_rollout", RECOVERY: "succeed", DEMONSTRATION: "succeed" };
-const KEYS = { 1: "start_rollout", 2: "start_demonstration", p: "pause", t: "takeover", r: "recovered", u: "resume", s: "succeed", f: "fail", A: "abort", 0: "reset", T: "force_takeover", D: "dead_man", O: "auto_pause", n: "start_stage", m: "sound" };
-const NAMES = { start_rollout: "Start rollout", start_demonstration: "Start demonstration", force_takeover: "Force takeover", estop: "E-stop", succeed: "Success", fail: "Failure", takeover: "Take over", start_stage: "Start stage", dead_man: "Dead man", auto_pause: "Auto-pause" };
+const KEYS = Object.fromEntries(Object.entries(CONTROLS).map(([action, { key }]) => [key, action]).filter(([key]) => key !== " ")); // Space is held
 
+// A button's name, its key and room for what it does come from the supervisor's table.
+const shownKey = (key) => (key === key.toLowerCase() ? key.toUpperCase() : `⇧${key}`);
+const part = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+for (const button of document.querySelectorAll("button:empty")) {
+  const action = button.dataset.do || button.dataset.switch, control = CONTROLS[action];
+  button.append(part("b", control.name), part("kbd", shownKey(control.key)));
+  if (control.purpose || button.dataset.switch) button.append(part("small", ""));
+}
 const buttons = [...document.querySelectorAll("button[data-do]")];
 let armedUntil = 0, hintUntil = 0, sound = true, shownMode = "";
 
-const camera = new Camera($("camera"), (seq) => link.send({ ack: seq }), () => link.serverNow());
-const link = new Link({ state: show, frame: (buffer) => camera.receive(buffer), reply, lost: show });
-const name = (action) => NAMES[action] || action[0].toUpperCase() + action.slice(1);
+const camera = new Camera($("camera"), () => link.serverNow());
+const link = new Supervisor({ state: show, picture: (bitmap, stamp) => camera.show(bitmap, stamp), reply, lost: show });
+const name = (action) => CONTROLS[action]?.name ?? action;
 
 function request(action, extra = {}) {
   const why = reason(action);
@@ -83,13 +77,13 @@ function show() {
   const mode = live ? state.mode : "NONE";
   if (shownMode !== mode) { // first: it is what the person waits for
     shownMode = document.body.dataset.mode = mode;
-    set($("mode"), !live ? "NO CONNECTION" : mode === "ESTOP" ? "E-STOP" : mode);
+    set($("mode"), !live ? "NO CONNECTION" : TITLES[mode]);
     document.title = live ? `${mode} · ROVE` : "No connection · ROVE";
   }
   for (const button of buttons) showButton(button, live);
   const armed = performance.now() < armedUntil;
   $("force").classList.toggle("armed", armed);
-  set($("force").querySelector("b"), armed ? "Press again" : "Force takeover…");
+  set($("force").querySelector("b"), armed ? "Press again" : `${CONTROLS.force_takeover.name}…`);
   if (performance.now() > hintUntil) { $("hint").className = "hint"; set($("hint"), ""); }
   if (!live) {
     set($("mode"), "NO CONNECTION");
@@ -99,7 +93,7 @@ function show() {
     set($("camera-lost"), "No connection");
     return;
   }
-  set($("mode-words"), WORDS[state.mode]);
+  set($("mode-words"), SENTENCES[state.mode]);
   session.show(state.session, state.links.recorder, Boolean(state.episode) && state.episode.state === "active");
   showLinks(state.links);
   showAlignment(state.alignment);
@@ -115,13 +109,13 @@ function show() {
 function showButton(button, live) {
   const action = button.dataset.do;
   if (action === "estop") return;
-  const why = reason(action), best = live && BEST[link.state.mode] === action;
+  const why = reason(action), best = live && LIKELY[link.state.mode] === action;
   if (button.disabled !== Boolean(why)) button.disabled = Boolean(why);
   if (button.classList.contains("best") !== best) button.classList.toggle("best");
   const small = button.querySelector("small");
   // Forbidden by the mode: the tooltip says it. Possible in this mode but a condition is missing: the button says it.
-  if (small) set(small, why && live && !why.includes("not possible in") ? brief(action, why) : PURPOSE[action]);
-  attribute(button, "aria-description", why || PURPOSE[action] || "");
+  if (small) set(small, why && live && !why.includes("not possible in") ? brief(action, why) : CONTROLS[action].purpose);
+  attribute(button, "aria-description", why || CONTROLS[action].purpose || "");
   explain(button.parentElement, why);
 }
 

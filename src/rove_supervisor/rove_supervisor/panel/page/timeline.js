@@ -13,7 +13,7 @@ export function draw(canvas, segments, elapsed, value) {
   let span = 20;
   while (span < elapsed) span *= 2;
   const x = (t) => (t / span) * width;
-  c.fillStyle = "#1f2933";
+  c.fillStyle = color("raised");
   c.fillRect(0, 0, width, bottom);
   c.font = "600 12px system-ui, sans-serif";
   c.textBaseline = "middle";
@@ -22,7 +22,7 @@ export function draw(canvas, segments, elapsed, value) {
     c.fillStyle = color(mode);
     c.fillRect(left, 0, Math.max(1.5, right - left), bottom);
     if (right - left > c.measureText(mode).width + 12) {
-      c.fillStyle = "#06090c";
+      c.fillStyle = color("dark");
       c.fillText(mode, left + 6, 9);
     }
     if (mode === "RECOVERY") { // its first moment is t_r
@@ -40,7 +40,7 @@ export function draw(canvas, segments, elapsed, value) {
     c.lineTo(width, y(value.threshold));
     c.stroke();
     c.setLineDash([]);
-    for (const [stroke, thick] of [["#06090c", 5], ["#ffffff", 2.5]]) {
+    for (const [stroke, thick] of [[color("dark"), 5], ["#ffffff", 2.5]]) {
       c.strokeStyle = stroke;
       c.lineWidth = thick;
       c.lineJoin = "round";
@@ -49,7 +49,7 @@ export function draw(canvas, segments, elapsed, value) {
       c.stroke();
     }
   }
-  c.fillStyle = "#aab6c3";
+  c.fillStyle = color("dim");
   c.font = "11px system-ui, sans-serif";
   const step = span / 10;
   for (let t = 0; t < span; t += step) c.fillText(`${t} s`, x(t) + (t ? -8 : 0), height - AXIS / 2 + 2);

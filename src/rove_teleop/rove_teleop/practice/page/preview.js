@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The practice page: draws the newest picture and shows the newest state; everything that is decided is decided by the server.
+// The practice page: shows the newest picture and shows the newest state; everything that is decided is decided by the server.
+import { $, set } from "./dom.js";
+import { Link } from "./link.js";
+import { paint } from "./pictures.js";
+
 const LIMIT_RAD = 0.35; // the teleop node's alignment_warn_rad: beyond it a takeover is refused; the bars end at twice of it
 const NAMES = { head: "Head", chest: "Chest", left_elbow: "Left elbow", right_elbow: "Right elbow", left_wrist: "Left wrist", right_wrist: "Right wrist", left_hand: "Left hand", right_hand: "Right hand" };
-const $ = (id) => document.getElementById(id);
-const canvas = $("picture"), pen = canvas.getContext("2d");
-let socket, state = null, view = [155, -14, 1.7], pictures = 0, dragging = null;
+const canvas = $("picture");
+let state = null, view = [155, -14, 1.7], dragging = null;
 
-const text = (id, value) => { if ($(id).textContent !== value) $(id).textContent = value; };
+const text = (id, value) => set($(id), value);
 const with_unit = (value, unit, digits = 0) => (value === null || value === undefined ? "–" : `${value.toFixed(digits)} ${unit}`);
-const send = (message) => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
 
 function show(s) {
   state = s;
@@ -43,34 +45,18 @@ function show(s) {
   text("refused", [refused, s.input.last_error].filter(Boolean).join(": "));
 }
 
-async function draw(buffer) {
-  const seq = new DataView(buffer).getUint32(0, true);
-  const image = await createImageBitmap(new Blob([new Uint8Array(buffer, 4)], { type: "image/jpeg" }));
-  if (canvas.width !== image.width || canvas.height !== image.height) { canvas.width = image.width; canvas.height = image.height; }
-  pen.drawImage(image, 0, 0);
-  image.close();
-  pictures += 1;
-  send({ ack: seq });
-}
+const link = new Link({
+  picture: (bitmap) => paint(canvas, bitmap),
+  message: (message) => { if (message.type === "reply") text("reply", message.text); else if (message.type === "state") show(message); },
+  opened: () => { document.body.dataset.link = "up"; },
+  closed: () => { document.body.dataset.link = "down"; text("reply", "the preview does not answer; trying again"); },
+});
 
-function connect() {
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
-  socket.binaryType = "arraybuffer";
-  socket.onopen = () => { document.body.dataset.link = "up"; };
-  socket.onmessage = ({ data }) => {
-    if (typeof data !== "string") return draw(data);
-    const message = JSON.parse(data);
-    if (message.reply) text("reply", message.reply); else show(message);
-  };
-  socket.onclose = () => { document.body.dataset.link = "down"; text("reply", "the preview does not answer; trying again"); setTimeout(connect, 1000); };
-}
-
-function turn(next) { view = [next[0], Math.min(Math.max(next[1], -89), 30), Math.min(Math.max(next[2], 0.4), 4)]; send({ view }); }
-for (const name of ["restart", "stay", "follow", "calibrate"]) $(name).onclick = () => send({ do: name });
+function turn(next) { view = [next[0], Math.min(Math.max(next[1], -89), 30), Math.min(Math.max(next[2], 0.4), 4)]; link.send({ view }); }
+for (const name of ["restart", "stay", "follow", "calibrate"]) $(name).onclick = () => link.send({ do: name });
 for (const button of document.querySelectorAll("[data-view]")) button.onclick = () => turn(button.dataset.view.split(",").map(Number));
 canvas.onpointerdown = (e) => { dragging = [e.clientX, e.clientY, ...view]; canvas.setPointerCapture(e.pointerId); };
 canvas.onpointermove = (e) => { if (dragging) turn([dragging[2] - 0.4 * (e.clientX - dragging[0]), dragging[3] - 0.3 * (e.clientY - dragging[1]), view[2]]); };
 canvas.onpointerup = canvas.onpointercancel = () => { dragging = null; };
 canvas.addEventListener("wheel", (e) => { e.preventDefault(); turn([view[0], view[1], view[2] * Math.exp(0.001 * e.deltaY)]); }, { passive: false });
-window.preview = { state: () => state, pictures: () => pictures };
-connect();
+window.preview = { state: () => state, pictures: () => link.pictures.total };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page: sends the headset's head and hands, shows the robot's camera and hands. One XR session at a time.
-import { Link } from "./link.js";
+import { $, color } from "./dom.js";
+import { Frames } from "./frames.js";
 import { Scene, colour, distance, ghost, neck } from "./scene.js";
 
 const JOINTS = ["wrist"].concat(
@@ -12,13 +13,12 @@ const KEPT = JOINTS.map((_, i) => i).filter((i) => ![5, 10, 15, 20].includes(i))
 const CAMERA_LOST_MS = 1000;
 const SESSIONS = { ar: "immersive-ar", vr: "immersive-vr" };
 
-const $ = (id) => document.getElementById(id);
 const gl = $("stage").getContext("webgl2", { xrCompatible: true, alpha: true, antialias: true });
 let scene = null, session = null, space = null, mode = "", recentred = true;
 let robot = null, bitmap = null, bitmapAt = -Infinity, fresh = false, tracked = { head: false, left: false, right: false }, error = "";
 const near = { left: NaN, right: NaN }; // m, wrist to the robot's wrist
 
-const link = new Link({
+const link = new Frames({
   robot: (state) => { robot = state; },
   state: () => { if (!link.up) robot = null; page(); },
   picture: (image) => {
@@ -82,7 +82,7 @@ function frame(time, xrFrame) {
   for (const source of head ? session.inputSources : []) {
     if (source.hand && source.handedness in hands) hands[source.handedness] = joints(xrFrame, source);
   }
-  if (head && link.send(head, hands, recentred)) recentred = false;
+  if (head && link.frame(head, hands, recentred)) recentred = false;
   tracked = { head: !!head, left: !!hands.left, right: !!hands.right };
   if (viewer) render(viewer, hands);
 }
@@ -125,9 +125,9 @@ function handText(side) {
 }
 
 function words() {
-  if (!link.up) return ["NO CONNECTION\nyour hands move nothing", "#ff453a"];
-  if (!robot?.hands) return ["NO ROBOT\nno joint states arrive", "#ff453a"];
-  if (robot.following && robot.following !== link.hello.you) return [`${robot.mode}\nanother operator is connected`, "#ffb340"];
+  if (!link.up) return ["NO CONNECTION\nyour hands move nothing", color("ESTOP")];
+  if (!robot?.hands) return ["NO ROBOT\nno joint states arrive", color("ESTOP")];
+  if (robot.following && robot.following !== link.name) return [`${robot.mode}\nanother operator is connected`, color("warn")];
   const worst = Math.max(robot.errors.left ?? NaN, robot.errors.right ?? NaN);
   return [`${robot.mode} · ${robot.text}\nleft ${handText("left")}   ·   right ${handText("right")}`, css(colour(worst, robot.warn))];
 }
@@ -172,8 +172,8 @@ $("leave").onclick = () => session?.end();
 navigator.xr?.addEventListener?.("devicechange", look);
 setInterval(page, 200);
 setInterval(() => {
-  $("rate").textContent = `${link.pictures - counted} frames/s`;
-  counted = link.pictures;
+  $("rate").textContent = `${link.pictures.total - counted} frames/s`;
+  counted = link.pictures.total;
 }, 1000);
 look();
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is drawn in the headset: the camera picture where the robot looks, the robot's hands (coloured ghosts), the operator's (white), a line of text.
 
+import { color } from "./dom.js";
+
 const BONES = [[0, 1], [1, 2], [2, 3], [3, 4], [0, 5], [5, 6], [6, 7], [7, 8], [0, 9], [9, 10], [10, 11], [11, 12],
   [0, 13], [13, 14], [14, 15], [15, 16], [0, 17], [17, 18], [18, 19], [19, 20], [5, 9], [9, 13], [13, 17]]; // of 21 keypoints
 const DISTANCE = 1.2; // m, camera picture from the eyes: behind the hands' reach
@@ -44,10 +46,13 @@ function slerp(a, b, k) {
   return a.map((v, i) => p * v + q * b[i]);
 }
 
+// A colour of the page's palette as red, green, blue, each 0 to 1.
+const rgb = (name) => [1, 3, 5].map((i) => parseInt(color(name).slice(i, i + 2), 16) / 255);
+
 // Green when aligned, amber at the threshold, red from twice of it on; grey when unknown.
 export function colour(error, warn) {
-  if (!(error >= 0)) return [0.6, 0.65, 0.7];
-  const green = [0.24, 0.86, 0.52], amber = [1.0, 0.7, 0.25], red = [1.0, 0.27, 0.23];
+  if (!(error >= 0)) return rgb("dim");
+  const [green, amber, red] = [rgb("good"), rgb("warn"), rgb("ESTOP")];
   const k = Math.min(error / warn, 2);
   const [a, b, t] = k < 1 ? [green, amber, k] : [amber, red, k - 1];
   return a.map((v, i) => v + t * (b[i] - v));

@@ -19,7 +19,7 @@ def _plus(point, rotation, offset):
     return tuple(a + b for a, b in zip(point, rot.apply(rotation, offset)))
 
 
-def skeleton(retargeter: Retargeter) -> list[tuple[str, list[tuple[float, float, float]]]]:
+def operator_lines(retargeter: Retargeter) -> list[tuple[str, list[tuple[float, float, float]]]]:
     """Followed parts of the last frame as polylines: (part, points (m, pelvis frame)). A lost part has none."""
     lines, targets, g = [], retargeter.targets, retargeter.geometry
     turn = targets["chest"][0] if "chest" in targets else rot.zxy(*retargeter.solution[retargeter.waist_index].tolist())

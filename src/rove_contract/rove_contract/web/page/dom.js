@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing to the page only what changed: the browser then has nothing to lay out again.
+// Small steps of every page. Only what changed is written: the browser then has nothing to lay out again.
 export const $ = (id) => document.getElementById(id);
 export const set = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 export const attribute = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
@@ -33,6 +33,6 @@ export function context(canvas) {
   return [c, width, height];
 }
 
-// Colours of the modes, read once from the style sheet.
+// Colours by name (palette.css), read once.
 const style = getComputedStyle(document.documentElement), colors = {};
-export const color = (mode) => (colors[mode] ??= style.getPropertyValue(`--${mode}`).trim());
+export const color = (name) => (colors[name] ??= style.getPropertyValue(`--${name}`).trim());
