@@ -271,7 +271,7 @@ class WebServer:
             texts_acknowledged=self.texts_acknowledged,
             pictures=request.query.get("camera") != "0",
         )
-        client.answer(json.dumps({"type": "hello", "name": client.name} | self.greeting(client)))
+        await ws.send_json({"type": "hello", "name": client.name} | self.greeting(client))
         self.clients.add(client)
         sender = asyncio.ensure_future(client.send())
         try:

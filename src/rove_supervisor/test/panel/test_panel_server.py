@@ -16,7 +16,7 @@ from rove_supervisor.watch import Watch
 
 @pytest.fixture
 def supervisor():
-    return Supervisor(Session(), Watch(0.35), lambda publication: None)
+    return Supervisor(Session(), Watch(0.35, record=False), lambda publication: None)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def server(supervisor):
         asked.append(action)
         return supervisor.request(action, source, client=client)
 
-    server = PanelServer(supervisor, dict, request, lambda: 0.0, 0)
+    server = PanelServer(supervisor, lambda: {"type": "state"}, request, lambda: 0.0, 0)
     server.asked = asked
     server.start()
     yield server

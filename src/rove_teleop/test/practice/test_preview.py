@@ -2,7 +2,6 @@
 """The practice page in a real browser (headless Chromium), fed by real ZMQ frames; no ROS, no robot."""
 
 import base64
-import io
 import json
 import os
 import re
@@ -18,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from PIL import Image
 
+from rove_contract import images
 from rove_contract.operator_frame import OperatorFrame, encode
 from rove_description import joints, mjcf
 from rove_teleop.practice.practice import Practice
@@ -143,7 +142,7 @@ return document.querySelector('#picture').toDataURL(); })()"""
 def pixels(page):
     """(300, 400, 3) of the canvas, after three more pictures."""
     data = base64.b64decode(page.evaluate(SHOT).partition(",")[2])
-    return np.array(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    return images.decode(data).astype(int)
 
 
 def changed(a, b):
