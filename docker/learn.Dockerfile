@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Export, training and evaluation on a GPU. Build from the repository root:
 #   docker build -f docker/learn.Dockerfile -t rove-learn .
 # PyPI's torch for Linux on x86-64 brings its CUDA libraries along; the host gives the driver (NVIDIA Container Toolkit).

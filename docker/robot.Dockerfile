@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A deployment session on ROS 2 Jazzy. Build from the repository root:
 #   docker build -f docker/robot.Dockerfile -t rove-robot .
 FROM ros:jazzy-ros-base

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from rove_bringup import packages
@@ -17,6 +18,7 @@ from rove_bringup.launch_tree import LaunchError
 USAGE = """usage: rove launch [--show-args] FILE | PACKAGE FILE [name:=value ...]
        rove run PACKAGE EXECUTABLE [arguments ...]
        rove demo [options]
+       rove --version
 
 launch  start the processes of a launch file (YAML, the same that ros2 launch reads)
 run     run one executable of a package
@@ -119,6 +121,9 @@ def main(argv: list[str] | None = None) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"rove {metadata.version('rove_bringup')}")
+        return 0
     if argv[0] not in COMMANDS:
         print(f"rove: unknown command {argv[0]!r}; expected {', '.join(COMMANDS)}\n\n{USAGE}", end="", file=sys.stderr)
         return 2
