@@ -8,29 +8,21 @@ training refuses before the first step; errors name dataset, episode and frame.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rove_contract.modes import Outcome, Stage
 from rove_recorder.dataset import corrections
+from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, HUMAN_VIDEO, STATE, DatasetError
+from rove_recorder.dataset.reader import DEFAULTS, LeRobotReader, VideoPlace, read_episodes, read_tasks
 
-STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
-HUMAN_VIDEO = "human_video"
 KIND_STAGES = {
     "demonstration": (Stage.DEMONSTRATION,),
     "rollout": (Stage.ROLLOUT, Stage.ADAPTATION, Stage.RECOVERY),
     HUMAN_VIDEO: (Stage.HUMAN_VIDEO,),
 }
 LARGEST_ANGLE = 4.0 * np.pi  # rad; two turns: no joint of a humanoid gets there, and most postures in degrees do
-
-
-class DatasetError(ValueError):
-    """A dataset cannot be trained on; the message names it and, where it applies, the episode and the frame."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Episode:
     operator: str
     start_stage: str
     excluded: bool
-    video: tuple[int, int, int] | None  # chunk, file, first frame in the file
+    video: VideoPlace | None
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -69,16 +61,6 @@ class Episode:
         return not self.excluded and self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
 
 
-def _read_tables(root: Path, pattern: str, columns=None) -> pa.Table:
-    files = sorted(root.glob(pattern))
-    if not files:
-        raise DatasetError(f"dataset {root}: no file {pattern}")
-    try:
-        return pa.concat_tables([pq.read_table(file, columns=columns) for file in files], promote_options="default")
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DatasetError(f"dataset {root}: cannot read {pattern}: {error}") from error
-
-
 class Dataset:
     """root: the dataset's folder.
 
@@ -87,15 +69,10 @@ class Dataset:
     """
 
     def __init__(self, root):
-        self.root = Path(root)
-        info_path = self.root / "meta" / "info.json"
-        try:
-            info = json.loads(info_path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DatasetError(f"no dataset at {self.root}: cannot read {info_path}: {error.strerror}") from error
-        except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-            raise DatasetError(f"dataset {self.root}: {info_path} is not JSON: {error}") from error
-        self._read_info(info)
+        self.reader = LeRobotReader(root)
+        self.root, self.info = self.reader.root, self.reader.info
+        self.names, self.fps, self.camera = self.reader.names, self.reader.fps, self.reader.camera
+        self._check_info(self.reader.features)
         self._read_frames()
         self._read_episodes()
         self._check()
@@ -103,11 +80,7 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.state)
 
-    def _read_info(self, info: dict) -> None:
-        version = info.get("codebase_version") if isinstance(info, dict) else None
-        if version != "v3.0":
-            raise DatasetError(f"dataset {self.root} has format {version!r}, expected LeRobot 'v3.0'")
-        features, self.info = info.get("features") or {}, info
+    def _check_info(self, features: dict) -> None:
         for key in (STATE, ACTION, CAMERA, "stage"):
             if key not in features:
                 raise DatasetError(
@@ -117,149 +90,65 @@ class Dataset:
             raise DatasetError(
                 f"dataset {self.root}: state {features[STATE]['shape']} and action {features[ACTION]['shape']} differ"
             )
-        names = [features[key].get("names") or () for key in (STATE, ACTION)]
-        self.names = tuple(names[0])
-        if not self.names or list(names[0]) != list(names[1]):
+        names = [features[key].get("names") or [] for key in (STATE, ACTION)]
+        if not names[0] or names[0] != names[1] or [len(names[0])] != features[STATE]["shape"]:
             raise DatasetError(
                 f"dataset {self.root}: {STATE} and {ACTION} need the names of the same joints in the same order in "
                 f"meta/info.json, got {names[0]} and {names[1]}"
             )
-        fps = info.get("fps")
-        if not isinstance(fps, (int, float)) or not fps > 0:
-            raise DatasetError(f"dataset {self.root} has fps {fps!r} in meta/info.json, expected frames per second")
-        self.fps = float(fps)
-        self.camera = features[CAMERA].get("dtype")
         if self.camera not in ("video", "image"):
             raise DatasetError(f"dataset {self.root}: {CAMERA} has dtype {self.camera!r}, expected 'video' or 'image'")
-        if self.camera == "video" and not isinstance(info.get("video_path"), str):
-            raise DatasetError(f"dataset {self.root} has no video_path in meta/info.json")
 
     def _read_frames(self) -> None:
-        joints = len(self.names)
-        wanted = [
-            STATE,
-            ACTION,
-            "stage",
-            "source",
-            "mode",
-            "episode_index",
-            "frame_index",
-            "index",
-            "task_index",
-            "timestamp",
-        ]
-        table = _read_tables(self.root, "data/*/*.parquet", wanted).combine_chunks().sort_by("index")
+        labels = ("stage", "source", "mode", "episode_index", "frame_index", "task_index")
+        table = self.reader.frames([STATE, ACTION, "timestamp", *labels])
         if table.num_rows == 0:
             raise DatasetError(f"dataset {self.root} has no frames")
-        self._episode_index = table["episode_index"].to_numpy()
-        self._frame_index = table["frame_index"].to_numpy()
-        self._task_index = table["task_index"].to_numpy()
-        for key in (STATE, ACTION):
-            column = table[key].combine_chunks()
-            if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
-                raise DatasetError(
-                    f"dataset {self.root}: {key} is of type {column.type}, expected lists of {joints} numbers"
-                )
-            if column.null_count:
-                raise DatasetError(f"{self._where(int(np.flatnonzero(column.is_null())[0]))}: {key} is missing")
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            if len(flat) != table.num_rows * joints:
-                raise DatasetError(f"dataset {self.root}: {key} does not have {joints} values in every frame")
-            setattr(
-                self,
-                "state" if key == STATE else "action",
-                np.ascontiguousarray(flat.reshape(-1, joints), dtype=np.float32),
-            )
-        self.stage, self.source, self.mode = (self._whole_numbers(table, key) for key in ("stage", "source", "mode"))
-        index = table["index"].to_numpy()
-        self._timestamp = table["timestamp"].to_numpy()
-        gap = np.flatnonzero(index != np.arange(len(index)))
-        if len(gap):
-            raise DatasetError(
-                f"dataset {self.root}: frame {gap[0]} of the table has index {index[gap[0]]}: frames are missing or "
-                f"doubled"
-            )
-
-    def _whole_numbers(self, table: pa.Table, key: str) -> np.ndarray:
-        column = table[key]
-        if not pa.types.is_integer(column.type):
-            raise DatasetError(f"dataset {self.root}: {key} is of type {column.type}, expected whole numbers")
-        if column.null_count:
-            raise DatasetError(
-                f"{self._where(int(np.flatnonzero(column.combine_chunks().is_null())[0]))}: {key} is missing"
-            )
-        return column.to_numpy()
-
-    def _where(self, row: int) -> str:
-        return f"dataset {self.root}, episode {self._episode_index[row]}, frame {self._frame_index[row]}"
+        self.stage, self.source, self.mode, self._episode_index, self._frame_index, self._task_index = (
+            self.reader.labels(table, key) for key in labels
+        )
+        self.state, self.action = self.reader.vectors(table, STATE), self.reader.vectors(table, ACTION)
+        self._timestamp = self.reader.numbers(table, "timestamp")
 
     def _read_episodes(self) -> None:
-        tasks = {
-            row["task_index"]: row.get("task", row.get("__index_level_0__"))
-            for row in _read_tables(self.root, "meta/tasks.parquet").to_pylist()
-        }
-        rows = _read_tables(self.root, "meta/episodes/*/*.parquet").to_pylist()
+        tasks, rows = read_tasks(self.root), read_episodes(self.root, fill=False)
         try:
             fixes = corrections.fixes(self.root, rows)
         except corrections.CorrectionError as error:
             raise DatasetError(f"dataset {self.root}: {error}") from error
         self.stage = self.stage.copy()  # a corrected t_r moves the stages with it
         self.episodes: list[Episode] = []
-        for row in sorted(rows, key=lambda row: row["episode_index"]):
+        for row in rows:
             name = f"dataset {self.root}, episode {row['episode_index']}"
-            row |= fixes[row["episode_index"]]
-            row.setdefault("takeover", -1)
-            key = f"videos/{CAMERA}"
-            placed = (
-                [f"{key}/{end}" for end in ("from_timestamp", "chunk_index", "file_index")]
-                if self.camera == "video"
-                else []
-            )
-            missing = [k for k in ("outcome", "t_r", "takeover", "kind", *placed) if row.get(k) is None]
-            if missing:
+            if missing := [key for key in ("outcome", "t_r", "kind") if key not in row]:
                 raise DatasetError(
                     f"{name} has no {', '.join(missing)}; export it with rove_recorder, which writes them"
                 )
-            for mark in ("t_r", "takeover"):
-                if not isinstance(row[mark], int):
-                    raise DatasetError(
-                        f"{name}: {mark} = {row[mark]!r}, expected the number of a frame, or -1 for none"
-                    )
+            row = DEFAULTS | row | fixes[row["episode_index"]]
             if row["outcome"] not in set(Outcome):
                 raise DatasetError(
                     f"{name} has outcome {row['outcome']!r}, known are "
                     f"{', '.join(f'{o} {o.name}' for o in map(Outcome, Outcome))}"
                 )
-            video = None
-            if self.camera == "video":
-                first = round(row[f"{key}/from_timestamp"] * self.fps)
-                video = (row[f"{key}/chunk_index"], row[f"{key}/file_index"], first)
+            video = self.reader.video(row) if self.camera == "video" else None
             start, end = row["dataset_from_index"], row["dataset_to_index"]
-            if not (0 <= start < end <= len(self.state)) or end - start != row["length"]:
-                raise DatasetError(
-                    f"{name}: rows {start} to {end} do not fit its length {row['length']} and {len(self.state)} frames"
-                )
+            if end > len(self.state):
+                raise DatasetError(f"{name}: its rows {start} to {end} are beyond the {len(self.state)} frames")
             if "t_r" in fixes[row["episode_index"]]:
                 self.stage[start:end] = corrections.restage(self.stage[start:end], row["t_r"])
-            task = tasks.get(int(self._task_index[start]))
-            if not task:
-                raise DatasetError(
-                    f"{name} has task_index {self._task_index[start]}, which meta/tasks.parquet does not name"
-                )
+            task = int(self._task_index[start])
+            if not 0 <= task < len(tasks) or not tasks[task]:
+                raise DatasetError(f"{name} has task_index {task}, which meta/tasks.parquet does not name")
+            columns = ("outcome", "t_r", "takeover", "episode_id", "kind", "operator")
             self.episodes.append(
                 Episode(
                     row["episode_index"],
                     start,
                     end,
-                    task,
-                    row["outcome"],
-                    row["t_r"],
-                    row["takeover"],
-                    row.get("episode_id") or "",
-                    row["kind"],
-                    row.get("operator") or "",
-                    row.get("start_stage") or "start",
-                    bool(row.get("excluded")),
+                    tasks[task],
+                    *(row[key] for key in columns),
+                    row["start_stage"] or "start",
+                    row["excluded"],
                     video,
                 )
             )
@@ -345,11 +234,10 @@ class Dataset:
                     f"dataset {self.root}: episodes {known[episode.episode_id]} and {episode.index} have the same "
                     f"episode_id {episode.episode_id!r}; remove one"
                 )
-        placed = sorted((e for e in self.episodes if e.video), key=lambda e: e.video)
-        for one, other in zip(placed, placed[1:]):
-            if one.video[:2] == other.video[:2] and one.video[2] + len(one) > other.video[2]:
+        placed = sorted((e for e in self.episodes if e.video), key=lambda e: (e.video.path, e.video.first))
+        for one, after in zip(placed, placed[1:]):
+            if one.video.path == after.video.path and one.video.first + len(one) > after.video.first:
                 raise DatasetError(
-                    f"dataset {self.root}, episode {other.index}: its pictures begin at frame {other.video[2]} of "
-                    f"their "
-                    f"file, within those of episode {one.index}"
+                    f"dataset {self.root}, episode {after.index}: its pictures begin at frame {after.video.first} of "
+                    f"their file, within those of episode {one.index}"
                 )

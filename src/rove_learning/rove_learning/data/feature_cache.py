@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 import sys
 import time
@@ -28,10 +27,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
-from rove_contract import images
+from rove_contract import files, images
 from rove_learning.config import NEGATIVE, POSITIVE
 from rove_learning.data.buffer import Buffer
-from rove_learning.data.picture_cache import content_hash
+from rove_learning.data.picture_cache import cache_folder, content_hash
 from rove_learning.models.backbone import Backbone, Context
 
 VERSION = 1
@@ -79,7 +78,7 @@ class _Folder:
 
     def __init__(self, root: Path, settings: dict, note: Callable[[str], None]):
         key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=8).hexdigest()
-        self.path, self.settings, self.note = root / ".cache" / f"features-{key}", settings, note
+        self.path, self.settings, self.note = cache_folder(root) / f"features-{key}", settings, note
 
     def prepare(self) -> None:
         """Make the folder; features of an earlier content of the dataset will never be read again."""
@@ -93,7 +92,9 @@ class _Folder:
                 self.note(f"the features in {other} {reason}; they are removed and computed anew")
                 shutil.rmtree(other, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        for part in self.path.glob("*.part"):  # of a build that was killed; a younger one may be another run's
+        for part in self.path.glob(
+            f".*{files.PART}*"
+        ):  # of a build that was killed; a younger one may be another run's
             if time.time() - part.stat().st_mtime > 3600:
                 part.unlink(missing_ok=True)
         _write(self.path / "settings.json", self.settings)
@@ -121,8 +122,7 @@ class _Folder:
         return ""
 
     def save(self, file: Path, tensors: dict[str, torch.Tensor]) -> None:
-        part = file.with_suffix(f".{os.getpid()}.part")
-        try:
+        with files.replaced(file, durable=False) as part:
             save_file(tensors, part)
             stat = part.stat()
             known = {
@@ -131,16 +131,11 @@ class _Folder:
                 "mtime_ns": stat.st_mtime_ns,
                 "crc32": _checksum(part),
             }
-            os.replace(part, file)
-            _write(file.with_suffix(".json"), known)
-        finally:
-            part.unlink(missing_ok=True)
+        _write(file.with_suffix(".json"), known)
 
 
 def _write(file: Path, values: dict) -> None:
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(values) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    files.write(file, json.dumps(values) + "\n", durable=False)
 
 
 class FeatureSource:

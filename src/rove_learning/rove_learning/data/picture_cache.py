@@ -6,7 +6,6 @@ copy.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import av
@@ -15,8 +14,9 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from rove_contract import images
+from rove_contract.files import replaced
 from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
-from rove_recorder.dataset.lerobot_format import BESIDE
+from rove_recorder.dataset.lerobot_format import BESIDE, inside
 
 
 def content_hash(root: Path) -> str:
@@ -35,26 +35,28 @@ def content_hash(root: Path) -> str:
     return digest.hexdigest()
 
 
+def cache_folder(root: Path) -> Path:
+    """`<root>/.cache`, where everything computed from a dataset is kept; it exists. Raises DatasetError when a link
+    stands in its place.
+    """
+    folder = inside(root, ".cache")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def pictures(dataset: Dataset, size: int, progress: bool = True) -> np.ndarray:
     """(N, size, size, 3) uint8, read-only memory map in `<root>/.cache`. Raises DatasetError naming episode and
     frame.
     """
-    folder = dataset.root / ".cache"
+    folder = cache_folder(dataset.root)
     file = folder / f"pictures-{size}-{images.RESIZING}-{content_hash(dataset.root)}.u8"
     shape = (len(dataset), size, size, 3)
     if not file.is_file():
-        folder.mkdir(exist_ok=True)
-        part = file.with_name(f"{file.name}.{os.getpid()}.part")
-        out = np.memmap(part, dtype=np.uint8, mode="w+", shape=shape)
-        try:
-            with tqdm(
-                total=len(dataset), desc=f"decoding {dataset.root.name}", unit="frame", disable=not progress
-            ) as bar:
-                (_decode_videos if dataset.camera == "video" else _decode_images)(dataset, out, bar)
+        bar = tqdm(total=len(dataset), desc=f"decoding {dataset.root.name}", unit="frame", disable=not progress)
+        with bar, replaced(file) as part:
+            out = np.memmap(part, dtype=np.uint8, mode="w+", shape=shape)
+            (_decode_videos if dataset.camera == "video" else _decode_images)(dataset, out, bar)
             out.flush()
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
         for old in folder.glob(f"pictures-{size}-*.u8"):
             if old != file:
                 old.unlink(missing_ok=True)  # of an earlier content
@@ -62,13 +64,12 @@ def pictures(dataset: Dataset, size: int, progress: bool = True) -> np.ndarray:
 
 
 def _decode_videos(dataset: Dataset, out: np.ndarray, bar) -> None:
-    files: dict[tuple[int, int], list] = {}
+    files: dict[Path, list] = {}
     for episode in dataset.episodes:
-        files.setdefault(episode.video[:2], []).append(episode)
-    for (chunk, number), episodes in files.items():
-        relative = dataset.info["video_path"].format(video_key=CAMERA, chunk_index=chunk, file_index=number)
-        path = dataset.root / relative
-        rows = {episode.video[2] + i: episode.start + i for episode in episodes for i in range(len(episode))}
+        files.setdefault(episode.video.path, []).append(episode)
+    for path, episodes in files.items():
+        relative = path.relative_to(dataset.root)
+        rows = {episode.video.first + i: episode.start + i for episode in episodes for i in range(len(episode))}
         seen = 0
         try:
             with av.open(str(path)) as container:
@@ -105,7 +106,7 @@ def other_size(dataset: Dataset, picture: np.ndarray) -> str:
 
 def _next(episodes, seen: int) -> str:
     """Episode and frame of the first picture that was not decoded."""
-    for episode in sorted(episodes, key=lambda episode: episode.video[2]):
+    for episode in sorted(episodes, key=lambda episode: episode.video.first):
         if seen < len(episode):
             return f"episode {episode.index}, frame {seen}"
         seen -= len(episode)

@@ -11,6 +11,7 @@ import mmap
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import av
 import numpy as np
@@ -92,18 +93,17 @@ class PictureStream:
     def _open_videos(self, dataset: Dataset) -> None:
         self._file, self._number = np.zeros(len(dataset), dtype=np.int32), np.zeros(len(dataset), dtype=np.int64)
         self._files: list[_Packets] = []
-        known: dict[tuple[int, int], int] = {}
+        known: dict[Path, int] = {}
         for episode in dataset.episodes:
-            key = episode.video[:2]
-            if key not in known:
-                known[key] = len(self._files)
-                relative = dataset.info["video_path"].format(video_key=CAMERA, chunk_index=key[0], file_index=key[1])
-                self._files.append(_Packets(dataset.root / relative, f"dataset {dataset.root}, {relative}"))
+            path, first = episode.video.path, episode.video.first
+            if path not in known:
+                known[path] = len(self._files)
+                self._files.append(_Packets(path, f"dataset {dataset.root}, {path.relative_to(dataset.root)}"))
             rows = slice(episode.start, episode.end)
-            self._file[rows] = known[key]
-            self._number[rows] = episode.video[2] + np.arange(len(episode))
-            if episode.video[2] + len(episode) > len(self._files[known[key]]):
-                held = f"its video holds {len(self._files[known[key]])} frames"
+            self._file[rows] = known[path]
+            self._number[rows] = first + np.arange(len(episode))
+            if first + len(episode) > len(self._files[known[path]]):
+                held = f"its video holds {len(self._files[known[path]])} frames"
                 raise DatasetError(f"dataset {dataset.root}, episode {episode.index}: {held}, too few")
 
     def _picture(self, row: int) -> np.ndarray:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from rove_contract import images
+from rove_contract import files, images
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, CriticConfig, from_dict, to_dict
 from rove_learning.inference.execution import Execution
 from rove_learning.models.actor import Actor
@@ -131,17 +130,13 @@ class Policy:
 
 def _save_weights(path: Path, name: str, model: torch.nn.Module) -> str:
     """Write NAME.safetensors whole or not at all; returns its SHA-256."""
-    part = path / f"{name}.safetensors.part"
-    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in own_state(model).items()}, part)
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
-    os.replace(part, path / f"{name}.safetensors")
-    return digest
+    with files.replaced(path / f"{name}.safetensors") as part:
+        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in own_state(model).items()}, part)
+        return hashlib.sha256(part.read_bytes()).hexdigest()
 
 
 def _save_json(file: Path, values: dict) -> None:
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    files.write(file, json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def save_critic(path, critic: Critic) -> Path:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rove_contract.files import replaced
 from rove_learning.algorithm.advantage import LABELERS, NEEDS_CRITIC, Labels, h_step_advantage
 from rove_learning.algorithm.rewards import Normaliser
 from rove_learning.config import LabelConfig, RewardConfig
@@ -54,9 +55,7 @@ def assign(buffer: Buffer, advantage: np.ndarray, method: str, config: LabelConf
 
 def save(path: Path, buffer: Buffer, labels: Labels, value: np.ndarray, advantage: np.ndarray) -> None:
     """labels.npz: one row per frame of D^actor, in the buffer's order, and the threshold."""
-    part = path.with_name(f".{path.name}.part.npz")
-    np.savez_compressed(
-        part,
+    columns = dict(
         episode=buffer.episode,
         frame=np.arange(len(buffer)) - buffer.first,
         stage=buffer.stage,
@@ -69,7 +68,8 @@ def save(path: Path, buffer: Buffer, labels: Labels, value: np.ndarray, advantag
         episode_id=np.array([e.episode_id for e in buffer.episodes]),
         kind=np.array([e.kind for e in buffer.episodes]),
     )
-    part.replace(path)
+    with replaced(path) as part:
+        np.savez_compressed(part, **columns)
 
 
 def load(path: Path, buffer: Buffer) -> Labels:

@@ -32,6 +32,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 
+from rove_contract.files import replaced
 from rove_learning.models.backbone import load_own_state, own_state
 from rove_learning.training import sharding
 
@@ -146,9 +147,8 @@ def main_process() -> bool:
 
 
 def _save(path: Path, state: dict) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with replaced(path) as part:
+        torch.save(state, part)
 
 
 def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) -> Iterator[tuple[Any, float]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from rove_contract import timing
+from rove_contract import files, timing
 from rove_description import joints
 from rove_learning import command_line
 from rove_learning.algorithm.advantage import NEEDS_CRITIC
@@ -297,9 +297,7 @@ def several() -> bool:
 
 def write(file: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, file)
+    files.write(file, text)
 
 
 def _architecture(mine, previous):

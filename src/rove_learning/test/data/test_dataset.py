@@ -29,6 +29,13 @@ def copy(mixed, tmp_path):
     return root
 
 
+def link(path):
+    """The file lies elsewhere, and a symbolic link stands in its place."""
+    outside = path.parents[4] / f"outside-{path.name}"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
 def rewrite(root, column, change):
     table = pq.read_table(root / DATA)
     values = change(table[column].to_pylist())
@@ -151,13 +158,13 @@ def place(values, row, value):
     [
         (lambda r: change_info(r, lambda i: i.update(fps=30)), "episode 0, frame 1: timestamp 0.05 s, expected 0.0333"),
         (lambda r: change_info(r, lambda i: i.pop("fps")), "fps None"),
-        (lambda r: change_info(r, lambda i: i.pop("features")), "has no feature"),
+        (lambda r: change_info(r, lambda i: i.pop("features")), "features is None"),
         (
             lambda r: change_info(r, lambda i: i["features"]["action"]["names"].reverse()),
             "same joints in the same order",
         ),
-        (lambda r: (r / "meta/info.json").write_text("[]"), "format None"),
-        (lambda r: (r / "meta/tasks.parquet").unlink(), "no file meta/tasks.parquet"),
+        (lambda r: (r / "meta/info.json").write_text("[]"), "holds a list, expected a JSON object"),
+        (lambda r: (r / "meta/tasks.parquet").unlink(), "cannot read .*tasks.parquet"),
         (lambda r: set_episode(r, 3, "t_r", 35), "episode 3: t_r = 35, but its first frame of stage RECOVERY is 26"),
         (lambda r: set_episode(r, 3, "t_r", 40), "episode 3: t_r = 40 is outside its 40 frames"),
         (
@@ -176,6 +183,15 @@ def place(values, row, value):
             lambda r: rewrite(r, "stage", lambda v: place(v, 29, 0)),
             "episode 1, frame 5: stage 0 in an episode of kind 'demonstration'",
         ),
+        (lambda r: change_info(r, lambda i: i.update(video_path="../outside.mp4")), "no path inside"),
+        (lambda r: change_info(r, lambda i: i.update(video_path="/etc/hosts")), "no path inside"),
+        (lambda r: change_info(r, lambda i: i.update(video_path="{video_key.__class__}")), "expected a pattern like"),
+        (
+            lambda r: change_info(r, lambda i: i.update(video_path="{file_index:099999d}")),
+            "expected a pattern like",
+        ),
+        (lambda r: link(r / "videos/observation.images.ego/chunk-000/file-000.mp4"), "symbolic link"),
+        (lambda r: link(r / "data/chunk-000/file-000.parquet"), "symbolic link"),
         (lambda r: rewrite(r, "stage", lambda v: place(v, 29, None)), "episode 1, frame 5: stage is missing"),
         (
             lambda r: rewrite(r, "action", lambda v: place(v, 29, [90.0] * 50)),

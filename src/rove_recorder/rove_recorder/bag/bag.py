@@ -20,9 +20,9 @@ from pathlib import Path
 import yaml
 from mcap.writer import CompressionType, Writer
 
-from rove_contract import topics
+from rove_contract import files, topics
+from rove_contract.files import sync
 from rove_recorder.bag.schema import qos_dict, qos_yaml, schema
-from rove_recorder.dataset.staging import sync
 
 PROFILE = "ros2"
 DISTRO = "jazzy"
@@ -115,16 +115,8 @@ class BagInfo:
 
 def write_metadata(folder: Path, info: BagInfo) -> None:
     """metadata.yaml, atomically; a bag that has it was closed properly."""
-    temporary = folder / "metadata.yaml.tmp"
     text = yaml.safe_dump({"rosbag2_bagfile_information": info.to_dict()}, sort_keys=False, allow_unicode=True)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        sync(temporary)
-        os.replace(temporary, folder / "metadata.yaml")
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync(folder)
+    files.write(folder / "metadata.yaml", text)
 
 
 def custom_strings(custom: Mapping[str, object]) -> dict[str, str]:
@@ -172,7 +164,7 @@ class BagWriter:
 
     def _open(self) -> None:
         file = FileInfo(f"{self.name}_{len(self.info.files)}.mcap")
-        self._stream = open(self.folder / file.name, "wb")  # noqa: SIM115 (closed in _finish)
+        self._stream = files.open_new(self.folder / file.name)
         # Tells `recover` that the bag is alive; the kernel frees it whatever kills this process.
         fcntl.flock(self._stream, fcntl.LOCK_EX)
         self._writer = Writer(self._stream, chunk_size=CHUNK_BYTES, compression=self._compression)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +22,11 @@ import yaml
 from mcap.writer import CompressionType, Writer
 
 from rove_contract import topics
+from rove_contract.files import replaced
 from rove_recorder.bag import bag as bags
 from rove_recorder.bag.bag import BagError, BagInfo, BagTopic, FileInfo
 from rove_recorder.bag.mcap_stream import McapStream, is_complete
 from rove_recorder.bag.recording import CHECKPOINT_S
-from rove_recorder.dataset.staging import sync
 
 YEAR_S = 365 * 86400.0
 
@@ -73,7 +72,7 @@ def find_bags(paths: list[Path]) -> list[Path]:
         if path.is_file() and path.suffix == ".mcap":
             hits = [path.parent]
         else:
-            hits = sorted({file.parent for file in path.rglob("*.mcap")})
+            hits = sorted({file.parent for file in path.rglob("*.mcap") if not file.name.startswith(".")})
         if not hits:
             raise BagError(f"{path} holds no bag (a folder with .mcap files)")
         found |= dict.fromkeys(hits)
@@ -81,13 +80,13 @@ def find_bags(paths: list[Path]) -> list[Path]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The bag's files in the order in which they were written."""
+    """The bag's files in the order in which they were written; a copy that `recover` did not finish is none."""
 
     def number(path: Path):
         tail = path.stem.rpartition("_")[2]
         return (int(tail) if tail.isdigit() else 0, path.name)
 
-    return sorted(folder.glob("*.mcap"), key=number)
+    return sorted((path for path in folder.glob("*.mcap") if not path.name.startswith(".")), key=number)
 
 
 def needs_recovery(folder: Path) -> bool:
@@ -158,25 +157,22 @@ def _recover_file(path: Path, info: BagInfo, result: Recovery) -> None:
 
 def _copy(source: McapStream, file: FileInfo, info: BagInfo) -> None:
     """Every readable message into a new file with an index, which then replaces the damaged one."""
-    temporary = source.path.with_suffix(".recovering")
     try:
-        _write_copy(source, file, info, temporary)
+        with replaced(source.path) as new:
+            _write_copy(source, file, info, new)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         size = source.path.stat().st_size / 1e6
         raise Unrepaired(
             f"{source.path} cannot be repaired where it is ({error.strerror}): that takes {size:.1f} MB beside it. "
             f"Nothing was changed; "
             "`export` reads the bag as it is, or copy it elsewhere and recover it there"
         ) from error
-    os.replace(temporary, source.path)
-    sync(source.path.parent)
 
 
-def _write_copy(source: McapStream, file: FileInfo, info: BagInfo, temporary: Path) -> None:
+def _write_copy(source: McapStream, file: FileInfo, info: BagInfo, new: Path) -> None:
     channels: dict[str, int] = {}
     schemas: dict[int, int] = {}
-    with open(temporary, "wb") as stream:
+    with new.open("wb") as stream:
         writer = Writer(stream, chunk_size=bags.CHUNK_BYTES, compression=CompressionType.ZSTD)
         writer.start(profile=bags.PROFILE, library="rove_recorder recover")
 
@@ -203,7 +199,6 @@ def _write_copy(source: McapStream, file: FileInfo, info: BagInfo, temporary: Pa
         for record in source.metadata:
             writer.add_metadata(record.name, record.metadata)
         writer.finish()
-    sync(temporary)
 
 
 def _qos(metadata: dict[str, str]) -> tuple[topics.Qos, ...]:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rove_contract.files import UnsafePath, inside, sync
 from rove_contract.modes import Outcome, Stage
-from rove_recorder.dataset.staging import sync
 
 FILE = "meta/corrections.jsonl"
 FIELDS = ("t_r", "outcome", "excluded")
@@ -80,11 +80,18 @@ def _read(data: bytes, file: Path) -> list[Correction]:
     return found
 
 
+def _file(root: Path | str) -> Path:
+    try:
+        return inside(root, FILE)
+    except UnsafePath as error:
+        raise CorrectionError(str(error)) from error
+
+
 def read(root: Path | str) -> list[Correction]:
     """All corrections of the dataset `root` in order; [] if there are none. Raises CorrectionError naming file and
     line.
     """
-    file = Path(root) / FILE
+    file = _file(root)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
@@ -220,7 +227,7 @@ def check(field: str, new, *, stage: np.ndarray, takeover: int) -> int | bool:
 
 def _append(root: Path | str, make: Callable[[list[Correction]], Correction | None]) -> Correction | None:
     """Append what `make` returns for the corrections so far, fsynced, one writer at a time."""
-    file = Path(root) / FILE
+    file = _file(root)
     fresh = not file.exists()
     with file.open("a+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

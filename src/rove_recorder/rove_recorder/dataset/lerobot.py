@@ -10,7 +10,6 @@ in parallel), which the writer only appends. Nothing is visible in `root` before
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from rove_contract.timing import POLICY_HZ
 from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset import quality, video
+from rove_recorder.dataset import quality, reader, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames, encode_episode
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, LABELS, STATE, DatasetError, Slot
 from rove_recorder.dataset.staging import Staging
@@ -86,7 +85,7 @@ class DatasetWriter:
             self._load_existing()
 
     def _load_existing(self) -> None:
-        info = layout.read_info(self.root)
+        info = reader.read_info(self.root)
         if info["fps"] != self.fps:
             raise DatasetError(f"{self.root} has {info['fps']} fps, expected {self.fps}")
         for name in sorted(set(info["features"]) | set(self.features)):
@@ -99,18 +98,22 @@ class DatasetWriter:
             raise DatasetError(
                 f"cannot append to {self.root}: its camera is stored as {kept!r}, the new episodes' as {self.camera!r}"
             )
-        self.tasks = layout.read_tasks(self.root)
+        self.tasks = reader.read_tasks(self.root)
         self.episodes, self.frames = info["total_episodes"], info["total_frames"]
         self._stats = {
             name: {stat: np.asarray(value) for stat, value in stats.items()}
-            for name, stats in json.loads((self.root / layout.STATS).read_text()).items()
+            for name, stats in reader.read_json(self.root, layout.STATS).items()
         }
         last = {}
-        for path in sorted((self.root / "meta/episodes").glob("*/*.parquet")):
-            ids = pq.read_table(path, columns=["episode_id", "episode_index"])
-            self.episode_ids |= set(ids["episode_id"].to_pylist())
-            self._rows = pq.read_table(path).to_pylist()
-            last = self._rows[-1]
+        for row in reader.read_episodes(self.root, stats=True):
+            self.episode_ids.add(row["episode_id"])
+            place = row.get("meta/episodes/chunk_index", 0), row.get("meta/episodes/file_index", 0)
+            if last and place != (last["meta/episodes/chunk_index"], last["meta/episodes/file_index"]):
+                self._rows = []
+            last = row
+            self._rows.append(row)
+        if not last:
+            raise DatasetError(f"{self.root} has {layout.INFO} but no episodes; remove it, or choose another folder")
         self._meta_slot = Slot(last["meta/episodes/chunk_index"], last["meta/episodes/file_index"])
         self._data_slot = Slot(last["data/chunk_index"], last["data/file_index"])
         if self._has_video:

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layout, columns and metadata files of a LeRobot v3.0 dataset, with ROVE's columns; no I/O beyond single files."""
+"""Layout, columns and metadata files of a LeRobot v3.0 dataset, with ROVE's columns; reading is in reader.py."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from rove_contract import files
 
 VERSION = "v3.0"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
@@ -36,6 +37,14 @@ HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only
 
 class DatasetError(ValueError):
     """A dataset or an episode does not fit; the message says what was expected and what came."""
+
+
+def inside(root: Path | str, relative: str) -> Path:
+    """root / relative. Raises DatasetError when that leads out of the dataset, as `rove_contract.files.inside` says."""
+    try:
+        return files.inside(root, relative)
+    except files.UnsafePath as error:
+        raise DatasetError(f"dataset {root}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -144,26 +153,6 @@ def _plain(value):
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def read_info(root: Path) -> dict:
-    """meta/info.json. Raises DatasetError when it is missing, unreadable or of another format version."""
-    path = Path(root) / INFO
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{root} is no dataset: {INFO} cannot be read ({error.strerror})") from error
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path} is not JSON: {error}") from error
-    if info.get("codebase_version") != VERSION:
-        raise DatasetError(f"{path} has codebase_version {info.get('codebase_version')!r}, expected {VERSION!r}")
-    return info
-
-
-def episode_rows(root: Path) -> Iterator[dict]:
-    """Rows of meta/episodes in their order; none where there is no dataset."""
-    for path in sorted((Path(root) / "meta/episodes").glob("*/*.parquet")):
-        yield from pq.read_table(path).to_pylist()
-
-
 def info_dict(feats: dict, fps: int, episodes: int, frames: int, tasks: int) -> dict:
     """Content of info.json."""
     return {
@@ -181,12 +170,6 @@ def info_dict(feats: dict, fps: int, episodes: int, frames: int, tasks: int) -> 
         "video_path": VIDEO if feats.get(CAMERA, {}).get("dtype") == "video" else None,
         "features": feats,
     }
-
-
-def read_tasks(root: Path) -> list[str]:
-    """Task texts in the order of task_index."""
-    rows = pq.read_table(Path(root) / TASKS).to_pylist()
-    return [row["task"] for row in sorted(rows, key=lambda row: row["task_index"])]
 
 
 def write_tasks(path: Path, tasks: list[str]) -> None:

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pyarrow.parquet as pq
 import tyro
 from tqdm import tqdm
 
 from rove_description import joints
 from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset import quality, remote, shards, video
+from rove_recorder.dataset import quality, reader, remote, shards, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames
 from rove_recorder.dataset.lerobot import DatasetWriter
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, LABELS, STATE
+from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.dataset.staging import Busy
 
 COMPUTED = (
@@ -48,22 +48,20 @@ class Merged:
     notes: list[str]
 
 
-def read_encoded(root: Path, row: dict, fps: int, folder: Path) -> EncodedEpisode:
-    """An episode of the dataset `root` as it was before it was appended, ready to be appended elsewhere; its segment
+def read_encoded(source: LeRobotReader, row: dict, folder: Path) -> EncodedEpisode:
+    """An episode of the dataset `source` as it was before it was appended, ready to be appended elsewhere; its segment
     goes into `folder`.
     """
-    data = root / layout.Slot(row["data/chunk_index"], row["data/file_index"]).path(layout.DATA)
-    table = pq.read_table(data, filters=[("episode_index", "=", row["episode_index"])]).combine_chunks()
-    flat = {key: table[key].combine_chunks().flatten().to_numpy(zero_copy_only=False) for key in (STATE, ACTION)}
-    columns = {key: values.reshape(row["length"], -1) for key, values in flat.items()}
-    labels = {key: table[key].to_numpy() for key in LABELS}
-    jpegs = [picture["bytes"] for picture in table[CAMERA].to_pylist()] if CAMERA in table.column_names else None
-    segment, key = None, f"videos/{CAMERA}"
-    if f"{key}/file_index" in row:
-        source = root / layout.Slot(row[f"{key}/chunk_index"], row[f"{key}/file_index"]).path(layout.VIDEO)
+    table = source.episode(row, [STATE, ACTION, *LABELS, *([CAMERA] if source.camera == "image" else [])])
+    columns = {key: source.vectors(table, key) for key in (STATE, ACTION)}
+    labels = {key: source.labels(table, key) for key in LABELS}
+    jpegs = source.jpegs(table) if source.camera == "image" else None
+    segment = None
+    if source.camera == "video":
+        place = source.video(row)
         folder.mkdir(parents=True, exist_ok=True)
         segment = folder / f"{row['episode_index']}.mp4"
-        video.cut(source, round(row[f"{key}/from_timestamp"] * fps), row["length"], segment)
+        video.cut(place.path, place.first, row["length"], segment)
     stats: dict[str, dict] = {}
     for name, value in row.items():
         if name.startswith("stats/") and value is not None:
@@ -91,6 +89,8 @@ def merge(out: str | Path, keep: bool = False, progress: bool = True) -> Merged:
 
     Raises ShardError when a shard is missing, DatasetError, RemoteError, Busy.
     """
+    if not remote.is_remote(out):
+        layout.inside(out, shards.FOLDER)
     with remote.fetched(remote.join(out, shards.FOLDER)) as folder:
         reports = shards.read_reports(folder)
         result = Merged(0, 0, 0, {}, [])
@@ -112,7 +112,7 @@ def merge(out: str | Path, keep: bool = False, progress: bool = True) -> Merged:
 
 
 def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) -> None:
-    info = layout.read_info(roots[0])
+    info = reader.read_info(roots[0])
     camera = info["features"].get(CAMERA)
     size = None if camera is None else tuple(camera["shape"][:2])
     kind = "video" if camera is None else layout.camera_of(camera)
@@ -120,11 +120,12 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
         (
             (row.get("started_ns") or 0, row["episode_id"], root, row)
             for root in roots
-            for row in layout.episode_rows(root)
+            for row in reader.read_episodes(root, stats=True)
         ),
         key=lambda entry: entry[:2],
     )
     reports = {root: quality.read(root) for root in roots}
+    sources = {root: LeRobotReader(root) for root in roots}
     with (
         remote.dataset(out) as local,
         DatasetWriter(local, info["fps"], size, joints.load().names, kind, grow=not remote.is_remote(out)) as writer,
@@ -133,7 +134,7 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
             if name in writer.episode_ids:
                 result.already += 1
                 continue
-            episode = read_encoded(root, row, info["fps"], writer.segments)
+            episode = read_encoded(sources[root], row, writer.segments)
             episode.quality = reports[root].get(name)
             writer.add_encoded(episode)
             result.episodes += 1

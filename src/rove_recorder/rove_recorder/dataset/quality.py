@@ -24,6 +24,7 @@ from rove_contract.modes import STAGE_OF
 from rove_contract.timing import CAMERA_HZ, CONTROL_HZ, POLICY_HZ
 from rove_description.joints import JointTable
 from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset import reader
 
 STATE, COMMAND, IMAGE = topics.JOINT_STATES.name, topics.JOINT_COMMAND.name, topics.EGO_IMAGE.name
 STREAMS = (STATE, COMMAND, IMAGE)
@@ -247,7 +248,7 @@ def run(
         flagged: only episodes with something suspicious.
     """
     try:
-        rows = list(layout.episode_rows(dataset)) if layout.read_info(dataset) else []
+        rows = list(reader.read_episodes(dataset)) if reader.read_info(dataset) else []
         found = read(dataset)
     except layout.DatasetError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,16 +9,18 @@ time: stores have no locks.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
-import pyarrow.parquet as pq
 
+from rove_contract import files
 from rove_recorder.bag.bag import BagError
 from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset import reader
 
 INSTALL = "pip install -r requirements/scale.txt (S3), or fsspec's package for this kind of store"
 
@@ -82,7 +84,7 @@ def fetched(path: str | Path, only: str = "") -> Iterator[Path]:
         with _access(str(path)):
             for file in fs.find(base):
                 if file.endswith(only):
-                    _get(fs, file, folder / file[len(base) + 1 :])
+                    _get(fs, file, layout.inside(folder, file[len(base) + 1 :]))
         yield folder
 
 
@@ -119,11 +121,11 @@ def dataset(out: str | Path) -> Iterator[Path]:
 def _fetch_meta(fs, base: str, root: Path) -> None:
     """meta into `root`; what a killed upload left behind is removed from the store."""
     for file in fs.find(f"{base}/meta"):
-        _get(fs, file, root / file[len(base) + 1 :])
-    total = layout.read_info(root)["total_episodes"]
+        _get(fs, file, layout.inside(root, file[len(base) + 1 :]))
+    total = reader.read_info(root)["total_episodes"]
     used = set()
-    for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
-        rows = pq.read_table(path).to_pylist()
+    for path in reader.tables(root, "meta/episodes"):
+        rows = reader.read_table(path).to_pylist()
         if rows[0]["episode_index"] >= total:
             fs.rm_file(f"{base}/{path.relative_to(root).as_posix()}")
             path.unlink()
@@ -155,7 +157,7 @@ def write_text(path: str | Path, text: str) -> None:
     """A small file, local or remote. Raises RemoteError."""
     if not is_remote(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text, encoding="utf-8")
+        files.write(path, text)
         return
     fs, target = filesystem(str(path))
     with _access(str(path)):
@@ -163,7 +165,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def remove_folder(path: str | Path) -> None:
-    """Remove a folder, local or remote. Raises RemoteError."""
-    fs, target = filesystem(str(path) if is_remote(path) else str(Path(path).resolve()))
+    """Remove a folder, local or remote; links in it go, never what they name. Raises RemoteError, DatasetError."""
+    if not is_remote(path):
+        shutil.rmtree(layout.inside(Path(path).parent, Path(path).name))
+        return
+    fs, target = filesystem(str(path))
     with _access(str(path)):
         fs.rm(target, recursive=True)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rove_recorder.dataset.lerobot_format import DatasetError
-from rove_recorder.dataset.staging import sync
+from rove_contract.files import replaced
+from rove_recorder.dataset.lerobot_format import DatasetError, inside
 
 FOLDER = "meta/scores"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -82,7 +81,7 @@ def path_of(dataset: Path | str, name: str) -> Path:
         raise DatasetError(
             f"scores cannot be named {name!r}: 1 to 64 letters, digits, '.', '_' or '-', e.g. the checkpoint's name"
         )
-    return Path(dataset) / FOLDER / f"{name}.parquet"
+    return inside(dataset, f"{FOLDER}/{name}.parquet")
 
 
 def write_scores(
@@ -136,14 +135,8 @@ def write_scores(
     about = {"threshold": _finite(threshold), "scale": _finite(scale), "checkpoint": checkpoint}
     table = pa.table(arrays, schema=SCHEMA.with_metadata({"rove": json.dumps(about)}))
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with replaced(file) as part:
         pq.write_table(table, part)
-        sync(part)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
-    sync(file.parent)
     return file
 
 

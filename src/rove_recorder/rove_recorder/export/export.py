@@ -25,7 +25,7 @@ from rove_recorder.bag.bag import BagError
 from rove_recorder.bag.recover import Unrepaired, find_bags, needs_recovery, read_metadata, recover
 from rove_recorder.dataset import engine as engines
 from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset import remote
+from rove_recorder.dataset import reader, remote
 from rove_recorder.dataset.lerobot import DatasetWriter, EncodedEpisode, encode_episode
 from rove_recorder.dataset.quality import Quality
 from rove_recorder.dataset.shards import Shard, ShardError
@@ -170,7 +170,7 @@ def _export(usable, out: Path, results: list[Result], fps, image_size, camera, w
     """`usable`: of `_prepared`. The rest: see `export_bags`."""
     size = image_size
     if (out / layout.INFO).is_file():
-        feature = layout.read_info(out)["features"].get(layout.CAMERA)
+        feature = reader.read_info(out)["features"].get(layout.CAMERA)
         if feature is None:
             raise layout.DatasetError(f"{out} has no camera; export into a dataset of its own")
         size, camera = size or tuple(feature["shape"][:2]), camera or layout.camera_of(feature)

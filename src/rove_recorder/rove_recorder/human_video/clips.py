@@ -22,6 +22,7 @@ from rove_contract.timing import POLICY_HZ
 from rove_description import joints
 from rove_recorder.dataset import engine as engines
 from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset import reader
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames, encode_episode
 from rove_recorder.dataset.lerobot import DatasetWriter
 from rove_recorder.human_video.video_clip import Fit, VideoClip
@@ -158,7 +159,7 @@ def import_clips(
     if not named:
         return results
     if (Path(out) / layout.INFO).is_file():
-        info = layout.read_info(out)
+        info = reader.read_info(out)
         if layout.CAMERA not in info["features"]:
             raise layout.DatasetError(
                 f"{out} has no camera; import videos into a dataset of their own and train on both"
@@ -169,7 +170,7 @@ def import_clips(
     fps, image_size, camera = fps or round(POLICY_HZ), image_size or EGO_SIZE, camera or "video"
     names = joints.load().names
     with DatasetWriter(out, fps, image_size, names, camera) as writer:
-        jobs, outcomes = [], {row["episode_id"]: row["outcome"] for row in layout.episode_rows(out)}
+        jobs, outcomes = [], {row["episode_id"]: row["outcome"] for row in reader.read_episodes(out)}
         for name, clip in named.items():
             if name in writer.episode_ids:
                 was = Outcome(outcomes[name])

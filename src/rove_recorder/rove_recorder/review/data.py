@@ -14,32 +14,21 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rove_contract import images
 from rove_contract.modes import Outcome, Source, Stage
 from rove_description import joints
-from rove_recorder.dataset import corrections, video
+from rove_recorder.dataset import corrections, reader, video
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, STATE, DatasetError
 from rove_recorder.dataset.quality import Quality
 from rove_recorder.dataset.quality import read as read_quality
+from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.dataset.scores import Scores, read_scores, score_names
 
 WIDEST = 960  # px; larger pictures are shrunk on their way to the page, which shows none larger
 JPEG_QUALITY = 88
 LABELS = ("outcome", "t_r", "takeover", "excluded", "kind", "episode_id", "operator", "start_stage")
-DEFAULTS = {
-    "outcome": 0,
-    "t_r": -1,
-    "takeover": -1,
-    "excluded": False,
-    "kind": "",
-    "episode_id": "",
-    "operator": "",
-    "start_stage": "",
-}
 SHORT_S = 1.0  # a shorter episode holds hardly one action chunk
 FINISHED = (int(Outcome.SUCCESS), int(Outcome.FAILURE))
 
@@ -64,37 +53,24 @@ class ReviewData:
             version = [(str(file), file.stat().st_mtime_ns) for file in files if file.is_file()]
             if version and version == self._version:
                 return
-            info = layout.read_info(self.root)
-            features = info["features"]
-            try:
-                self.tasks = layout.read_tasks(self.root)
-                tables = [pq.read_table(file) for file in files[1:]]
-                keep = [[name for name in table.column_names if not name.startswith("stats/")] for table in tables]
-                rows = [row for table, names in zip(tables, keep) for row in table.select(names).to_pylist()]
-                columns = [
-                    name for name in ("index", "stage", "source", "task_index") if name == "index" or name in features
-                ]
-                data = sorted((self.root / "data").glob("*/*.parquet"))
-                frames = pa.concat_tables([pq.read_table(file, columns=columns) for file in data])
-            except (pa.ArrowException, OSError, KeyError) as error:
-                raise DatasetError(f"{self.root} cannot be read: {error}") from error
-            frames = frames.sort_by("index")
-            self.info, self.fps = info, float(info["fps"])
-            self.names = tuple(features.get(STATE, {}).get("names") or ())
-            self.camera = features.get(CAMERA, {}).get("dtype")
+            source = LeRobotReader(self.root)
+            tasks, rows = reader.read_tasks(self.root), reader.read_episodes(self.root)
+            frames = source.frames(["stage", "source", "task_index"])
             count = frames.num_rows
             self.stage, self.source, self.task_index = (
-                frames[name].to_numpy() if name in frames.column_names else np.full(count, -1)
+                source.labels(frames, name) if name in frames.column_names else np.full(count, -1)
                 for name in ("stage", "source", "task_index")
             )
-            self.episodes = {
-                row["episode_index"]: row | {k: DEFAULTS[k] for k in LABELS if row.get(k) is None} for row in rows
-            }
             for row in rows:
-                if not 0 <= row["dataset_from_index"] < row["dataset_to_index"] <= count:
+                if row["dataset_to_index"] > count:
                     raise DatasetError(
                         f"{self.root}: the frames of episode {row['episode_index']} are missing, the data has {count}"
                     )
+                if row["outcome"] not in set(Outcome):
+                    raise DatasetError(f"{self.root}: episode {row['episode_index']} has outcome {row['outcome']}")
+            self.reader, self.tasks, self.fps, self.names = source, tasks, source.fps, source.names
+            self.camera = source.camera
+            self.episodes = {row["episode_index"]: row for row in rows}
             self._version = version
 
     def row(self, index: int) -> dict:
@@ -218,30 +194,14 @@ class ReviewData:
 
     def joints(self, index: int) -> bytes:
         """float32, little-endian: state (T, J) then action (T, J), rad; NaN where there is no robot."""
-        row = self.row(index)
-        length, count = row["length"], len(self.names)
-        out = np.full((2, length, count), np.nan, dtype="<f4")
-        table = self._frames(row, [key for key in (STATE, ACTION) if key in self.info["features"]])
+        row, source = self.row(index), self.reader
+        wanted = [key for key in (STATE, ACTION) if key in source.features]
+        table = source.episode(row, wanted)
+        out = np.full((2, row["length"], len(self.names)), np.nan, dtype="<f4")
         for number, key in enumerate((STATE, ACTION)):
-            if key in table.column_names:
-                column = table[key].combine_chunks()
-                lists = column.fill_null([float("nan")] * count) if column.null_count else column
-                out[number] = lists.flatten().to_numpy(zero_copy_only=False).reshape(length, count)
+            if key in wanted and source.features[key]["shape"] == [len(self.names)]:
+                out[number] = source.vectors(table, key)
         return out.tobytes()
-
-    def _frames(self, row: dict, columns: list[str]) -> pa.Table:
-        file = self.root / layout.Slot(row["data/chunk_index"], row["data/file_index"]).path(layout.DATA)
-        try:
-            table = pq.read_table(
-                file, columns=[*columns, "frame_index"], filters=[("episode_index", "=", row["episode_index"])]
-            )
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"cannot read episode {row['episode_index']} from {file}: {error}") from error
-        if table.num_rows != row["length"]:
-            raise DatasetError(
-                f"{file} has {table.num_rows} frames of episode {row['episode_index']}, expected {row['length']}"
-            )
-        return table.sort_by("frame_index")
 
     def pictures(self, index: int, start: int, count: int) -> list[bytes]:
         """JPEGs of frames [start, start + count) of an episode, cut at its end. Exact to the frame, whatever the
@@ -252,13 +212,11 @@ class ReviewData:
         if start < 0 or count <= 0:
             raise DatasetError(f"episode {index} has frames 0 to {row['length'] - 1}, not {start}")
         if self.camera == "image":
-            rows = self._frames(row, [CAMERA])[CAMERA].slice(start, count).to_pylist()
-            return [picture["bytes"] for picture in rows]
+            return self.reader.jpegs(self.reader.episode(row, [CAMERA]).slice(start, count))
         if self.camera != "video":
             raise DatasetError(f"{self.root} has no camera")
-        key = f"videos/{CAMERA}"
-        file = self.root / layout.Slot(row[f"{key}/chunk_index"], row[f"{key}/file_index"]).path(layout.VIDEO)
-        first = round(row[f"{key}/from_timestamp"] * self.fps) + start
+        place = self.reader.video(row)
+        file, first = place.path, place.first + start
         try:
             found = [
                 images.encode_jpeg(_shrunk(frame), JPEG_QUALITY) for frame in video.read_frames(file, first, count)

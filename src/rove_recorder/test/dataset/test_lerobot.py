@@ -13,7 +13,7 @@ from rove_contract import images
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_description import joints
 from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset import staging, video
+from rove_recorder.dataset import reader, staging, video
 from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
 
 NAMES = joints.load().names
@@ -62,14 +62,14 @@ def test_what_is_written_is_read_back_frame_by_frame(tmp_path):
     with writer(tmp_path / "d") as out:
         assert [out.add_episode(frames) for frames in given] == [0, 1]
     frames, episodes = rows(tmp_path / "d", "data"), rows(tmp_path / "d", "meta/episodes")
-    info = layout.read_info(tmp_path / "d")
+    info = reader.read_info(tmp_path / "d")
     assert (info["total_episodes"], info["total_frames"], info["total_tasks"], info["splits"]) == (
         2,
         19,
         2,
         {"train": "0:2"},
     )
-    assert layout.read_tasks(tmp_path / "d") == ["erase the whiteboard", "pour"]
+    assert reader.read_tasks(tmp_path / "d") == ["erase the whiteboard", "pour"]
     for row, source in zip(episodes, given):
         mine = frames[row["dataset_from_index"] : row["dataset_to_index"]]
         assert len(mine) == len(source) == row["length"]
@@ -257,7 +257,7 @@ def test_a_writer_killed_while_committing_leaves_all_or_nothing(tmp_path, moves)
         out.add_episode(episode("c"))
     expected = ["a", "c"] if moves == 0 else ["a", "b", "c"]
     assert [row["episode_id"] for row in rows(root, "meta/episodes")] == expected
-    assert [r["index"] for r in rows(root, "data")] == list(range(layout.read_info(root)["total_frames"]))
+    assert [r["index"] for r in rows(root, "data")] == list(range(reader.read_info(root)["total_frames"]))
 
 
 def test_pandas_reads_the_tasks_as_lerobot_does(tmp_path):

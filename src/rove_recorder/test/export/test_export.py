@@ -13,7 +13,7 @@ from rove_recorder.bag.bag import BagTopic, BagWriter
 from rove_recorder.bag.mcap_stream import McapStream
 from rove_recorder.bag.schema import typestore
 from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset import video
+from rove_recorder.dataset import reader, video
 from rove_recorder.dataset.merge import merge
 from rove_recorder.dataset.shards import Shard
 from rove_recorder.export.episode_bag import EpisodeBag
@@ -109,7 +109,7 @@ def test_av1_is_a_codec_of_the_dataset_appended_like_h264_and_not_mixed_with_it(
     merge(tmp_path / "parts", progress=False)
     parts = contents(tmp_path / "parts")
     assert [name for name in once if once[name] != parts.get(name) and name != layout.STATS] == []
-    assert layout.read_info(tmp_path / "once")["features"][layout.CAMERA]["info"]["video.codec"] == "av1"
+    assert reader.read_info(tmp_path / "once")["features"][layout.CAMERA]["info"]["video.codec"] == "av1"
     jpegs = [jpeg for bag in bags for jpeg in EpisodeBag(bag).frames(TABLE, 20)[0].images]
     shown = list(video.read_frames(tmp_path / "once" / layout.Slot().path(layout.VIDEO)))
     assert len(shown) == len(jpegs) == 92
@@ -199,7 +199,7 @@ def test_a_bag_killed_before_its_first_chunk_is_named_and_the_rest_is_exported(t
 def test_pictures_of_another_size_are_refused_or_resized_as_asked(tmp_path):
     folder = write_bag(tmp_path / "e", samples())
     export_bags([folder], tmp_path / "d", image_size=(24, 32), progress=False)
-    assert layout.read_info(tmp_path / "d")["features"][layout.CAMERA]["shape"] == [24, 32, 3]
+    assert reader.read_info(tmp_path / "d")["features"][layout.CAMERA]["shape"] == [24, 32, 3]
     other = write_bag(tmp_path / "f", samples("f"))
     (result,) = export_bags([other], tmp_path / "d", progress=False)
     assert f"({SIZE[0]}, {SIZE[1]}, 3)" in result.error

@@ -275,7 +275,7 @@ def test_what_is_wrong_with_a_dataset_is_said_before_it_serves(root, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "rove_recorder.review.server", str(tmp_path / "nothing")], capture_output=True, text=True
     )
-    assert done.returncode == 2 and "is no dataset" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "no dataset at" in done.stderr and "Traceback" not in done.stderr
     (root / corrections.FILE).write_text("garbage\n")
     done = subprocess.run(
         [sys.executable, "-m", "rove_recorder.review.server", str(root)], capture_output=True, text=True
