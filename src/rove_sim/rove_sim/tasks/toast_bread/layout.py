@@ -15,6 +15,7 @@ SLICES, SLOTS = 2, 2
 PITCH = 0.066  # between the slices in the container: thumb and fingers, 18 mm each, fit between two slices of 12 mm
 RAIL, RAIL_HEIGHTS = 0.003, (0.025, 0.052)  # radius; a slice of 100 mm stands 55 mm proud of the upper rail
 CONTAINER_FLOOR = 0.010
+ASIDE = 0.004  # a slice stands this far along its compartment, at most; 5 mm are free
 SLOT_FLOOR, TOASTER_TOP = 0.048, 0.100  # an inserted slice stands 48 mm proud: the fingers do not reach the toaster
 LIP = 0.006  # radius: the flare of a slot takes a slice that is off by up to about this and half the clearance
 MIDDLE_WALL = 0.018  # between the slots

@@ -9,23 +9,26 @@ from __future__ import annotations
 import numpy as np
 
 # Where the middle of the pinched slice lies: between the tip of the opposed thumb and the pads of the fingers.
-PINCH = np.array([0.022, 0.068, -0.107])
-OVERLAP = 0.018  # m from the slice's upper edge down to the pinch: fingertips end 45 mm below that edge
+PINCH = np.array([0.022, 0.068, -0.1073])
+OVERLAP = 0.018  # m from the slice's upper edge down to the pinch: fingertips end 40 mm below that edge
 
-_FINGERS = ("index", "middle", "ring", "little")
+# Proximal and distal flexion (rad) at which the last phalanx of a finger lies flat on the far face: they add up to 90°,
+# and the phalanx is 6 + 8 mm (half a slice, the finger's radius) behind the pinch; longer fingers bend more.
+_FLAT = {"index": (0.80, 0.77), "middle": (0.89, 0.68), "ring": (0.82, 0.75), "little": (0.60, 0.97)}
+_OPENING = 0.65  # rad of the knuckle: a gap of 47 mm between thumb and fingers
+_PRESS = 0.08  # rad, set-point behind the contact: thumb and fingers then press with about 10 N
 
 
-def _hand(proximal: float, distal: float, thumb: float) -> dict[str, float]:
+def _hand(knuckle: float, thumb: float) -> dict[str, float]:
+    """Finger joint -> rad, with the knuckles turned by `knuckle` from where the fingers lie flat on the slice."""
     shape = {"thumb_abduction": 1.4, "thumb_proximal": thumb, "thumb_distal": thumb}
-    for finger in _FINGERS:
-        shape |= {f"{finger}_proximal": proximal, f"{finger}_distal": distal}
+    for finger, (proximal, distal) in _FLAT.items():
+        shape |= {f"{finger}_proximal": proximal + knuckle, f"{finger}_distal": distal}
     return shape
 
 
-# A gap of about 40 mm between thumb and fingers.
-OPEN_HAND = _hand(0.60, 0.45, 0.15)
-# The set-point lies behind the slice; the distance to where the fingers are stopped is what presses.
-CLOSED_HAND = _hand(1.12, 0.32, 0.25)
+OPEN_HAND = _hand(-_OPENING, 0.20)
+CLOSED_HAND = _hand(_PRESS, 0.20)
 
 
 def face_axes(rotation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

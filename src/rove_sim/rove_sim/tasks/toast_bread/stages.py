@@ -72,9 +72,7 @@ def _grasp(world, rng: np.random.Generator, chosen: int, position: np.ndarray, y
     for i, name in fingers:
         q[i] = pinch.OPEN_HAND[name]
     world.set_pose(q)
-    container = world.layout.container
-    for i in range(layout.SLICES):
-        world.place_body(f"slice_{i}", container.point(world.layout.compartment(i)), container.rotation)
+    world.place_in_container(rng)
     steps = round(CLOSING_S / 0.01)
     for step in range(steps):
         share = min(1.0, 1.5 * (step + 1) / steps)

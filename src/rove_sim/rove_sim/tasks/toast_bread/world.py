@@ -64,9 +64,7 @@ class ToastBreadWorld(World):
 
     def place(self, rng: np.random.Generator, start_stage: str) -> None:
         """Slices upright in the container; in later stages one is in the hand."""
-        container = self.layout.container
-        for i in range(SLICES):
-            self.place_body(f"slice_{i}", container.point(self.layout.compartment(i)), container.rotation)
+        self.place_in_container(rng)
         self._stable_s = 0.0
         self.insertion_attempts = 0
         self._at_rim = [False] * SLICES
@@ -74,6 +72,13 @@ class ToastBreadWorld(World):
             self.settle(0.3)
         else:
             stages.place_in_hand(self, rng, start_stage)
+
+    def place_in_container(self, rng: np.random.Generator) -> None:
+        """Put each slice upright into its compartment."""
+        container = self.layout.container
+        for i in range(SLICES):
+            aside = [rng.uniform(-layout.ASIDE, layout.ASIDE), 0.0, 0.0]
+            self.place_body(f"slice_{i}", container.point(self.layout.compartment(i) + aside), container.rotation)
 
     def set_pose(self, q: np.ndarray) -> None:
         """Put the robot at joints q (J,) rad, at rest, and command it to stay there."""
