@@ -42,6 +42,16 @@ class ToastBreadWorld(World):
 
     # ---- episode
 
+    def build(self) -> mujoco.MjSpec:
+        """Camera `third` stands beside the robot, near the table: a slice is 10 cm wide."""
+        spec = super().build()
+        camera = spec.camera("third")
+        camera.pos = [-0.25, -0.95, 1.50]
+        camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
+        camera.alt.xyaxes = [0.795, -0.607, 0.0, 0.245, 0.321, 0.915]
+        camera.fovy = 44
+        return spec
+
     def setup(self) -> None:
         """Ids of slices and robot."""
         model = self.model
