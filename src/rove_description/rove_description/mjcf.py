@@ -186,7 +186,7 @@ def body_xml(table: joints.JointTable | None = None) -> str:
         <geom name="head" class="robot" type="ellipsoid" size="0.09 0.08 0.115" pos="0 0 0.14" mass="2.5"/>
         <geom name="visor" class="robot" type="box" size="0.01 0.06 0.025" pos="0.085 0 0.15" rgba="0.05 0.05 0.06
           1" mass="0.1"/>
-        <camera name="ego" pos="0.10 0 0.15" xyaxes="0 -1 0 0 0 1" fovy="75"/>
+        <camera name="ego" pos="0.10 0 0.15" xyaxes="0 -1 0 0 0 1" fovy="62"/>
       </body>
     </body>
   </body>

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 
@@ -20,6 +22,7 @@ class Camera:
         self.size = size
         self.data = mujoco.MjData(model)
         self.texture_versions: dict[int, int] = {}  # texture id -> counter of changes
+        self.before_drawing: Callable[[], None] = lambda: None  # brings textures up to date
         self._drawn: dict[int, int] = {}
         self._renderer: mujoco.Renderer | None = None
         self._option = mujoco.MjvOption()
@@ -30,6 +33,7 @@ class Camera:
         if self._renderer is None:
             self._renderer = mujoco.Renderer(self.model, *self.size)
             self._drawn = {}
+        self.before_drawing()
         for texture, version in self.texture_versions.items():
             if self._drawn.get(texture) != version:
                 self._renderer._gl_context.make_current()

@@ -114,6 +114,7 @@ class World:
         quality.shadowsize = quality.offsamples = 0
         quality.numslices, quality.numstacks, quality.numquads = 10, 6, 1
         map_.znear, map_.zfar = 0.02, 20.0
+        spec.stat.extent = 1.0  # m; the clipping planes are multiples of it
         spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 960
         spec.stat.extent = 1.0  # near and far plane are multiples of it: 2 cm and 20 m
         spec.visual.headlight.ambient[:] = 0.38
@@ -207,28 +208,25 @@ class World:
 
     def touch(self, geoms: frozenset[int] | set[int], others: frozenset[int] | set[int]) -> float:
         """N, sum of the normal forces between two sets of geom ids."""
-        total, force = 0.0, np.empty(6)
-        for i in range(self.data.ncon):
-            a, b = self.data.contact.geom[i]
-            if (a in geoms and b in others) or (b in geoms and a in others):
-                mujoco.mj_contactForce(self.model, self.data, i, force)
-                total += float(force[0])
-        return total
+        return sum(force for a, b, force in self._contacts(geoms) if (b if a in geoms else a) in others)
 
     def grip(self, body_geoms: frozenset[int], side: str = "right") -> dict[str, float]:
         """N by finger (and "palm"): the normal force of a hand on an object."""
-        totals, force = dict.fromkeys(self.pads[side], 0.0), np.empty(6)
-        pads = self.pads[side].items()
-        for i in range(self.data.ncon):
-            a, b = self.data.contact.geom[i]
-            if (a in body_geoms) == (b in body_geoms):
-                continue
+        totals = dict.fromkeys(self.pads[side], 0.0)
+        for a, b, force in self._contacts(body_geoms):
             hand = b if a in body_geoms else a
-            for finger, ids in pads:
+            for finger, ids in self.pads[side].items():
                 if hand in ids:
-                    mujoco.mj_contactForce(self.model, self.data, i, force)
-                    totals[finger] += float(force[0])
+                    totals[finger] += force
         return totals
+
+    def _contacts(self, geoms: frozenset[int] | set[int]):
+        """(geom, geom, normal force in N) of each contact of one of these geoms with another."""
+        force = np.empty(6)
+        for i, (a, b) in enumerate(self.data.contact.geom.tolist()):
+            if (a in geoms) != (b in geoms):
+                mujoco.mj_contactForce(self.model, self.data, i, force)
+                yield a, b, float(force[0])
 
     def weld(self) -> None:
         """`assist="weld"`: hook of a task that fixes an object to the hand; the base class does nothing."""
@@ -317,7 +315,7 @@ class World:
 
 # Fields of the model that a reset restores before a seed varies them.
 _GEOM = ("friction", "matid", "rgba", "size", "pos", "rbound", "aabb")
-_BODY = ("mass", "inertia", "ipos", "gravcomp")
+_BODY = ("pos", "quat", "mass", "inertia", "ipos", "gravcomp")
 _VARIED = (
     *(f"geom_{field}" for field in _GEOM),
     *(f"body_{field}" for field in _BODY),

@@ -82,7 +82,7 @@ def test_the_robot_node_over_real_ros(context):
     )
     assert np.abs(got["q"] - mjcf.home(table)).max() < 0.1
     assert images.decode(got["image"].data).shape == (96, 96, 3)
-    assert got["success"] is False and got["sim"]["seed"] == 5 and got["sim"]["marks_left"] == 12
+    assert got["success"] is False and got["sim"]["seed"] == 5 and got["sim"]["ink_left"] == 1.0
 
     # stamps every 10 ms in the median: the pictures do not slow the state down
     got["states"].clear()
@@ -126,17 +126,17 @@ def test_the_robot_node_over_real_ros(context):
 
     # a chosen start stage moves the scene in IDLE, at once, and not during an episode
     stage_pub = ros.publisher(node, topics.START_STAGE)
-    until(node, lambda: got["sim"]["eraser_grasped"], each=lambda: stage_pub.publish(String(data="grasped")))
-    assert got["sim"]["marks_left"] == 12
+    until(node, lambda: got["sim"]["held"], each=lambda: stage_pub.publish(String(data="grasped")))
+    assert got["sim"]["ink_left"] == 1.0
     mode_pub.publish(mode(Mode.ROLLOUT))
     until(node, lambda: not call().success)
     resets = got["sim"]["resets"]
     for _ in range(20):
         stage_pub.publish(String(data="half_erased"))
         rclpy.spin_once(node, timeout_sec=0.02)
-    assert got["sim"]["resets"] == resets and got["sim"]["marks_left"] == 12
+    assert got["sim"]["resets"] == resets and got["sim"]["ink_left"] == 1.0
     mode_pub.publish(mode(Mode.IDLE))
-    until(node, lambda: got["sim"]["marks_left"] == 6, each=lambda: stage_pub.publish(String(data="half_erased")))
+    until(node, lambda: got["sim"]["ink_left"] < 0.8, each=lambda: stage_pub.publish(String(data="half_erased")))
 
     process.send_signal(signal.SIGINT)
     assert process.wait(10.0) == 0

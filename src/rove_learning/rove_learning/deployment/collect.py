@@ -38,7 +38,7 @@ class CollectConfig:
 def worker(config: CollectConfig) -> Callable[[int], dict]:
     """A function seed -> episode as plain arrays; the simulation is made once."""
     from rove_learning.deployment.simulation import Simulation
-    from rove_sim.tasks.erase_whiteboard.expert import Expert
+    from rove_sim.tasks.erase_whiteboard.env_expert import Expert
 
     sim = Simulation(config.image_size)
 

@@ -76,7 +76,7 @@ def misled(state: dict, failure: str, offset: np.ndarray) -> dict:
 def worker(config: VideoConfig) -> Callable[[int], dict]:
     """A function seed -> episode as plain arrays without state and action."""
     from rove_learning.deployment.simulation import Simulation
-    from rove_sim.tasks.erase_whiteboard.expert import Expert
+    from rove_sim.tasks.erase_whiteboard.env_expert import Expert
 
     sim = Simulation(config.image_size)
 

@@ -49,7 +49,7 @@ class InterventionConfig:
 def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
     """One episode as plain arrays (see rove_recorder.dataset.lerobot.EpisodeFrames); the pause takes no frames."""
     from rove_sim.tasks.erase_whiteboard.adaptation_end import AdaptationEnd
-    from rove_sim.tasks.erase_whiteboard.expert import Expert
+    from rove_sim.tasks.erase_whiteboard.env_expert import Expert
 
     start_stage = config.start_stages[seed % len(config.start_stages)]
     sim.reset(seed, start_stage)

@@ -13,7 +13,7 @@ import numpy as np
 from rove_contract.modes import Mode
 from rove_description import joints, mjcf
 from rove_description.kinematics import Kinematics
-from rove_sim.tasks.erase_whiteboard.expert import Expert
+from rove_sim.tasks.erase_whiteboard.env_expert import Expert
 
 ALIGN_TIME_S = 0.5  # time constant of taking the robot's pose; with the speed limit an alignment takes 1.5-3 s
 ALIGN_SPEED = 1.2  # rad/s

@@ -42,7 +42,18 @@ class Task:
 
 
 ERASE_WHITEBOARD = Task(
-    "erase_whiteboard", "erase the whiteboard", ("start", "grasped", "half_erased"), world="env:WhiteboardEnv"
+    "erase_whiteboard",
+    "erase the whiteboard",
+    ("start", "grasped", "half_erased", "dropped"),
+    (
+        "nothing done",
+        "eraser in the hand",
+        "some ink wiped",
+        "half of the ink wiped",
+        "all ink wiped",
+        "eraser lifted off the clean board",
+    ),
+    world="world:WhiteboardWorld",
 )
 TOAST_BREAD = Task(
     "toast_bread",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scripted expert of "erase the whiteboard": waypoints for the hand, damped-least-squares IK on waist and right arm.
+"""Scripted expert of "erase the whiteboard": take the eraser by its bar, wipe stroke after stroke, lift off.
 
-The hand is steered by its grip point (where the held eraser's centre sits). Every decision follows from the measured
-pose and the privileged state, so it can go on from any situation: eraser elsewhere on the ledge, fist without eraser,
-half-wiped board. It always wipes in the same order (right column upwards, left column downwards), so that what is
+Every decision follows from the measured joints and the privileged state, so the expert goes on from any situation: a
+missed grasp, a dropped eraser, a half-wiped board. Once held, the felt is steered, not the hand: where it sits in the
+hand is measured at every step, so a crooked grasp is corrected. Strokes are wiped from right to left, so that what is
 imitated has one mode.
 """
 
@@ -13,280 +13,258 @@ import mujoco
 import numpy as np
 
 from rove_contract import timing
-from rove_description import joints, mjcf
-from rove_description.kinematics import Kinematics, reach_columns, rotation_error, solve
-from rove_sim.people import imperfection as imperfections
-from rove_sim.tasks.erase_whiteboard import scene
+from rove_description.kinematics import Kinematics, rotation_error
+from rove_sim.steering import HandSteering, rotate
+from rove_sim.tasks.erase_whiteboard import grasp
+from rove_sim.tasks.erase_whiteboard.board import FACE, Board
+from rove_sim.tasks.erase_whiteboard.manner import Manner
+from rove_sim.tasks.erase_whiteboard.sweep import Sweep, choose_stroke
 
-HAND_OPEN, HAND_CLOSED = (
-    0.20,
-    0.75,
-)  # rad, flexion of each finger joint; the environment holds above 0.50, lets go below 0.38
-FINGER_SPEED = 2.5  # rad/s, below the joints' 6: a visible, imitable closing of 0.2 s
-SPEED, ACCELERATION = 0.28, 1.5  # m/s, m/s^2 of the grip point
-STIFFNESS = 5.0  # 1/s of the critically damped set-point
-TURN_RATE = 3.0  # 1/s, proportional; at most TURN_SPEED rad/s
-TURN_SPEED = 1.8
-STANDOFF = 0.085  # m in front of the eraser before the hand closes in: the eraser's 0.05 and the fingers
-LIFT = 0.045  # m off the board on the way to the marks
-PRESS = 0.010  # m behind the surface: the arm's stiffness turns it into pressure
-ARRIVED = 0.016  # m; a third of the grasp tolerance
-SWEEP_ARRIVED = 0.022
-CORRECTION_GAIN, CORRECTION_LIMIT = 1.6, 0.04  # 1/s, m: integral correction of sag under gravity and contact
-STUCK_S = 3.5  # an approach takes 1.5 s
-REGROUP_SPEED = 1.2  # rad/s
-COLUMN_STEP = 0.085  # m between wiping columns; the felt is 0.12 wide
-
-
-def close_hand(table: joints.JointTable, q: np.ndarray, closure: float, side: str = "right") -> None:
-    """Write the finger joints of one hand into q (J,) for a mean flexion `closure` (rad); thumb follows."""
-    grip = np.clip((closure - HAND_OPEN) / (HAND_CLOSED - HAND_OPEN), 0.0, 1.0)
-    for finger in mjcf.FINGERS[1:]:
-        q[table.index[f"{side}_{finger}_proximal"]] = closure
-        q[table.index[f"{side}_{finger}_distal"]] = closure
-    for part, full in (("abduction", 0.8), ("proximal", 0.4), ("distal", 0.5)):
-        q[table.index[f"{side}_thumb_{part}"]] = full * grip
-
-
-def wiping_path(marks: np.ndarray) -> list[np.ndarray]:
-    """(n, 2) marks in board coordinates -> grip points (u, v) of one zigzag: right column first, upwards, then the next
-    downwards.
-    """
-    half_u, half_v = scene.ERASER_SIZE[0] / 2, scene.ERASER_SIZE[1] / 2
-    right, left = marks[:, 0].max(), marks[:, 0].min()
-    low = max(marks[:, 1].min() - 0.4 * half_v, scene.ERASER_REST_V + 0.01)
-    high = marks[:, 1].max() + 0.4 * half_v
-    columns = max(1, int(np.ceil((right - left - 0.6 * half_u) / COLUMN_STEP)))
-    middle = (right + left) / 2
-    centres = middle + COLUMN_STEP * ((columns - 1) / 2 - np.arange(columns))
-    path = []
-    for i, u in enumerate(centres):
-        path += [np.array([u, v]) for v in ((low, high) if i % 2 == 0 else (high, low))]
-    return path
+APPROACH = 0.075  # m, open hand over the bar before it goes down
+CLOSE_S = 0.45  # the fingers need 0.35 s to close
+CLOSED_LONG_S = 1.2  # closed for so long without holding: missed
+LOST_S = 0.25  # a contact that flickers is not a lost eraser
+STUCK_S = 4.0  # an approach takes 2 s; longer: back to the home pose and anew
+SETTLE_S = 2.5  # a carry takes 1-2 s
+PRESS_RATE = 0.0035  # m/s of the set-point per newton that is lacking
+PRESS_LIMIT = (-0.03, 0.035)  # m behind the surface; the arm's stiffness there is about 2 kN/m
+RETREAT = 0.09  # m off the clean board
 
 
 class Expert:
     """Joint targets towards an erased board.
 
-    kinematics: a `Kinematics`, or a WhiteboardEnv (its joint table is used). rng: speed and imperfection are drawn from
-    it. imperfection in [0, 1]: see `imperfection.draw`, applied from each `reset`. period_s: time between calls of
-    `target`.
+    kinematics: of the robot alone. rng: draws the pace. period_s: time between calls of `target`. phase: what the
+    expert is doing. misses: grasps that closed on nothing since the reset; passes: sweeps over strokes.
     """
 
     def __init__(
-        self, kinematics, rng: np.random.Generator, imperfection: float = 0.0, period_s: float = 1.0 / timing.POLICY_HZ
+        self,
+        kinematics: Kinematics,
+        rng: np.random.Generator,
+        period_s: float = 1.0 / timing.POLICY_HZ,
+        manner: Manner | None = None,
     ):
-        self.kinematics = kinematics if isinstance(kinematics, Kinematics) else Kinematics(kinematics.table)
-        self.table = self.kinematics.table
-        self.rng = rng
-        self.imperfection = imperfection
-        self.period = period_s
-        self.home = mjcf.home(self.table)
-        self._palm = self.kinematics.offset("right_palm")
-        self.columns, self.cost = reach_columns(self.table)
-        hand = [i for i, block in enumerate(self.table.blocks) if block == "hand"]
-        self.others = np.setdiff1d(np.arange(len(self.table)), np.concatenate([self.columns, hand]))
-        self.idle_hand = np.array([i for i in hand if self.table.names[i].startswith("left_")])
-        self.right_hand = np.array([i for i in hand if self.table.names[i].startswith("right_")])
-        self.flexion = np.array(
-            [
-                i
-                for i in self.right_hand
-                if self.table.names[i].endswith(("_proximal", "_distal")) and "thumb" not in self.table.names[i]
-            ]
-        )
-        self.wiping = scene.wiping_hand()
-        self.reset(self.home)
-
-    # ---- state
+        self.period, self.rng = period_s, rng
+        self.manner = manner or Manner()
+        self.steering = HandSteering(kinematics, grasp.ERASER_IN_HAND, grasp.OPEN_HAND, grasp.CLOSED_HAND, period_s)
+        self.home_pose = self.steering.measure(self.steering.home)
+        self.reset(self.steering.home)
 
     def reset(self, q: np.ndarray) -> None:
-        """Begin at the measured pose q (50,) rad; draws speed and imperfection anew."""
-        self.q_target = np.asarray(q, dtype=np.float64).copy()
-        self.position, self.rotation = self.grip(self.q_target)
-        self.start = self.position.copy()
-        self.velocity = np.zeros(3)
-        self.closure = float(self.q_target[self.flexion].mean())
-        self.correction = np.zeros(3)
-        self.time = 0.0
-        self.phase = "start"
-        self.phase_time = 0.0
-        self.path: list[np.ndarray] = []
-        self.speed = float(self.rng.uniform(0.9, 1.1))
-        self.adaptation = imperfections.draw(self.rng, self.imperfection)
+        """Begin at the measured joints q (J,) rad."""
+        self.steering.grip = grasp.ERASER_IN_HAND
+        self.steering.reset(q, self._closure(q))
+        self.pace = float(self.rng.uniform(0.9, 1.1))
+        self.phase, self.phase_s = "start", 0.0
+        self.misses = self.passes = 0
+        self.lost_s = self.waiting_s = 0.0
+        self.retreat: np.ndarray | None = None
+        self.tool: tuple[np.ndarray, np.ndarray] | None = None  # eraser in the hand: (3,) m, (3, 3)
+        self.sweep: Sweep | None = None
+        self.depth = 0.0
 
-    def grip(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Grip point (3,) and hand rotation (3, 3), pelvis frame, of a joint vector."""
-        self.kinematics.forward(q)
-        rotation = self.kinematics.rotation("right_palm")
-        return self.kinematics.position("right_palm") + rotation @ (scene.ERASER_IN_HAND - self._palm), rotation
+    def _closure(self, q: np.ndarray) -> float:
+        steering = self.steering
+        span = steering.closed_hand - steering.open_hand
+        moving = span > 0.2
+        share = (np.asarray(q)[steering.fingers] - steering.open_hand)[moving] / span[moving]
+        return float(np.clip(share.mean() * 1.1, 0.0, 1.0))
+
+    # ---- what a model of a person asks for
+
+    def hesitate(self, seconds: float) -> None:
+        """Stand still for this long, whatever the situation."""
+        self.waiting_s, self.retreat = seconds, None
+
+    def draw_back(self, seconds: float, distance: float = 0.06) -> None:
+        """Move `distance` m away from what the palm faces and wait there, then judge the situation anew."""
+        self.waiting_s = seconds
+        self.retreat = self.steering.position - distance * self.steering.rotation[:, 1]
 
     # ---- one step
 
     def target(self, q: np.ndarray, state: dict) -> np.ndarray:
-        """Joint target (50,) rad for the next period. q (50,): measured. state: `WhiteboardEnv.state()`."""
-        measured, rotation = self.grip(q)
-        time = self.time
-        self.time += self.period
-        self.phase_time += self.period
-        adaptation = self.adaptation
-        if self.phase == "regroup":
-            self.regroup()
-            return self.q_target.copy()
-        if time < adaptation.idle_s:
-            goal, turn, closure = adaptation.idle_goal(time, self.start), self.rotation, self.closure
-        else:
-            goal, turn, closure = self.plan(measured, rotation, state)
-            fade = adaptation.fade(time)
-            goal = goal + fade * np.array(adaptation.offset)
-            turn = _rotated(turn, fade * np.array(adaptation.turn))
-        self.move(goal, turn, closure, measured, self.speed * adaptation.speed(time))
-        return self.q_target.copy()
+        """Joint target (J,) rad for the next period.
 
-    def enter(self, phase: str) -> None:
-        self.phase, self.phase_time = phase, 0.0
-
-    def plan(self, measured: np.ndarray, rotation: np.ndarray, state: dict) -> tuple[np.ndarray, np.ndarray, float]:
-        """(goal of the grip point (3,), hand rotation (3, 3), closure) for the situation."""
-        if state["success"]:
-            return self.retreat(measured)
-        if state["eraser_grasped"]:
-            return self.wipe(measured, np.array(state["marks"]))
-        self.path = []
-        if not state["recoverable"]:
-            self.enter("rest")
-            home, turned = self.grip(self.home)
-            return home, turned, HAND_OPEN
-        return self.fetch(measured, rotation, np.array(state["eraser_pos"]), state["hand_closure"])
-
-    def fetch(self, measured, rotation, eraser, closure):
-        """Open hand before the eraser, close in, close the fingers; a missed grasp starts over."""
-        before = eraser + STANDOFF * scene.BOARD_N
-        if self.phase not in ("approach", "close_in", "close"):
-            self.enter("approach")
-        error = measured - eraser
-        off = float(error @ scene.BOARD_N)
-        aside = float(np.linalg.norm(error - off * scene.BOARD_N))
-        turned = float(np.linalg.norm(rotation_error(self.wiping, rotation)))
-        if (
-            self.phase == "approach"
-            and aside < 0.02
-            and -0.02 < off < STANDOFF + 0.03
-            and turned < 0.25
-            and closure < 0.33
-        ):
-            self.enter("close_in")
-        elif self.phase == "close_in":
-            if np.linalg.norm(error) < ARRIVED:
-                self.enter("close")
-            elif aside > 0.05 or self.phase_time > 2.5:
-                self.enter("approach")
-        elif self.phase == "close" and self.phase_time > 0.9:
-            self.enter("approach")
-        if self.phase == "approach":
-            if self.phase_time > STUCK_S:
-                self.enter("regroup")
-            return before, self.wiping, HAND_OPEN
-        return eraser, self.wiping, HAND_CLOSED if self.phase == "close" else HAND_OPEN
-
-    def regroup(self) -> None:
-        """The IK is caught at a joint limit (a twisted arm): back to the home pose joint by joint, hand opening, then
-        anew.
+        q (J,): measured. state: the world's, or what a person takes for it.
         """
-        step = np.minimum(0.3 * self.table.limits.velocity, REGROUP_SPEED) * self.period
-        self.q_target = self.q_target + np.clip(self.home - self.q_target, -step, step)
-        self.closure = float(self.q_target[self.flexion].mean())
-        if np.abs(self.home - self.q_target).max() < 0.05:
-            self.position, self.rotation = self.grip(self.q_target)
-            self.velocity, self.correction = np.zeros(3), np.zeros(3)
-            self.enter("approach")
+        self.phase_s += self.period
+        self.board = Board.from_state(state)
+        eraser = _pose(state)
+        self._measure_tool(q, state, eraser)
+        measured = self.steering.measure(q)
+        if self.waiting_s > 0.0:
+            self.waiting_s -= self.period
+            goal = self.steering.position if self.retreat is None else self.retreat
+            plan = goal, self.steering.rotation, self.steering.closure, 0.6, goal
+        else:
+            plan = self._plan(measured, state, eraser)
+        goal, turn, closure, speed, look = plan
+        if self.phase in ("press", "wipe"):  # contact, not sag, keeps the felt from the set-point: see `_press`
+            n = self.board.axes[:, 2]
+            measured = measured[0] + n * (n @ (self.steering.position - measured[0])), measured[1]
+        closure *= self.manner.grip if closure > 0.5 else 1.0
+        return self.steering.move(goal, turn, closure, measured, speed * self.pace * self.manner.speed, look)
 
-    def wipe(self, measured, marks):
-        """Lift, go to the first column of the marks that are left, press and zigzag."""
-        surface = scene.ERASER_REST_N
-        if self.phase not in ("lift", "press", "sweep") or not self.path:
-            self.path = wiping_path(marks)
-            self.enter("lift")
-        u, v = self.path[0]
-        lifted, pressed = scene.board_point(u, v, surface + LIFT), scene.board_point(u, v, surface - PRESS)
-        error = scene.BOARD_AXES.T @ (measured - lifted)
-        if (
-            self.phase == "lift"
-            and np.linalg.norm(error[:2]) < SWEEP_ARRIVED
-            and (error[2] < SWEEP_ARRIVED or self.phase_time > 3.0)
-        ):
-            self.enter("press")
-        elif self.phase == "press" and (error[2] < 0.004 - LIFT or self.phase_time > 0.8):
-            self.enter("sweep")
-        elif self.phase == "sweep" and (np.linalg.norm(error[:2]) < SWEEP_ARRIVED or self.phase_time > 2.0):
-            self.path.pop(0)
-            self.phase_time = 0.0
-            if not self.path:  # marks are left: once more over them
-                self.path = wiping_path(marks)
-                self.enter("lift")
-            u, v = self.path[0]
-            lifted, pressed = scene.board_point(u, v, surface + LIFT), scene.board_point(u, v, surface - PRESS)
-        if self.phase == "lift":
-            # straight off the board first: dragging the eraser along the ledge would catch
-            rise = scene.board_coordinates(measured)
-            if rise[2] < surface + 0.5 * LIFT and np.linalg.norm(error[:2]) > 0.05:
-                lifted = lifted - 0.8 * scene.BOARD_AXES[:, :2] @ (scene.board_coordinates(lifted)[:2] - rise[:2])
-            return lifted, self.wiping, HAND_CLOSED
-        return pressed, self.wiping, HAND_CLOSED
+    def _enter(self, phase: str) -> None:
+        if phase != self.phase:
+            self.phase, self.phase_s = phase, 0.0
 
-    def retreat(self, measured):
+    def _measure_tool(self, q: np.ndarray, state: dict, eraser) -> None:
+        """Where the felt's face sits in the hand; it is steered, not the nominal grasp point, while the hand holds."""
+        self.lost_s = 0.0 if state["held"] else self.lost_s + self.period
+        if self.lost_s > LOST_S or self.steering.closure < 0.6:
+            if self.tool is not None:
+                self._steer_by(grasp.ERASER_IN_HAND)
+            self.tool = None
+            return
+        if not state["held"] or (self.tool is None and (self.phase == "close" and self.phase_s < CLOSE_S)):
+            return
+        self.steering.measure(q)
+        kinematics = self.steering.kinematics
+        wrist, hand = kinematics.position("right_wrist"), kinematics.rotation("right_wrist")
+        face = hand.T @ (eraser[0] - FACE * eraser[1][:, 2] - wrist)
+        turn = hand.T @ eraser[1]
+        if self.tool is None:
+            self.tool = face, turn
+            self._steer_by(face)
+        else:  # a slow average: the eraser tilts a little while it is dragged
+            share = min(1.0, 3.0 * self.period)
+            turn = rotate(self.tool[1], share * rotation_error(turn, self.tool[1]))
+            self.tool = self.tool[0] + share * (face - self.tool[0]), turn
+            self._steer_by(self.tool[0])
+
+    def _steer_by(self, grip: np.ndarray) -> None:
+        """Change the steered point; the set-point moves with it so that the hand stands still."""
+        self.steering.position = self.steering.position + self.steering.rotation @ (grip - self.steering.grip)
+        self.steering.grip = grip
+
+    # ---- what to do
+
+    def _plan(self, measured, state: dict, eraser):
+        """(goal (3,), hand rotation (3, 3), closure, speed, point to look at (3,)) for the situation."""
+        if state["success"]:
+            return self._lift_off(measured)
+        if self.tool is not None:
+            return self._erase(measured, state)
+        self.sweep = None
+        if not state["recoverable"]:
+            self._enter("rest")
+            return *self.home_pose, 0.0, 0.5, eraser[0]
+        return self._fetch(measured, state, eraser)
+
+    def _fetch(self, measured, state: dict, eraser):
+        """Open hand over the bar, down, close; a missed grasp starts over."""
+        position, rotation = eraser
+        m = self.manner
+        turn = grasp.hand_rotation(rotation, np.array([1.0, 0.0, 0.0]))
+        turn = rotate(turn, m.grasp_turn * turn[:, 1])
+        goal = position + turn @ m.grasp_offset
+        out = -turn[:, 1]
+        error = turn.T @ (measured[0] - goal)
+        aside = float(np.hypot(error[0], error[2]))
+        turned = float(np.linalg.norm(rotation_error(turn, measured[1])))
+        open_hand = self.steering.closure < 0.1
+        if self.phase not in ("approach", "descend", "close", "regroup"):
+            self._enter("approach")
+        if self.phase == "regroup":
+            if self.phase_s > 1.5:
+                self._enter("approach")
+            return *self.home_pose, 0.0, 1.0, position
+        if self.phase == "approach":
+            aligned = aside < 0.008 * m.tolerance and turned < 0.10 * m.tolerance
+            if aligned and open_hand and error[1] > -APPROACH - 0.03:
+                self._enter("descend")
+            elif self.phase_s > STUCK_S:
+                self._enter("regroup")
+        elif self.phase == "descend":
+            if aside > 0.03 * m.tolerance:
+                self._enter("approach")
+            elif abs(error[1]) < 0.005 * m.tolerance or self.phase_s > 1.6:
+                self._enter("close")
+        elif self.phase == "close" and self.phase_s > CLOSED_LONG_S:
+            self.misses += 1
+            self._enter("approach")
+        if self.phase == "approach":
+            # up first where the hand is low, and open: across the bar it would knock the eraser over
+            low = error[1] > -0.05 and aside > 0.02
+            over = goal + APPROACH * out
+            if low:
+                over = over + turn @ (np.array([error[0], 0.0, error[2]]) * 0.9)
+            return over, turn, 0.0, 1.0, position
+        return goal, turn, float(self.phase == "close"), 0.5, position
+
+    def _erase(self, measured, state: dict):
+        """Carry to the next stroke, press, sweep over it until it is gone."""
+        board, m = self.board, self.manner
+        cells = np.asarray(state["ink"], dtype=float).reshape(-1, 4)
+        if len(cells):
+            cells[:, 1:3] += m.wipe_offset
+        where = board.coordinates(measured[0])
+        if not len(cells) or state["ink_left"] <= 0.015:
+            return self._lift_off(measured)
+        stroke = choose_stroke(cells, self.sweep.stroke if self.sweep else None)
+        if self.sweep is None or stroke != self.sweep.stroke or self.phase not in ("carry", "press", "wipe"):
+            self.sweep = Sweep.over(cells, stroke, m.overrun, where)
+            self._enter("carry")
+        turn = self._hand_for(self.sweep.psi)
+        spot = self.sweep.point
+        off = where[:2] - spot
+        turned = float(np.linalg.norm(rotation_error(turn, measured[1])))
+        if self.phase == "carry":
+            # the wrist cannot lay the felt flat everywhere: after a while the board's own push has to do
+            near = 0.02 * m.tolerance if self.phase_s < SETTLE_S else 0.04
+            flat = 0.12 if self.phase_s < SETTLE_S else 0.45
+            if np.linalg.norm(off) < near and turned < flat and where[2] < m.lift + 0.03:
+                self._enter("press")
+                self.depth = 0.0
+        elif self.phase == "press":
+            if state["pressed"] > 0.6 * m.press or self.phase_s > 1.2:
+                self._enter("wipe")
+        elif np.linalg.norm(off) < 0.015 or self.phase_s > 2.0:
+            self.passes += 1
+            self.phase_s = 0.0
+            self.sweep = self.sweep.onwards(cells, m.overrun, where)
+            spot = self.sweep.point
+            if self.sweep.passes > 8:  # the way it is held does not wipe: lift, and press anew
+                self.sweep = None
+                self._enter("anew")
+                return board.point(where[0], where[1], m.lift), turn, 1.0, 1.0, measured[0]
+        look = board.point(*spot)
+        if self.phase == "carry":
+            self.depth = 0.0
+            height = m.lift
+            if where[1] < -0.29 and where[2] < 0.5 * m.lift + 0.02:  # out of the tray first: straight up, then over
+                return measured[0] + np.array([0.0, 0.0, 0.06]), turn, 1.0, 1.0, look
+            if where[2] < 0.5 * m.lift:
+                spot = where[:2] + 0.2 * (spot - where[:2])
+            return board.point(*spot, height), turn, 1.0, 1.0, look
+        lacking = m.press - state["pressed"]
+        self.depth = float(np.clip(self.depth + PRESS_RATE * lacking * self.period, *PRESS_LIMIT))
+        if self.phase == "press":
+            return board.point(*spot, -self.depth - 0.001), turn, 1.0, 0.4, look
+        return board.point(*spot, -self.depth), turn, 1.0, 0.8, look
+
+    def _hand_for(self, psi: float) -> np.ndarray:
+        """(3, 3) hand rotation that lays the felt flat on the board, the bar turned by psi from u."""
+        u, v, n = self.board.axes.T
+        across = np.cos(psi) * v - np.sin(psi) * u
+        felt = np.stack([np.cross(across, n), across, n], axis=1)
+        if self.tool[1][:, 1] @ np.array([0.0, 0.0, -1.0]) < 0.0:  # held the other way round
+            felt[:, :2] *= -1.0
+        return felt @ self.tool[1].T
+
+    def _lift_off(self, measured):
         """Off the board, eraser in the hand."""
-        if self.phase != "retreat":
-            self.enter("retreat")
-            self.rest = measured + 0.10 * scene.BOARD_N
-        return self.rest, self.wiping, max(self.closure, HAND_OPEN)
-
-    # ---- motion
-
-    def move(self, goal, turn, closure, measured, speed) -> None:
-        """Advance the set-point towards the goal and q_target after it."""
-        dt = self.period
-        stiffness = STIFFNESS * speed
-        wanted = stiffness * (goal - self.position)  # then the velocity follows within the acceleration limit
-        wanted *= min(1.0, SPEED * speed / max(np.linalg.norm(wanted), 1e-9))
-        change = wanted - self.velocity
-        change *= min(1.0, ACCELERATION * dt / max(np.linalg.norm(change), 1e-9))
-        self.velocity = self.velocity + change
-        self.position = self.position + self.velocity * dt
-        spin = TURN_RATE * rotation_error(turn, self.rotation)
-        spin *= min(1.0, TURN_SPEED * speed / max(np.linalg.norm(spin), 1e-9))
-        self.rotation = _rotated(self.rotation, spin * dt)
-        if np.linalg.norm(self.velocity) < 0.15:  # a moving hand lags; that is no sag
-            self.correction += CORRECTION_GAIN * dt * (self.position - measured)
-            self.correction *= min(1.0, CORRECTION_LIMIT / max(np.linalg.norm(self.correction), 1e-9))
-        palm = self.position + self.correction + self.rotation @ (self._palm - scene.ERASER_IN_HAND)
-        before = self.q_target
-        q = solve(
-            self.kinematics, before, "right_palm", palm, self.rotation, self.columns, self.home, joint_cost=self.cost
-        )
-        limits = self.table.limits
-        slow = 0.5 * speed * limits.velocity * dt
-        q[self.others] = before[self.others] + np.clip(
-            self.home[self.others] - before[self.others], -slow[self.others], slow[self.others]
-        )
-        self.closure += float(np.clip(closure - self.closure, -FINGER_SPEED * dt, FINGER_SPEED * dt))
-        hands = q.copy()
-        close_hand(self.table, hands, self.closure)
-        splay = [i for i in self.right_hand if self.table.names[i].endswith("_splay")]
-        hands[splay] = 0.0
-        hands[self.idle_hand] = self.home[self.idle_hand]
-        chosen = np.concatenate([self.right_hand, self.idle_hand])
-        q[chosen] = before[chosen] + np.clip(hands[chosen] - before[chosen], -FINGER_SPEED * dt, FINGER_SPEED * dt)
-        step = 0.9 * limits.velocity * dt
-        self.q_target = np.clip(before + np.clip(q - before, -step, step), limits.lower, limits.upper)
+        if self.phase != "lift_off":
+            self._enter("lift_off")
+            self.off = measured[0] + RETREAT * self.board.axes[:, 2]
+        return self.off, self.steering.rotation, 1.0, 0.8, measured[0]
 
 
-def _rotated(rotation: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Rotation (3, 3) turned by a rotation vector (3,), pelvis frame."""
-    angle = float(np.linalg.norm(vector))
-    if angle < 1e-9:
-        return rotation.copy()
-    quat, matrix = np.empty(4), np.empty(9)
-    mujoco.mju_axisAngle2Quat(quat, vector / angle, angle)
-    mujoco.mju_quat2Mat(matrix, quat)
-    return matrix.reshape(3, 3) @ rotation
+def _pose(state: dict) -> tuple[np.ndarray, np.ndarray]:
+    """The eraser's (3,) m and (3, 3), pelvis frame."""
+    matrix = np.empty(9)
+    mujoco.mju_quat2Mat(matrix, np.asarray(state["eraser_quat"], dtype=float))
+    return np.asarray(state["eraser_pos"], dtype=float), matrix.reshape(3, 3)

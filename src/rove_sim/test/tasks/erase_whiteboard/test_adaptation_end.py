@@ -8,7 +8,7 @@ import pytest
 
 from rove_sim.tasks.erase_whiteboard.adaptation_end import AdaptationEnd
 from rove_sim.tasks.erase_whiteboard.env import WhiteboardEnv
-from rove_sim.tasks.erase_whiteboard.expert import Expert
+from rove_sim.tasks.erase_whiteboard.env_expert import Expert
 
 STEPS_PER_TICK = 5  # 100 Hz control, 20 Hz expert
 

@@ -12,7 +12,7 @@ from rove_sim import rollout
 from rove_sim.tasks import task
 from rove_sim.tasks.erase_whiteboard import scene
 from rove_sim.tasks.erase_whiteboard.env import CLOSED, GRASPED_HAND, WIPE_MARGIN, WhiteboardEnv
-from rove_sim.tasks.erase_whiteboard.expert import Expert
+from rove_sim.tasks.erase_whiteboard.env_expert import Expert
 from rove_sim.tasks.erase_whiteboard.hold import hold_eraser
 
 

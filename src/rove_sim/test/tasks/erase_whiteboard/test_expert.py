@@ -7,7 +7,7 @@ import pytest
 from rove_sim import rollout
 from rove_sim.people import imperfection
 from rove_sim.tasks.erase_whiteboard.env import WhiteboardEnv
-from rove_sim.tasks.erase_whiteboard.expert import Expert, wiping_path
+from rove_sim.tasks.erase_whiteboard.env_expert import Expert, wiping_path
 
 
 @pytest.fixture(scope="module")
