@@ -8,11 +8,10 @@ import os
 from hypothesis import settings
 
 import rove_description  # noqa: F401  # before any test imports MuJoCo: chooses how it draws
-from rove_contract import domain, torn_memory
+from rove_contract import domain
 
 # The same examples in every run: `make test` says what a change did. `make bench-safety` draws new ones, many more.
 settings.register_profile("test", derandomize="ROVE_SAFETY_EXAMPLES" not in os.environ)
 settings.load_profile("test")
 
 domain.isolate()
-torn_memory.clear()  # some tests kill nodes: what they leave half made would block that domain for a later run

@@ -8,6 +8,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from rove_contract import transport
+
 DEMO = 87  # `rove demo`; never reserved
 # Linux's ephemeral ports begin above domain 101's; 0 is what a user has who sets nothing.
 POOL = [number for number in range(1, 101) if number != DEMO]
@@ -37,5 +39,7 @@ def isolate() -> int:
     """Put this process, and those it starts, alone into a reserved domain on this machine. Call before rclpy.init."""
     number = reserve()
     os.environ["ROS_DOMAIN_ID"] = str(number)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:  # else this machine was chosen before, or a user's profile
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        transport.choose_udp()
     return number

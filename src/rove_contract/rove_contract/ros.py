@@ -5,11 +5,13 @@ cores.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
+import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -18,10 +20,14 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.serialization import serialize_message
 
 from rove_contract import episode as episodes
-from rove_contract import lifetime, node_help, topics, torn_memory
+from rove_contract import lifetime, node_help, topics, transport
 from rove_contract.modes import Mode, Trigger
+from rove_contract.realtime_publisher import RealtimePublisher
+
+transport.choose_udp()  # read when rclpy.init makes the participant, so before anybody can call it
 
 LEVELS = {0: DiagnosticStatus.OK, 1: DiagnosticStatus.WARN, 2: DiagnosticStatus.ERROR, 3: DiagnosticStatus.STALE}
 
@@ -51,6 +57,41 @@ def qos_profile(qos: topics.Qos, *, publisher: bool = True) -> QoSProfile:
 def publisher(node, topic: topics.Topic):
     """Publisher of a contract topic, with the contract's type and QoS."""
     return node.create_publisher(message_class(topic.type), topic.name, qos_profile(topic.qos))
+
+
+class _Allocator(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("allocate", "deallocate", "reallocate", "zero_allocate", "state")]
+
+
+class _SerializedMessage(ctypes.Structure):
+    """rcutils_uint8_array_t."""
+
+    _fields_ = [
+        ("buffer", ctypes.c_char_p),
+        ("length", ctypes.c_size_t),
+        ("capacity", ctypes.c_size_t),
+        ("allocator", _Allocator),
+    ]
+
+
+def sender(publisher) -> Callable[[bytes], None]:
+    """serialized message -> None: publishes as `publisher.publish` does, but without Python's global lock.
+
+    rclpy keeps that lock while it publishes, so a publish that blocks in one thread stops all of them. ctypes releases
+    it. Raises RuntimeError when rcl refuses.
+    """
+    publish = ctypes.CDLL("librcl.so").rcl_publish_serialized_message
+    publish.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    publish.restype = ctypes.c_int32
+
+    def send(data: bytes) -> None:
+        serialized = _SerializedMessage(data, len(data), len(data), _Allocator())
+        with publisher.handle:  # must not be destroyed meanwhile
+            status = publish(publisher.handle.pointer, ctypes.byref(serialized), None)
+        if status != 0:
+            raise RuntimeError(f"rcl cannot publish on {publisher.topic_name}: status {status}")
+
+    return send
 
 
 def subscription(node, topic: topics.Topic, callback, *, raw: bool = False, depth: int | None = None):
@@ -103,13 +144,15 @@ def timer(node, period_s: float, callback):
 class Diagnostics:
     """Publishes one status of a node on /diagnostics at 1 Hz.
 
-    report: () -> (level, message, values), called at each tick.
+    report: () -> (level, message, values), called at each tick. realtime: publish from a thread of its own, for a node
+    whose loop must not wait for the middleware; the newest status replaces one that could not leave. Call `close` then.
     """
 
-    def __init__(self, node, report):
+    def __init__(self, node, report, *, realtime: bool = False):
         self._node = node
         self._report = report
         self._publisher = publisher(node, topics.DIAGNOSTICS)
+        self._thread = RealtimePublisher(sender(self._publisher), math.inf, name="diagnostics") if realtime else None
         self._timer = timer(node, 1.0, self.publish)
 
     def publish(self) -> None:
@@ -117,7 +160,15 @@ class Diagnostics:
         level, message, values = self._report()
         array = DiagnosticArray(status=[status(self._node.get_name(), message, values, level)])
         array.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(array)
+        if self._thread is None:
+            self._publisher.publish(array)
+        else:
+            self._thread.offer(serialize_message(array))
+
+    def close(self) -> None:
+        """End the thread, if there is one."""
+        if self._thread is not None:
+            self._thread.close()
 
 
 def now_ns() -> int:
@@ -135,7 +186,6 @@ def spin(make_node, args=None) -> int:
         print(node_help.describe(make_node))
         return 0
     lifetime.end_with_parent()
-    torn_memory.clear()
     rclpy.init(args=args)
     node = None
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rove_contract.modes import Trigger
-from rove_contract.timing import SUPERVISOR_SILENT_S
+from rove_contract.timing import COMMANDS_CEASE_S, SUPERVISOR_SILENT_S
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ MODE = Topic(
     "rove_supervisor",
 )
 EPISODE = Topic("/supervisor/episode", "diagnostic_msgs/msg/DiagnosticStatus", LATCHED, "rove_supervisor")
-JOINT_COMMAND = Topic("/joint_command", "sensor_msgs/msg/JointState", COMMAND, "rove_teleop")
+JOINT_COMMAND = Topic(
+    "/joint_command", "sensor_msgs/msg/JointState", Qos("reliable", "volatile", 1, COMMANDS_CEASE_S), "rove_teleop"
+)
 DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos(), "every node")
 
 # Beside the table of the design: what the recorder tells the supervisor, where the next episode begins, and what only a

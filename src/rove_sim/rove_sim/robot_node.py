@@ -25,10 +25,11 @@ from std_srvs.srv import Trigger
 from rove_contract import episode as episodes
 from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import Mode
+from rove_contract.thresholds import SEATED_RAD
 from rove_description import joints
+from rove_sim.command_watch import CommandWatch
 from rove_sim.tasks import task as tasks
 
-SEATED = 0.25  # rad; the command filter re-seats on the measured pose when it differs by more than 0.2
 RESET_DELAY_S = 1.0  # after an episode's end: its last frames still show how it ended
 CATCH_UP_STEPS = 5  # physics steps at once after a stall of the machine; a longer one slows the simulated time down
 STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /sim/state
@@ -52,6 +53,7 @@ class RobotNode(Node):
         self.table = joints.load()
         self.reader = messages.JointReader(self.table)
         self.env = self.task.make_world(size, seed, table=self.table)
+        self.commands = CommandWatch(self.table.limits, self.env.data.ctrl)
         self.mode: Mode | None = None
         self.episode_active = False
         self.reset_due: float | None = None
@@ -93,10 +95,10 @@ class RobotNode(Node):
             self.missed = "a joint command lacks joints or is not finite"
             return
         if not self.seated:
-            if self.mode is Mode.IDLE and np.abs(command - self.command).max() > SEATED:
+            if self.mode is Mode.IDLE and np.abs(command - self.env.data.ctrl).max() > SEATED_RAD:
                 return
             self.seated = True
-        self.command = command
+        self.commands.command(command, time.monotonic())
 
     def on_mode(self, msg) -> None:
         self.mode = ros.mode_of(msg)
@@ -132,7 +134,7 @@ class RobotNode(Node):
 
     def reset_env(self, seed: int | None = None) -> None:
         self.env.reset(seed, self.get_parameter("start_stage").value)
-        self.command = np.array(self.env.data.ctrl)
+        self.commands.reset(self.env.data.ctrl)
         self.seated = False
         self.reset_due = None
         self.resets += 1
@@ -150,7 +152,7 @@ class RobotNode(Node):
             self.steps += due - CATCH_UP_STEPS
             due = CATCH_UP_STEPS
         for _ in range(max(1, due)):
-            self.env.step(self.command)
+            self.env.step(self.commands.setpoint(now))
             self.steps += 1
         stamp = ros.now_ns()
         self.snapshot = (self.env.data.qpos.copy(), stamp)
@@ -193,12 +195,15 @@ class RobotNode(Node):
             "resets": self.resets,
             "images": self.images,
             "bad_commands": self.bad,
+            "commands_ceased": self.commands.ceased,
             "skipped_steps": self.slow,
             "seated": str(self.seated).lower(),
             "ready": "true",
         }
         if not self._thread.is_alive():
             return 2, "the camera thread has died; see the log", values | {"ready": "false"}
+        if self.seated and self.commands.silent:
+            return 1, "commands have ceased: the robot has stopped by itself", values
         if self.missed:
             return 1, self.missed, values
         return 0, "running", values

@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Trigger
+from rove_contract.thresholds import TAKEOVER_RAD
 from rove_contract.web.access import Access
 from rove_supervisor.advice import Advisor
 from rove_supervisor.lease import LEASE_S
@@ -69,7 +70,7 @@ class SupervisorNode(Node):
             get("auto_pause", False).value,
             get("dead_man_lease_s", LEASE_S).value,
         )
-        threshold = get("alignment_threshold_rad", 0.35).value
+        threshold = get("alignment_threshold_rad", TAKEOVER_RAD).value
         if not threshold > 0.0:
             raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
         watch = Watch(threshold, get("record", False).value)

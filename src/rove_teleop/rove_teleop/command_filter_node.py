@@ -7,20 +7,20 @@ import sys
 import time
 
 from rclpy.node import Node
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
+from rove_contract.realtime_publisher import RealtimePublisher
+from rove_contract.thresholds import RESEAT_RAD
 from rove_description import joints
 from rove_teleop.command_filter import command_source
 from rove_teleop.command_filter.command_source import CommandSource
 from rove_teleop.command_filter.filter import CommandFilter
 from rove_teleop.command_filter.guard import Guard, GuardConfig
 
-# In IDLE a robot farther than this from the command was moved by a reset or by hand; sag under gravity is hundredths of
-# a radian.
-RESEAT_RAD = 0.2
 RESEAT_AFTER_S = 0.05  # 5 samples in a row, so that one odd sample moves nothing
 # After the process itself stood still for so long, what arrived meanwhile is still waiting behind this tick: one period
 # of the stop law without a verdict on the others, then judge them.
@@ -28,6 +28,8 @@ STALL_S = 0.05
 DISCOVERY_S = 0.02  # between two looks at the graph while starting
 FOREIGN_PUBLISHER = "another publisher of /joint_command"
 NO_STATE = "waiting for the first robot state"
+BLOCKED = "commands do not leave: the middleware blocks"
+LATE_S = 2.0 * timing.CONTROL_PERIOD_S  # a command that waited longer is dropped: a newer one is there
 
 
 class CommandFilterNode(Node):
@@ -73,7 +75,8 @@ class CommandFilterNode(Node):
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
         ros.subscription(self, topics.TELEOP_TARGETS, self.on_teleop)
         ros.subscription(self, topics.ACTION_CHUNK, self.on_chunk)
-        self.diagnostics = ros.Diagnostics(self, self.report)
+        self.outlet = RealtimePublisher(ros.sender(self.command), LATE_S, name="commands")
+        self.diagnostics = ros.Diagnostics(self, self.report, realtime=True)
         # Steady clock: with the node's clock a step of the system clock backwards would stop the loop.
         ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)
         ros.timer(self, 0.5, self.look_for_foreign_publishers)
@@ -178,15 +181,16 @@ class CommandFilterNode(Node):
         target, velocity = (None, None) if stalled else self.source.target(now)
         if self.foreign:
             target, self.source.reason = None, self.foreign
+        if self.outlet.blocked_s() > timing.COMMANDS_CEASE_S:  # the robot has stopped by itself: be at rest with it
+            target, self.source.reason = None, BLOCKED
         if self.source.mode is Mode.IDLE:
             self.reseat(now)
         if self.guard is None:
             q = self.limiter.step(target, velocity)
         else:
             q = self.guard.step(self.limiter, target, velocity)
-        self.command.publish(
-            messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity)
-        )
+        messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity)
+        self.outlet.offer(serialize_message(self.message))
         self.step_max = max(self.step_max, time.monotonic() - now)
         if not stalled:
             self.announce(self.source.reason)
@@ -264,6 +268,8 @@ class CommandFilterNode(Node):
             "late_periods": self.late,
             "period_max_ms": f"{self.period_max * 1e3:.1f}",
             "step_max_ms": f"{self.step_max * 1e3:.2f}",
+            "unsent_commands": self.outlet.late + self.outlet.replaced + self.outlet.missed,
+            "send_max_ms": f"{self.outlet.send_max_s * 1e3:.1f}",
         }
         values.update({f"dropped {kind}": count for kind, count in self.bad.items()})
         values.update({f"dropped target, {kind}": count for kind, count in self.limiter.dropped.items() if count})
@@ -272,8 +278,12 @@ class CommandFilterNode(Node):
             values.update(guard_active=self.guard.active, guard_pair=f"{a}, {b}", guard_distance_m=f"{distance:.3f}")
             if self.guard.active and level == command_source.OK:
                 level, message = command_source.WARN, f"{message}; slowed before contact of {a} and {b}"
-        self.period_max = self.step_max = 0.0
+        self.period_max = self.step_max = self.outlet.send_max_s = 0.0
         return level, message, values
+
+    def close(self) -> None:
+        self.outlet.close()
+        self.diagnostics.close()
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from sensor_msgs.msg import JointState
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
+from rove_contract.thresholds import TAKEOVER_RAD
 from rove_description import joints
 from rove_teleop.retargeting import calibration
 from rove_teleop.retargeting.alignment import alignment, by_side
@@ -52,7 +53,7 @@ class TeleopNode(Node):
         mode = get("mode", "absolute").value
         smoothing = get("smoothing", True).value
         size = get("calibration", "").value
-        self.warn_rad = get("alignment_warn_rad", 0.35).value
+        self.warn_rad = get("alignment_warn_rad", TAKEOVER_RAD).value
         self.table = joints.load()
         self.retargeter = Retargeter(
             self.table, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rove_contract.modes import Mode, Trigger
+from rove_contract.thresholds import TAKEOVER_RAD
 from rove_sim.tasks.erase_whiteboard.adaptation_end import AdaptationEnd
 
 FORCE = "force_takeover"
@@ -36,7 +37,7 @@ class Patience:
     intervention_s: float = 40.0
     demonstration_s: float = 30.0
     reset_s: float = 6.0
-    alignment_rad: float = 0.35
+    alignment_rad: float = TAKEOVER_RAD
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from std_msgs.msg import Float32
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import episode as episodes
-from rove_contract import images, messages, ros, timing, topics, torn_memory
+from rove_contract import images, messages, ros, timing, topics
 from rove_description import joints, mjcf
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -55,7 +55,6 @@ class World:
     """
 
     def __init__(self):
-        torn_memory.clear()
         rclpy.init()
         self.node = rclpy.create_node("fake_world")
         self.robot = self.camera = self.operator = True

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rove_contract.operator_frame import PARTS, OperatorFrame
+from rove_contract.thresholds import TAKEOVER_RAD
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RobotView:
     level: int = 0
     text: str = ""
     errors_rad: dict[str, float] = field(default_factory=dict)
-    warn_rad: float = 0.35
+    warn_rad: float = TAKEOVER_RAD
     held: tuple[str, ...] = ()
 
 

@@ -4,7 +4,7 @@ import { $, set } from "./dom.js";
 import { Link } from "./link.js";
 import { paint } from "./pictures.js";
 
-const LIMIT_RAD = 0.35; // the teleop node's alignment_warn_rad: beyond it a takeover is refused; the bars end at twice of it
+const LIMIT_RAD = 0.35; // TAKEOVER_RAD of rove_contract.thresholds; the bars end at twice of it
 const NAMES = { head: "Head", chest: "Chest", left_elbow: "Left elbow", right_elbow: "Right elbow", left_wrist: "Left wrist", right_wrist: "Right wrist", left_hand: "Left hand", right_hand: "Right hand" };
 const canvas = $("picture");
 let state = null, view = [155, -14, 1.7], dragging = null;
