@@ -22,9 +22,10 @@ test: setup  ## all tests, real processes and a real browser included
 format: setup  ## ruff lays out every file and mends what it can
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .
 
-lint: setup  ## layout and rules (ruff), manifests, and colcon lists and builds the workspace
+lint: setup  ## layout and rules (ruff), types (mypy), manifests, and colcon lists and builds the workspace
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 	@$(BIN)/python scripts/manifests.py
 	@scripts/colcon_check.sh
 

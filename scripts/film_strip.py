@@ -44,7 +44,7 @@ def film(task: tasks.Task, seed: int, size: int) -> list[tuple[str, np.ndarray]]
     world.close()
     if not success:
         raise RuntimeError(f"the expert did not succeed on seed {seed} of {task.name}; choose another seed")
-    return [*columns, tuple(last)]
+    return [*columns, tuple(last)]  # type: ignore[list-item]
 
 
 def main() -> None:

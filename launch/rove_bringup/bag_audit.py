@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rosbags.highlevel import AnyReader
@@ -71,7 +72,7 @@ def audit(path: str | Path, table: joints.JointTable | None = None) -> BagAudit:
         start = reader.start_time
         duration_s = reader.duration * 1e-9
         for connection, stamp, raw in reader.messages([c for c in reader.connections if c.topic in wanted]):
-            msg = reader.deserialize(raw, connection.msgtype)
+            msg: Any = reader.deserialize(raw, connection.msgtype)
             if connection.topic == topics.JOINT_COMMAND.name:
                 commands.append(reader_of.position(msg))
                 stamps.append(messages.stamp_ns(msg.header.stamp))

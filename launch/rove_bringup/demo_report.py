@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rove_bringup.bag_audit import BagAudit, audit
 from rove_contract.modes import Mode
-from rove_learning.report.report import report as learning_report
+from rove_learning.report import report as learning_report
 
 STAGE_COLOURS = {
     "ROLLOUT": "#2563eb",

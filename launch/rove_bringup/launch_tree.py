@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,7 +22,7 @@ class LaunchError(ValueError):
 class Value:
     """One YAML value. data: str | int | float | bool | None | list[Value] | dict[str, Value]. line: 1-based."""
 
-    data: object
+    data: Any
     line: int
 
     def __str__(self) -> str:

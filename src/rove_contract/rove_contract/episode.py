@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from rove_contract.messages import diagnostic_values
 from rove_contract.modes import Outcome
@@ -44,7 +45,7 @@ def to_values(episode: Episode) -> dict[str, str]:
 
 def from_values(values: dict[str, str]) -> Episode:
     """Inverse of `to_values`. Raises ValueError naming the key that is missing or wrong."""
-    known = {}
+    known: dict[str, Any] = {}
     for f in fields(Episode):
         if f.name not in values:
             if f.name in ("id", "task"):
@@ -63,6 +64,6 @@ def from_values(values: dict[str, str]) -> Episode:
     return Episode(**known)
 
 
-def from_status(status) -> Episode:
+def from_status(status: Any) -> Episode:
     """diagnostic_msgs/DiagnosticStatus -> Episode."""
     return from_values(diagnostic_values(status))

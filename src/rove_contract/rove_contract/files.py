@@ -15,6 +15,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 PART = ".part"  # the end of the name of a file that is being written; its beginning is "."
 
@@ -115,7 +116,7 @@ def name(text: str, what: str = "name") -> str:
     return text
 
 
-def open_new(path: Path | str):
+def open_new(path: Path | str) -> BinaryIO:
     """Open a file for writing bytes that must not exist yet: neither followed, if it is a link, nor emptied.
 
     Raises FileExistsError, OSError.

@@ -8,6 +8,7 @@ policy sees a camera picture exactly as its training did.
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ class ImageError(ValueError):
     """A picture cannot be decoded or encoded; the message says what was expected and what came."""
 
 
-def declared_size(data) -> tuple[int, int]:
+def declared_size(data: Any) -> tuple[int, int]:
     """(H, W) px that a JPEG or PNG declares in its header; nothing is decoded. Raises ImageError for other data."""
     data = memoryview(data).cast("B")
     if bytes(data[:8]) == PNG_MAGIC and bytes(data[12:16]) == b"IHDR" and len(data) >= 24:
@@ -47,7 +48,7 @@ def declared_size(data) -> tuple[int, int]:
     raise ImageError(f"expected a JPEG or PNG, got {len(data)} bytes that begin with {bytes(data[:8])!r}")
 
 
-def decode(data) -> np.ndarray:
+def decode(data: Any) -> np.ndarray:
     """JPEG or PNG (bytes or any buffer of them) -> (H, W, 3) uint8 RGB.
 
     Orientation marks are ignored: the picture has the size that its header declares. Raises ImageError for data that is

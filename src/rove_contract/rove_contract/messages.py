@@ -8,6 +8,7 @@ No rclpy here. Message classes are passed in or come from the interface packages
 from __future__ import annotations
 
 import array
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,12 @@ class JointMessageError(ValueError):
     """A joint message cannot be read; the message says what was expected and what came."""
 
 
-def stamp_ns(stamp) -> int:
+def stamp_ns(stamp: Any) -> int:
     """builtin_interfaces/Time -> ns since the epoch."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
-def set_stamp(stamp, ns: int) -> None:
+def set_stamp(stamp: Any, ns: int) -> None:
     """Write ns since the epoch into a builtin_interfaces/Time."""
     stamp.sec, stamp.nanosec = divmod(int(ns), 1_000_000_000)
 
@@ -40,7 +41,7 @@ class JointReader:
         self._source = np.empty(0, dtype=np.intp)
         self._target = np.empty(0, dtype=np.intp)
 
-    def _match(self, names) -> None:
+    def _match(self, names: Any) -> None:
         key = tuple(names)
         if key == self._names:
             return
@@ -56,12 +57,13 @@ class JointReader:
         self._target = np.array([j for _, j in pairs], dtype=np.intp)
         self._names = key
 
-    def read(self, names, values, out: np.ndarray | None = None) -> np.ndarray:
+    def read(self, names: Any, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """values (n,) by `names` (n,) -> (J,) float64 in contract order; joints that are not in the message are NaN.
 
         Unknown joints are ignored. Raises JointMessageError for repeated names, no known name, or lengths that differ.
         """
         self._match(names)
+        assert self._names is not None  # _match has set them
         values = np.asarray(values, dtype=np.float64)
         if values.shape != (len(self._names),):
             raise JointMessageError(f"{len(self._names)} joint names, but {values.size} values")
@@ -70,11 +72,11 @@ class JointReader:
         out[self._target] = values[self._source]
         return out
 
-    def position(self, msg, out: np.ndarray | None = None) -> np.ndarray:
+    def position(self, msg: Any, out: np.ndarray | None = None) -> np.ndarray:
         """sensor_msgs/JointState -> positions (J,) rad; NaN where the message has no such joint."""
         return self.read(msg.name, msg.position, out)
 
-    def velocity(self, msg, out: np.ndarray | None = None) -> np.ndarray:
+    def velocity(self, msg: Any, out: np.ndarray | None = None) -> np.ndarray:
         """sensor_msgs/JointState -> velocities (J,) rad/s; NaN where the message has none."""
         if len(msg.velocity) == 0:
             out = np.empty(len(self.table)) if out is None else out
@@ -82,7 +84,7 @@ class JointReader:
             return out
         return self.read(msg.name, msg.velocity, out)
 
-    def chunk(self, msg) -> tuple[np.ndarray, np.ndarray]:
+    def chunk(self, msg: Any) -> tuple[np.ndarray, np.ndarray]:
         """trajectory_msgs/JointTrajectory -> (positions (H, J) rad, time_from_start (H,) s); missing joints are NaN."""
         if not msg.points:
             raise JointMessageError("the action chunk has no points")
@@ -91,7 +93,9 @@ class JointReader:
         return positions, times
 
 
-def fill_joint_state(msg, table: JointTable, stamp: int, position, velocity=None):
+def fill_joint_state(
+    msg: Any, table: JointTable, stamp: int, position: np.ndarray, velocity: np.ndarray | None = None
+) -> Any:
     """Write q (J,) rad and optionally dq (J,) rad/s into a sensor_msgs/JointState; `stamp` in ns. Returns `msg`."""
     set_stamp(msg.header.stamp, stamp)
     if len(msg.name) != len(table):
@@ -102,7 +106,7 @@ def fill_joint_state(msg, table: JointTable, stamp: int, position, velocity=None
     return msg
 
 
-def fill_chunk(msg, point_class, table: JointTable, stamp: int, chunk: np.ndarray, period_s: float):
+def fill_chunk(msg: Any, point_class: Any, table: JointTable, stamp: int, chunk: np.ndarray, period_s: float) -> Any:
     """Write an action chunk (H, J) rad, one step every `period_s`, into a trajectory_msgs/JointTrajectory.
 
     point_class: trajectory_msgs.msg.JointTrajectoryPoint. Step i holds for time_from_start = i * period_s after `stamp`
@@ -120,6 +124,6 @@ def fill_chunk(msg, point_class, table: JointTable, stamp: int, chunk: np.ndarra
     return msg
 
 
-def diagnostic_values(status) -> dict[str, str]:
+def diagnostic_values(status: Any) -> dict[str, str]:
     """diagnostic_msgs/DiagnosticStatus -> its key/value pairs."""
     return {pair.key: pair.value for pair in status.values}

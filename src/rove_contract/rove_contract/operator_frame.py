@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgpack
 import numpy as np
@@ -65,7 +66,7 @@ class OperatorFrame:
     unknown: tuple[str, ...] = field(default=(), compare=False)  # part names that this version does not know
 
 
-def shaped(name: str, value) -> np.ndarray:
+def shaped(name: str, value: Any) -> np.ndarray:
     """A part's value as a float64 array of its shape; 25 keypoints become 21. Raises FrameError("part")."""
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -92,7 +93,7 @@ def encode(frame: OperatorFrame) -> bytes:
     )
 
 
-def _unpack(data: bytes):
+def _unpack(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise FrameError("too_large", f"{len(data)} bytes, expected at most {MAX_BYTES}")
     try:
@@ -112,7 +113,7 @@ def decode(data: bytes) -> OperatorFrame:
     seq, t, source, parts = message.get("seq"), message.get("t"), message.get("source"), message.get("parts")
     if type(seq) is not int or not 0 <= seq < 2**63:
         raise FrameError("seq", f"seq is {str(seq)[:40]}, expected an integer from 0")
-    if type(t) not in (int, float) or not math.isfinite(t) or not 0 <= t < MAX_TIME_S:
+    if isinstance(t, bool) or not isinstance(t, (int, float)) or not math.isfinite(t) or not 0 <= t < MAX_TIME_S:
         raise FrameError("time", f"t is {str(t)[:40]}, expected the sender's unix time in seconds")
     if not isinstance(source, str) or not 0 < len(source) <= 64:
         raise FrameError("source", "source is not a name of 1 to 64 characters")

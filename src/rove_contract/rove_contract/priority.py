@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 
 def raise_priority(*, realtime: int = 0, nice: int = 0) -> str:
@@ -32,7 +33,7 @@ def raise_priority(*, realtime: int = 0, nice: int = 0) -> str:
     return ""
 
 
-def _each(threads, change) -> None:
+def _each(threads: Any, change: Any) -> None:
     for thread in threads:
         try:
             change(thread)

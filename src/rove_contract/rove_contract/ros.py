@@ -12,6 +12,8 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -32,7 +34,7 @@ transport.choose_udp()  # read when rclpy.init makes the participant, so before 
 LEVELS = {0: DiagnosticStatus.OK, 1: DiagnosticStatus.WARN, 2: DiagnosticStatus.ERROR, 3: DiagnosticStatus.STALE}
 
 
-def message_class(type_name: str):
+def message_class(type_name: str) -> type:
     """ "pkg/msg/Type" -> message class."""
     package, kind, name = type_name.split("/")
     return getattr(importlib.import_module(f"{package}.{kind}"), name)
@@ -54,7 +56,7 @@ def qos_profile(qos: topics.Qos, *, publisher: bool = True) -> QoSProfile:
     return profile
 
 
-def publisher(node, topic: topics.Topic):
+def publisher(node: Any, topic: topics.Topic) -> Any:
     """Publisher of a contract topic, with the contract's type and QoS."""
     return node.create_publisher(message_class(topic.type), topic.name, qos_profile(topic.qos))
 
@@ -74,7 +76,7 @@ class _SerializedMessage(ctypes.Structure):
     ]
 
 
-def sender(publisher) -> Callable[[bytes], None]:
+def sender(publisher: Any) -> Callable[[bytes], None]:
     """serialized message -> None: publishes as `publisher.publish` does, but without Python's global lock.
 
     rclpy keeps that lock while it publishes, so a publish that blocks in one thread stops all of them. ctypes releases
@@ -94,7 +96,7 @@ def sender(publisher) -> Callable[[bytes], None]:
     return send
 
 
-def subscription(node, topic: topics.Topic, callback, *, raw: bool = False, depth: int | None = None):
+def subscription(node: Any, topic: topics.Topic, callback: Any, *, raw: bool = False, depth: int | None = None) -> Any:
     """Subscription to a contract topic; raw=True gives the CDR bytes; depth: a longer queue than the contract's."""
     profile = qos_profile(topic.qos, publisher=False)
     if depth is not None:
@@ -116,13 +118,13 @@ def mode_event(previous: Mode, trigger: Trigger | None, mode: Mode, stamp_ns: in
     return event
 
 
-def mode_of(event) -> Mode:
+def mode_of(event: Any) -> Mode:
     """Mode in a TransitionEvent. Raises ValueError for an id that is not a mode."""
     return Mode(event.goal_state.id)
 
 
 def status(
-    name: str, message: str, values: Mapping[str, object] = (), level: int = 0, hardware_id: str = ""
+    name: str, message: str, values: Mapping[str, object] = MappingProxyType({}), level: int = 0, hardware_id: str = ""
 ) -> DiagnosticStatus:
     """DiagnosticStatus from plain values; level 0 OK, 1 WARN, 2 ERROR, 3 STALE."""
     pairs = [KeyValue(key=str(key), value=str(value)) for key, value in dict(values).items()]
@@ -134,7 +136,7 @@ def episode_status(episode: episodes.Episode) -> DiagnosticStatus:
     return status(f"episode/{episode.id}", episode.state, episodes.to_values(episode))
 
 
-def timer(node, period_s: float, callback):
+def timer(node: Any, period_s: float, callback: Any) -> Any:
     """A timer on the steady clock: with the node's own clock a step of the system clock backwards would silence the
     node.
     """
@@ -148,7 +150,7 @@ class Diagnostics:
     whose loop must not wait for the middleware; the newest status replaces one that could not leave. Call `close` then.
     """
 
-    def __init__(self, node, report, *, realtime: bool = False):
+    def __init__(self, node: Any, report: Any, *, realtime: bool = False) -> None:
         self._node = node
         self._report = report
         self._publisher = publisher(node, topics.DIAGNOSTICS)
@@ -176,7 +178,7 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def spin(make_node, args=None) -> int:
+def spin(make_node: Any, args: Any = None) -> int:
     """Run one node until Ctrl-C or SIGTERM, or print its help for --help; returns the exit status.
 
     make_node: () -> Node, of the node's module; where it raises ValueError, its message is printed and the status is 2.

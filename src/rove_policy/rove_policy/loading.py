@@ -59,7 +59,7 @@ class Loader:
         policy = checkpoint.load(path, self.device, self.backbones)
         if policy.names and policy.names != tuple(self.table.names):
             raise ValueError(f"{path} was trained for other joints than the robot's {len(self.table)}")
-        policy.execution.set_up(**self._fast)
+        policy.execution.set_up(**self._fast)  # type: ignore[arg-type]
         instructions = dict.fromkeys(
             [*list(policy.info.get("instructions", ()))[: INSTRUCTIONS - 1], self.words(policy)]
         )

@@ -24,7 +24,7 @@ class Reload:
     def __init__(self, load: Callable[[str], object], path: str, failed: Callable[[str, str], None]):
         self._load, self.path, self._failed = load, path, failed
         self.loading = ""
-        self._loaded = None
+        self._loaded: tuple[str, object, Callable[[str], None]] | None = None
 
     def begin(self, path: str, done: Callable[[str], None] = lambda reason: None) -> str:
         """Load `path`; done("") when it is in force, done(reason) when it cannot be loaded. Returns why it is not even

@@ -8,6 +8,7 @@ Time is the monotonic clock, seconds. No ROS here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Observation:
     since the epoch.
     """
 
-    image: object
+    image: Any
     q: np.ndarray
     stamp_ns: int
     generation: int

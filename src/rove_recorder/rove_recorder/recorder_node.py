@@ -92,7 +92,7 @@ class RecorderNode(Node):
         self.parameters = Parameters(self)
         self.session.parameters = self.parameters.values
         self.group = Polled()
-        self.subs = {}
+        self.subs: dict = {}
         for topic in topics.TOPICS:
             self.subscribe(BagTopic.of(topic))
         self.refused: set[str] = set()
@@ -206,7 +206,7 @@ class RecorderNode(Node):
             return 2, session.error, values
         if values["dropped"]:
             return 2, f"{values['dropped']} messages were dropped", values
-        if float(values["unsaved_s"]) > UNSAVED_S:
+        if float(str(values["unsaved_s"])) > UNSAVED_S:
             return 1, f"the disk does not keep up: a crash now would lose {values['unsaved_s']} s", values
         if session.recording is not None:
             return 0, "recording", values

@@ -17,7 +17,7 @@ class Camera:
     drawn last.
     """
 
-    def __init__(self, model: mujoco.MjModel, size: tuple[int, int]):
+    def __init__(self, model: mujoco.MjModel, size: tuple[int, ...]):
         self.model = model
         self.size = size
         self.data = mujoco.MjData(model)

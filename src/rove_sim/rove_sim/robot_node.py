@@ -40,6 +40,9 @@ class RobotNode(Node):
     camera_hz.
     """
 
+    seated: bool  # what was commanded last is where the robot stands
+    command: np.ndarray  # (50,) rad, in force
+
     def __init__(self):
         super().__init__("robot")
         get = self.declare_parameter

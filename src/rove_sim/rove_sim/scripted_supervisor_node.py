@@ -53,7 +53,7 @@ class SupervisorNode(Node):
         self.ready_nodes: dict[str, bool] = {}
         self.pending = None
         self.begin = self.last_wait = time.monotonic()
-        names = {trigger: name for trigger, name in topics.SUPERVISOR_SERVICES.items()}
+        names: dict[Trigger | str, str] = {**topics.SUPERVISOR_SERVICES}  # type: ignore[dict-item]
         names |= {FORCE: topics.FORCE_TAKEOVER_SERVICE, RESET: topics.SIM_RESET_SERVICE}
         self.services_by_action = {action: self.create_client(TriggerService, name) for action, name in names.items()}
         ros.subscription(self, topics.MODE, self.on_mode)

@@ -195,7 +195,7 @@ class Supervisor:
                         False,
                         f"{owner} relies on the dead man: it is switched off there, or when that page is closed",
                     )
-            self.session = replace(self.session, **{name: on})
+            self.session = replace(self.session, **{name: on})  # type: ignore[arg-type]
             if name == "dead_man":
                 self.armed_by = client if on else ""
                 self.lease.drop()

@@ -89,7 +89,7 @@ class CommandFilterNode(Node):
         guard = f"on, {len(self.guard.clearance.pairs)} pairs" if self.guard else "OFF"
         self.get_logger().info(f"{NO_STATE}; priority: {priority or 'as others'}; guard {guard}")
 
-    def publishers(self) -> list[str]:
+    def publishers(self) -> list[str]:  # type: ignore[override]
         """Names of the nodes that publish /joint_command, this one included once its publisher exists."""
         found = self.get_publishers_info_by_topic(topics.JOINT_COMMAND.name)
         return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]

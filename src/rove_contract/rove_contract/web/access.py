@@ -14,6 +14,7 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 TOKEN = re.compile(r"[A-Za-z0-9._~-]*")  # what an address and a cookie hold without escapes
@@ -29,7 +30,7 @@ HEADERS = {
 }
 
 
-def _address(host: str):
+def _address(host: str) -> Any:
     """The IP address written in `host`, or None if it is a name."""
     try:
         return ipaddress.ip_address(host)
@@ -59,7 +60,7 @@ class Access:
     service: str = "panel"
     parameters: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         p = self.parameters
         if bool(self.cert) != bool(self.key):
             raise ValueError(f"TLS needs both {p}cert and {p}key (PEM files)")
@@ -147,7 +148,8 @@ class Bucket:
 
     def __init__(self, rate: float, burst: float):
         self.rate, self.burst = rate, burst
-        self._tokens, self._last = burst, None
+        self._tokens = burst
+        self._last: float | None = None
 
     def take(self, now: float) -> bool:
         """One token at `now` (monotonic s); False when there is none."""
@@ -160,7 +162,9 @@ class Bucket:
         return True
 
 
-def guard(access: Access, refused: Callable[[], None] = lambda: None, public: frozenset[str] = frozenset({"/healthz"})):
+def guard(
+    access: Access, refused: Callable[[], None] = lambda: None, public: frozenset[str] = frozenset({"/healthz"})
+) -> Any:
     """aiohttp middleware: Host, Origin and token of every request; security headers on every answer.
 
     The token comes as `Authorization: Bearer TOKEN`, as the cookie, or once as `?token=TOKEN`: then the cookie is set
@@ -170,7 +174,7 @@ def guard(access: Access, refused: Callable[[], None] = lambda: None, public: fr
     from aiohttp import web
 
     @web.middleware
-    async def middleware(request: web.Request, handler):
+    async def middleware(request: web.Request, handler: Any) -> Any:
         reason, status = access.refusal(request.headers.get("Host"), request.headers.get("Origin")), 403
         offered = request.query.get("token")
         if not reason and request.path not in public:

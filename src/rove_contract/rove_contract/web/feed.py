@@ -14,6 +14,7 @@ import asyncio
 import struct
 import time
 from collections import deque
+from typing import Any
 
 PICTURE = struct.Struct("<Id")
 IN_FLIGHT = 2  # one on the wire while one is shown
@@ -26,7 +27,7 @@ class Feed:
     loop's.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.text: tuple[int, str] = (0, "")
         self.picture: tuple[int, bytes] = (0, b"")
         self.clients: set[Client] = set()
@@ -76,7 +77,9 @@ class Client:
     it wants them.
     """
 
-    def __init__(self, feed: Feed, ws, name: str, *, texts_acknowledged: bool = True, pictures: bool = True):
+    def __init__(
+        self, feed: Feed, ws: Any, name: str, *, texts_acknowledged: bool = True, pictures: bool = True
+    ) -> None:
         self.feed, self.ws, self.name, self.pictures = feed, ws, name, pictures
         self.wake = asyncio.Event()
         self.wake.set()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 MAX_NUMBER = 2**53  # numbers above are not exact in JavaScript
 
@@ -37,14 +38,14 @@ class Ping:
     t: float
 
 
-def integer(value, what: str) -> int:
+def integer(value: Any, what: str) -> int:
     """A whole number that JavaScript can hold. Raises Malformed."""
     if type(value) is not int or not 0 <= value < MAX_NUMBER:
         raise Malformed(f"{what} is {str(value)[:40]!r}, expected a whole number from 0 to 2^53")
     return value
 
 
-def number(value, what: str) -> float:
+def number(value: Any, what: str) -> float:
     """A finite number. Raises Malformed."""
     try:
         if type(value) in (int, float) and math.isfinite(value):

@@ -40,4 +40,5 @@ def css() -> str:
 def rgb(name: str) -> tuple[float, float, float]:
     """Red, green, blue of a colour, each 0 to 1."""
     value = COLOURS[name]
-    return tuple(int(value[i : i + 2], 16) / 255.0 for i in (1, 3, 5))
+    red, green, blue = (int(value[i : i + 2], 16) / 255.0 for i in (1, 3, 5))
+    return red, green, blue

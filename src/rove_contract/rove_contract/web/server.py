@@ -17,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import WebSocketError, WSMsgType, web
 
@@ -236,7 +237,7 @@ class WebServer:
         self.counts["refused_requests"] += 1
 
     @web.middleware
-    async def _bodies(self, request: web.Request, handler) -> web.StreamResponse:
+    async def _bodies(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """A body comes within `body_s`, or the request is refused."""
         if request.can_read_body:
             try:
@@ -302,7 +303,7 @@ class WebServer:
             if limited:
                 await asyncio.sleep(0)  # reading goes on without a pause while bytes wait: let others have their turn
 
-    def _take(self, client: Client, message, limited: bool) -> None:
+    def _take(self, client: Client, message: Any, limited: bool) -> None:
         if message.type is WSMsgType.BINARY:
             self.hear_bytes(client, message.data, limited)
             return

@@ -35,13 +35,13 @@ def threshold(advantage: np.ndarray, percentile: float = 70.0) -> float:
     return float(np.percentile(advantage, percentile))
 
 
-def rove(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
+def rove(advantage: np.ndarray, stage: np.ndarray, outcome: np.ndarray, percentile: float = 70.0) -> Labels:
     """I = 1{A > eta}; every chunk is trained on, negatives under the negative condition."""
     eta = threshold(advantage, percentile)
     return Labels(advantage > eta, np.ones(len(advantage), dtype=bool), eta)
 
 
-def recap(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
+def recap(advantage: np.ndarray, stage: np.ndarray, outcome: np.ndarray, percentile: float = 70.0) -> Labels:
     """As `rove` with the advantages of an MC critic, and the intervention after adaptation is positive throughout (App.
     E).
     """
@@ -49,7 +49,7 @@ def recap(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
     return Labels((advantage > eta) | (stage == Stage.RECOVERY), np.ones(len(advantage), dtype=bool), eta)
 
 
-def filtered_bc(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
+def filtered_bc(advantage: np.ndarray, stage: np.ndarray, outcome: np.ndarray, percentile: float = 70.0) -> Labels:
     """Rollout and intervention chunks with A <= eta or from failed episodes are dropped, demonstrations stay; then
     plain BC (App. E).
     """
@@ -58,7 +58,7 @@ def filtered_bc(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
     return Labels(np.ones(len(advantage), dtype=bool), good | _demonstrated(stage, outcome), eta)
 
 
-def hg_dagger(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
+def hg_dagger(advantage: np.ndarray, stage: np.ndarray, outcome: np.ndarray, percentile: float = 70.0) -> Labels:
     """Demonstrations and every human-intervention action, adaptation included, as positives; the policy's own are
     dropped (App. E).
     """
@@ -66,12 +66,12 @@ def hg_dagger(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
     return Labels(np.ones(len(stage), dtype=bool), human | _demonstrated(stage, outcome), float("nan"))
 
 
-def sft(advantage, stage, outcome, percentile: float = 70.0) -> Labels:
+def sft(advantage: np.ndarray, stage: np.ndarray, outcome: np.ndarray, percentile: float = 70.0) -> Labels:
     """Plain imitation of the demonstrations that succeeded."""
     return Labels(np.ones(len(stage), dtype=bool), _demonstrated(stage, outcome), float("nan"))
 
 
-def _demonstrated(stage, outcome):
+def _demonstrated(stage: np.ndarray, outcome: np.ndarray) -> np.ndarray:
     return (stage == Stage.DEMONSTRATION) & (outcome == Outcome.SUCCESS)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def rewards(length: int, outcome: int, *, c_fail: float, penalty: int = -1) -> n
     return r
 
 
-def pretraining_c_fail(lengths) -> float:
+def pretraining_c_fail(lengths: Any) -> float:
     """C_fail of pretraining: minus the mean episode length of the task (paper, sec. 3.1)."""
     return -float(np.mean(lengths))
 
@@ -72,14 +73,14 @@ class Normaliser:
     def of(cls, c_fail: float, max_steps: int) -> Normaliser:
         return cls(max_steps + abs(c_fail))
 
-    def rewards(self, r):
+    def rewards(self, r: Any) -> Any:
         """Rewards in steps -> normalised, not clipped."""
         return r / self.scale
 
-    def returns(self, g):
+    def returns(self, g: Any) -> Any:
         """Returns in steps -> [-1, 0]."""
         return np.clip(g / self.scale, -1.0, 0.0)
 
-    def steps(self, value):
+    def steps(self, value: Any) -> Any:
         """Normalised value -> steps, for display."""
         return value * self.scale

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -36,12 +38,12 @@ def segment_rewards(r: np.ndarray, horizon: int, gamma: float = 1.0) -> tuple[np
     return weighted[:length], np.where(inside, index + horizon, index), np.where(inside, gamma**horizon, 0.0)
 
 
-def ove_target(sums, discount, next_value):
+def ove_target(sums: Any, discount: Any, next_value: Any) -> Any:
     """Eq. 4: sum of rewards + gamma^H V_target(s_{t+H}); discount is 0 past the end. Arrays or tensors, any shape."""
     return sums + discount * next_value
 
 
-def expectile_loss(target, value, tau: float):
+def expectile_loss(target: Any, value: Any, tau: float) -> Any:
     """Eq. 5, per sample: |tau - 1{target - value < 0}| (target - value)^2. Tensors; tau = 0.5 is half the squared
     error.
     """

@@ -138,7 +138,9 @@ def film(config: VideoConfig, progress: bool = True) -> dict:
                 "mode": np.full(n, Mode.IDLE),
             }
             writer.add_episode(
-                EpisodeFrames(None, None, **episode, **labels, task=ERASE_WHITEBOARD.instruction, kind="human_video")
+                EpisodeFrames(
+                    None, None, **{**episode, **labels}, task=ERASE_WHITEBOARD.instruction, kind="human_video"
+                )
             )
             counts["episodes"] += 1
             counts["successes"] += episode["outcome"] == Outcome.SUCCESS

@@ -56,7 +56,8 @@ def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
     env, rng = sim.env, np.random.default_rng([seed, 11])
     takes_over = rng.random() < config.takeover
     stage, best, best_at, t_r, takeover = Stage.ROLLOUT, env.state()["progress"], 0.0, -1, -1
-    expert = adaptation_end = None
+    expert: Expert | None = None
+    adaptation_end: AdaptationEnd | None = None
     columns: dict[str, list] = {key: [] for key in ("state", "action", "images", "stage")}
     failed = False
     while not env.success and env.time < config.max_seconds:

@@ -43,7 +43,7 @@ def infer(
     if critic is None:
         return sample(actor, observation, state, noise, beta, steps, known), None
     layers = (actor.backbone.layer, critic.backbone.layer)
-    context, below = actor.backbone.features(*observation, layers)
+    context, below = actor.backbone.features(*observation, layers)  # type: ignore[misc]
     return sample(actor, context, state, noise, beta, steps, known), critic.value(below)
 
 

@@ -79,8 +79,8 @@ def shared(path: Path, settings: tuple, load: Callable[[], torch.nn.Module]) -> 
     files = [
         file for file in (*weight_files(path), path / "config.json") if file.is_file()
     ]  # load() says what is missing
-    files = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
-    key = (str(path.resolve()), *settings, *files)
+    states = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files for stat in [file.stat()]]
+    key = (str(path.resolve()), *settings, *states)
     model = _loaded.get(key)
     if model is None:
         _loaded[key] = model = load()

@@ -80,6 +80,7 @@ def grow(
 
 
 def to(tree: Tree, device) -> Tree:
-    return Tree(
-        *(x.to(device) for x in (tree.ids, tree.positions, tree.attention, tree.visible)), tree.prefix, tree.endings
+    ids, positions, attention, visible = (
+        x.to(device) for x in (tree.ids, tree.positions, tree.attention, tree.visible)
     )
+    return Tree(ids, positions, attention, visible, tree.prefix, tree.endings)

@@ -90,7 +90,10 @@ def collect(
         advance(close & ~end)
         action = np.clip(P_GAIN * (waypoint - state[:, :2]) - D_GAIN * state[:, 2:], -1.0, 1.0)
         action = np.clip(action + rng.normal(0.0, ACTION_NOISE, action.shape), -1.0, 1.0)
-        states.append(state), actions.append(action), ends.append(end), successes.append(success)
+        states.append(state)
+        actions.append(action)
+        ends.append(end)
+        successes.append(success)
         mazes.step(action)
         age += 1
         if end.any():

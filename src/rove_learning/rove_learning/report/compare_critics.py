@@ -44,8 +44,8 @@ class CompareConfig:
 
 def ranking(value: np.ndarray, progress: np.ndarray) -> float:
     """Spearman's rank correlation of two (T,) curves (ties broken by order)."""
-    ranks = [np.argsort(np.argsort(x, kind="stable"), kind="stable") for x in (value, progress)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(x, kind="stable"), kind="stable") for x in (value, progress))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def chosen(buffer: Buffer, count: int) -> list[int]:

@@ -106,7 +106,7 @@ def advantage_histogram(advantage: np.ndarray, stage: np.ndarray, threshold: flo
     present = [kind for kind in Stage if np.any(stage == kind)]
     axes.hist(
         [np.clip(advantage[stage == kind], bins[0], bins[-1]) for kind in present],
-        bins,
+        bins,  # type: ignore[arg-type]
         stacked=True,
         color=[COLOURS[kind] for kind in present],
         label=[kind.name.lower() for kind in present],

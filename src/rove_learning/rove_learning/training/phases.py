@@ -20,7 +20,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +151,7 @@ def _save(path: Path, state: dict) -> None:
         torch.save(state, part)
 
 
-def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) -> Iterator[tuple[Any, float]]:
+def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) -> Generator[tuple[Any, float]]:
     """(make(share), s waited for it) of each share; ahead: the next is made in a thread meanwhile."""
     if not ahead:
         for share in shares:
@@ -165,7 +165,7 @@ def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) ->
         functools.partial(torch.cuda.set_device, torch.cuda.current_device()) if torch.cuda.is_initialized() else None
     )
     with ThreadPoolExecutor(1, "batch", start) as pool:
-        waiting = collections.deque()
+        waiting: collections.deque = collections.deque()
         try:
             for share in itertools.chain(shares, [None]):
                 if share is not None:

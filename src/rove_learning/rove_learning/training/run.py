@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,7 +53,7 @@ class Run:
 
     def __init__(self, config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = lambda: False):
         torch.set_num_threads(config.threads)
-        config = replace(config, precision=mixed_precision(config))
+        config = replace(config, precision=mixed_precision(config))  # type: ignore[arg-type]
         if config.device != "cpu" or config.precision != "no" or several():
             start_accelerate(config)
         self.out, self.work = Path(config.out), Path(config.out) / "work"
@@ -194,7 +195,8 @@ class Run:
 
     def features(self, buffer: Buffer, backbone: Backbone, conditions: bool = False) -> FeatureSource:
         """Tokens of a pretrained backbone from the cache on the disk; all processes compute what it lacks."""
-        processes, options = self.processes, {"conditions": conditions, "progress": self.progress}
+        processes = self.processes
+        options: dict[str, Any] = {"conditions": conditions, "progress": self.progress}
         if processes:
             options |= {
                 "share": (processes.process_index, processes.num_processes),

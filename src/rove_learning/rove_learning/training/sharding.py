@@ -155,7 +155,7 @@ def whole(value: Any) -> Any:
     if isinstance(value, DTensor):
         return value.detach().full_tensor()
     if isinstance(value, Mapping):
-        return type(value)((key, whole(part)) for key, part in value.items())
+        return type(value)((key, whole(part)) for key, part in value.items())  # type: ignore[call-arg]
     if isinstance(value, (list, tuple)):
         return type(value)(whole(part) for part in value)
     return value

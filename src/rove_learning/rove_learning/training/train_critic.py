@@ -152,7 +152,8 @@ class CriticTraining:
             return observation, ahead, self.tensor(sums[index]), self.tensor(discount[index])
 
         def loss(critic, drawn):
-            return ove_loss(critic, models["target"], *drawn, config.tau), {}
+            observation, ahead, rewards, factor = drawn
+            return ove_loss(critic, models["target"], observation, ahead, rewards, factor, config.tau), {}
 
         models = {"online": online, "target": target_critic}
         history = self.run(

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 from mcap.writer import CompressionType, Writer
@@ -138,7 +139,7 @@ class BagWriter:
         self,
         folder: Path,
         bag_topics: Iterable[BagTopic],
-        custom: Mapping[str, object] = (),
+        custom: Mapping[str, object] = MappingProxyType({}),
         *,
         name: str = "",
         compression: str = "zstd",
@@ -243,7 +244,7 @@ class BagWriter:
             os.fsync(self._stream.fileno())
             self._stream.close()
 
-    def close(self, custom: Mapping[str, object] = ()) -> BagInfo:
+    def close(self, custom: Mapping[str, object] = MappingProxyType({})) -> BagInfo:
         """Write the index and metadata.yaml; `custom` joins the provenance. Raises OSError: then the bag is not
         complete.
         """

@@ -164,7 +164,7 @@ class Session:
         """What is known now of how the episode came about. delays: see Counts.delay_s, of topics that are not
         latched.
         """
-        nodes = {**self.parameters, **self.provenance.get("parameters", {})}
+        nodes = {**self.parameters, **self.provenance.get("parameters", {})}  # type: ignore[dict-item]
         hashes = {"checkpoint_hash": self._checkpoint_hash} if episode.kind == "rollout" else {}
         return {
             **self.provenance,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from rcl_interfaces.msg import ParameterEvent
 from rcl_interfaces.srv import GetParameters, ListParameters
@@ -26,8 +27,8 @@ class Question:
     """To the node `name`; sent once its service is matched. then: (question, answer) -> None. since: monotonic s."""
 
     name: str
-    client: object
-    request: object
+    client: Any
+    request: Any
     then: Callable
     since: float
     sent: bool = False

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rove_recorder.bag.bag import BagInfo, BagTopic, BagWriter
@@ -138,7 +139,7 @@ class Recording:
         with self._wake:
             self._queue.append(topic)
 
-    def close(self, custom: Mapping[str, object] = ()) -> None:
+    def close(self, custom: Mapping[str, object] = MappingProxyType({})) -> None:
         """Write what is queued and close the bag, in the writer thread; see `join` and on_done."""
         with self._wake:
             if self._closing is None:

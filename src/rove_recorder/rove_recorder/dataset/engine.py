@@ -55,7 +55,7 @@ def pool(engine: Engine = "process", workers: int = 0) -> Iterator[Callable]:
 
 def _in_order(jobs: Iterable, submit: Callable, result: Callable, limit: int) -> Iterator:
     """At most `limit` unread results at a time, so that memory stays flat."""
-    pending = deque()
+    pending: deque = deque()
     for job in jobs:
         pending.append(submit(job))
         if len(pending) >= limit:

@@ -117,8 +117,8 @@ class VideoFile:
         self.fps = fps
         self.frames = 0
         self.bytes = 0
-        self._container = None
-        self._stream = None
+        self._container: av.container.OutputContainer | None = None
+        self._stream: av.video.stream.VideoStream | None = None
         self._settings = b""
 
     def takes(self, segment: Path) -> bool:

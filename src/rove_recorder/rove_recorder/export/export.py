@@ -78,7 +78,7 @@ def _find(paths: Iterable[str | Path]) -> list[str | Path]:
     found: dict[str | Path, None] = {}
     for path in paths:
         found |= dict.fromkeys(remote.find_bags(path) if remote.is_remote(path) else find_bags([Path(path)]))
-    return list(found) if found else find_bags([])
+    return list(found) or [*find_bags([])]
 
 
 def _name(bag: str | Path) -> str:

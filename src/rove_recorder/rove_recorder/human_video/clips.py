@@ -103,7 +103,7 @@ def convert(job: Job) -> Result:
         frames = EpisodeFrames(
             None,
             None,
-            images,
+            images,  # type: ignore[arg-type]
             np.full(length, Stage.HUMAN_VIDEO),
             np.full(length, Source.NONE),
             np.full(length, Mode.IDLE),

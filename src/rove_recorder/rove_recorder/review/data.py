@@ -42,7 +42,7 @@ class ReviewData:
         self.root = Path(root)
         self._lock = threading.RLock()
         self._scores: dict[str, tuple[int, Scores]] = {}
-        self._version = None
+        self._version: list[tuple[str, int]] | None = None
         self._reports: tuple[int, dict[str, Quality]] = (-1, {})
         self.refresh()
 
@@ -161,7 +161,7 @@ class ReviewData:
         brief = self.brief(index)
         row = self.episodes[index]
         sources = self.source[row["dataset_from_index"] : row["dataset_to_index"]]
-        found = {"scores": None, "scores_error": ""}
+        found: dict = {"scores": None, "scores_error": ""}
         try:
             found["scores"] = self._scored(index, len(sources), scores) if scores else None
         except DatasetError as error:

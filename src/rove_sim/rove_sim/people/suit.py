@@ -36,7 +36,7 @@ class TrackingNoise:
             self.values[name] = keep * value + np.sqrt(1.0 - keep**2) * self.scale * self.rng.normal(size=6)
 
 
-def parts(kinematics: Kinematics, q: np.ndarray, noise: TrackingNoise | None = None) -> dict[str, list]:
+def parts(kinematics: Kinematics, q: np.ndarray, noise: TrackingNoise | None = None) -> dict:
     """q (50,) rad -> the frame's parts as nested lists. A hand's keypoints move with its wrist's noise."""
     kinematics.forward(q)
     drift = noise.values if noise is not None else {}

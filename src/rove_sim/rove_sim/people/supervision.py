@@ -87,6 +87,7 @@ class Supervision:
         self.max_episodes = max(episodes, max_episodes or episodes)
         self.tally = Tally()
         self.reason = ""
+        self.outcome: Trigger | None = None
         self.mode = Mode.IDLE
         self.mode_since: float | None = None
         self.running = False

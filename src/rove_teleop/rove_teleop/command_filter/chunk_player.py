@@ -20,7 +20,7 @@ class ChunkError(ValueError):
 class ChunkPlayer:
     """The chunk in force; the next one replaces it at once, and the command filter makes the switch smooth."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._positions = np.empty((0, 0))
         self._slopes = np.empty((0, 0))
         self._times = np.empty(0)

@@ -8,6 +8,8 @@ mj_geomDistance call would not fit several hundred pairs at several poses into t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numba
@@ -143,7 +145,7 @@ def _gradient(pairs, index, segments, carries, joint, xanchor, xaxis, lower, upp
         out[i] = along if first else -along
 
 
-def _capsule(model, geom: int) -> tuple[int, float, float]:
+def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
     """(local axis, half length m, radius m) of a capsule around a geom."""
     kind, size = model.geom_type[geom], model.geom_size[geom]
     if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
@@ -180,7 +182,9 @@ class Clearance:
     "workspace"). affects: (P, J) bool, joints that change the distance.
     """
 
-    def __init__(self, table: joints.JointTable, lower, upper, model=None):
+    def __init__(
+        self, table: joints.JointTable, lower: Sequence[float], upper: Sequence[float], model: Any = None
+    ) -> None:
         self._kinematics = Kinematics(table, model)
         self.model = m = self._kinematics.model
         self._data = self._kinematics.data
@@ -211,7 +215,7 @@ class Clearance:
         self._xpos, self._xmat = self._data.geom_xpos, self._data.geom_xmat
         self._xanchor, self._xaxis = self._data.xanchor, self._data.xaxis
 
-    def _chain(self, table, geom: int) -> np.ndarray:
+    def _chain(self, table: Any, geom: int) -> np.ndarray:
         """(J,) bool: joints between the pelvis and a geom."""
         m = self.model
         chain = np.zeros(len(table), dtype=bool)

@@ -50,7 +50,7 @@ class OperatorTrack:
     def clear(self) -> None:
         self.q: np.ndarray | None = None
         self.at = -np.inf
-        self._raw = self._smooth = None
+        self._raw = self._smooth = np.zeros(0)
 
     def add(self, q: np.ndarray, now: float) -> None:
         """A sample (J,) rad received at now. A joint that moved as no joint can has jumped: its velocity counts as
@@ -69,6 +69,7 @@ class OperatorTrack:
         self.q, self.at = q, now
 
     def target(self, now: float) -> tuple[np.ndarray, np.ndarray]:
+        assert self.q is not None  # a sample was added
         return self.q + self._smooth * min(max(now - self.at, 0.0), EXTRAPOLATE_S), self._smooth
 
 
@@ -89,7 +90,7 @@ class CommandSource:
     @property
     def source(self) -> Source:
         """Who drives the robot in the present mode."""
-        return SOURCE_OF.get(self.mode, Source.NONE)
+        return Source.NONE if self.mode is None else SOURCE_OF.get(self.mode, Source.NONE)
 
     @property
     def level(self) -> int:

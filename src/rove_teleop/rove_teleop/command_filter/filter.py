@@ -83,7 +83,7 @@ class CommandFilter:
     def __len__(self) -> int:
         return len(self._joints)
 
-    def reset(self, q) -> np.ndarray:
+    def reset(self, q: np.ndarray) -> np.ndarray:
         """Start at rest at the measured pose q (J,) rad, clipped to the position limits; forgets the target. Returns
         the command (J,).
 
@@ -133,7 +133,9 @@ class CommandFilter:
             row[:] = q
         return path
 
-    def step(self, target, target_velocity=None, out: np.ndarray | None = None) -> np.ndarray:
+    def step(
+        self, target: np.ndarray | None, target_velocity: np.ndarray | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """One period. target: (J,) rad, or None = no valid target: stop smoothly, then hold. Returns the command (J,)
         rad.
 
@@ -145,7 +147,7 @@ class CommandFilter:
         self.propose(target, target_velocity)
         return self.commit(None, out)
 
-    def propose(self, target, target_velocity=None) -> bool:
+    def propose(self, target: np.ndarray | None, target_velocity: np.ndarray | None = None) -> bool:
         """First half of `step`: choose the next acceleration. Returns whether a target is in force; then
         `proposed_stop` is defined.
         """
@@ -164,7 +166,7 @@ class CommandFilter:
         """
         return self._states["stop"].copy(), self._states["rest"].copy()
 
-    def commit(self, scale=None, out: np.ndarray | None = None) -> np.ndarray:
+    def commit(self, scale: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Second half of `step`: take the proposed step, and return the command (J,) rad.
 
         scale: (J,) in [0, 1], 1 = as proposed, 0 = the stop law's step; between them the stop position moves by about
@@ -196,7 +198,7 @@ class CommandFilter:
         self.dropped[reason] += 1
         self.last_dropped = reason
 
-    def _accept(self, target, target_velocity) -> None:
+    def _accept(self, target: np.ndarray, target_velocity: np.ndarray | None) -> None:
         """Validate a sample and keep it with the velocity of its motion."""
         try:
             target = np.ascontiguousarray(target, dtype=np.float64)

@@ -11,6 +11,7 @@ forced to accept a smaller one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -52,7 +53,9 @@ class Guard:
     others.
     """
 
-    def __init__(self, table: JointTable, period_s: float, config: GuardConfig | None = None, model=None):
+    def __init__(
+        self, table: JointTable, period_s: float, config: GuardConfig | None = None, model: Any = None
+    ) -> None:
         self.config = config or GuardConfig()
         self.clearance = Clearance(table, self.config.lower, self.config.upper, model)
         self._share = period_s / self.config.slow_s
@@ -78,7 +81,7 @@ class Guard:
     def worst(self) -> tuple[tuple[str, str], float]:
         return self.clearance.pairs[self._worst % self._count], float(self._before.flat[self._worst])
 
-    def step(self, limiter, target, target_velocity=None) -> np.ndarray:
+    def step(self, limiter: Any, target: np.ndarray | None, target_velocity: np.ndarray | None = None) -> np.ndarray:
         """One period of the filter under guard; arguments and result as `CommandFilter.step`."""
         if not limiter.propose(target, target_velocity):
             self.active, self._known = False, False  # stopping: the resting place does not change, the way to it does

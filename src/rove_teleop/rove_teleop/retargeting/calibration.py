@@ -54,7 +54,11 @@ def load(path: str | Path) -> Calibration:
         sizes = {}
         for side, v in sides.items():
             if v is not None:
-                sizes[side] = ArmSize(tuple(map(float, v["shoulder"])), float(v["upper_arm"]), float(v["forearm"]))
+                sizes[side] = ArmSize(
+                    tuple(map(float, v["shoulder"])),  # type: ignore[arg-type]
+                    float(v["upper_arm"]),
+                    float(v["forearm"]),
+                )
         calibration = Calibration(**sizes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CalibrationError(

@@ -32,8 +32,8 @@ class OneEuro:
         self.dx[fresh] = 0.0
         np.copyto(self.started, valid)
         delta = np.where(valid, x - self.x, 0.0)
-        a = 2 * np.pi * self.derivative_cutoff * dt
-        self.dx += a / (1.0 + a) * (delta / dt - self.dx)
+        gain = 2 * np.pi * self.derivative_cutoff * dt
+        self.dx += gain / (1.0 + gain) * (delta / dt - self.dx)
         a = (2 * np.pi * dt) * (self.min_cutoff + self.beta * np.abs(self.dx))
         self.x += a / (1.0 + a) * delta
         return self.x

@@ -131,7 +131,7 @@ def _vouches(authority: x509.Certificate, hosts) -> bool:
     covered = all(
         h.value in names
         if isinstance(h, x509.DNSName)
-        else any(h.value in n for n in networks if n.version == h.value.version)
+        else any(h.value in n for n in networks if n.version == h.value.version)  # type: ignore[operator]
         for h in hosts
     )
     return covered and _lasts(authority)
@@ -198,8 +198,8 @@ def _make_server(directory: Path, issuer: x509.Certificate, hosts) -> None:
         .add_extension(_usage("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
-        .sign(issuer_key, hashes.SHA256())
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)  # type: ignore[arg-type]
+        .sign(issuer_key, hashes.SHA256())  # type: ignore[arg-type]
     )
     _write(directory, SERVER, key, [certificate, issuer])
 

@@ -110,7 +110,7 @@ class WebxrSource(Source):
         return [f"{access.scheme}://{a}:{self._server.port}/{query}" for a in reachable or ["127.0.0.1"]]
 
     @property
-    def invitation(self) -> str:
+    def invitation(self) -> str:  # type: ignore[override]
         """One sentence for the log: where to go, and what to compare when trusting the certificate."""
         compare = f"; certificate authority SHA-256 {self.fingerprint}" if self.fingerprint else ""
         return f"open {' or '.join(self.addresses)} in the headset{compare}"

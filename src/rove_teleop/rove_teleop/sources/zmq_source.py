@@ -110,7 +110,7 @@ class ZmqSource(Source):
 
     def poll(self, timeout_s: float) -> Sample | None:
         """See Source.poll."""
-        if not self._poller.poll(max(timeout_s, 0.0) * 1e3):
+        if not self._poller.poll(max(timeout_s, 0.0) * 1e3):  # type: ignore[arg-type]
             return None
         newest: Sample | None = None
         for _ in range(MAX_BATCH):

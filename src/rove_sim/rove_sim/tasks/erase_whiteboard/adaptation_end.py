@@ -29,7 +29,8 @@ class AdaptationEnd:
 
     def __init__(self, sim: dict, sustained_s: float = SUSTAINED_S):
         self.marks, self.grasped, self.sustained_s = sim["marks_left"], sim["eraser_grasped"], sustained_s
-        self.furthest, self.since = way(sim), None
+        self.furthest = way(sim)
+        self.since: float | None = None
 
     def over(self, sim: dict, now: float) -> bool:
         """True from the moment on when the task has advanced for `sustained_s`: the eraser grasped, a mark gone, or the

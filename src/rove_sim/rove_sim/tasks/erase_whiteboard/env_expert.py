@@ -250,7 +250,7 @@ class Expert:
         wanted = stiffness * (goal - self.position)  # then the velocity follows within the acceleration limit
         wanted *= min(1.0, SPEED * speed / max(np.linalg.norm(wanted), 1e-9))
         change = wanted - self.velocity
-        change *= min(1.0, ACCELERATION * dt / max(np.linalg.norm(change), 1e-9))
+        change *= min(1.0, ACCELERATION * dt / max(float(np.linalg.norm(change)), 1e-9))
         self.velocity = self.velocity + change
         self.position = self.position + self.velocity * dt
         spin = TURN_RATE * rotation_error(turn, self.rotation)
@@ -258,7 +258,7 @@ class Expert:
         self.rotation = _rotated(self.rotation, spin * dt)
         if np.linalg.norm(self.velocity) < 0.15:  # a moving hand lags; that is no sag
             self.correction += CORRECTION_GAIN * dt * (self.position - measured)
-            self.correction *= min(1.0, CORRECTION_LIMIT / max(np.linalg.norm(self.correction), 1e-9))
+            self.correction *= min(1.0, CORRECTION_LIMIT / max(float(np.linalg.norm(self.correction)), 1e-9))
         palm = self.position + self.correction + self.rotation @ (self._palm - scene.ERASER_IN_HAND)
         before = self.q_target
         q = solve(

@@ -239,12 +239,12 @@ class Expert:
                 return measured[0] + np.array([0.0, 0.0, 0.06]), turn, 1.0, 1.0, look
             if where[2] < 0.5 * m.lift:
                 spot = where[:2] + 0.2 * (spot - where[:2])
-            return board.point(*spot, height), turn, 1.0, 1.0, look
+            return board.point(*spot, height), turn, 1.0, 1.0, look  # type: ignore[call-arg]
         lacking = m.press - state["pressed"]
         self.depth = float(np.clip(self.depth + PRESS_RATE * lacking * self.period, *PRESS_LIMIT))
         if self.phase == "press":
-            return board.point(*spot, -self.depth - 0.001), turn, 1.0, 0.4, look
-        return board.point(*spot, -self.depth), turn, 1.0, 0.8, look
+            return board.point(*spot, -self.depth - 0.001), turn, 1.0, 0.4, look  # type: ignore[call-arg]
+        return board.point(*spot, -self.depth), turn, 1.0, 0.8, look  # type: ignore[call-arg]
 
     def _hand_for(self, psi: float) -> np.ndarray:
         """(3, 3) hand rotation that lays the felt flat on the board, the bar turned by psi from u."""

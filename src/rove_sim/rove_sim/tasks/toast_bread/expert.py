@@ -67,7 +67,8 @@ class Expert:
         self.steering.reset(q, self._closure(q))
         self.pace = float(self.rng.uniform(0.9, 1.1))
         self.phase, self.phase_s = "start", 0.0
-        self.chosen = self.slot = None
+        self.chosen: int | None = None
+        self.slot: int | None = None
         self.attempts = self.misses = 0
         self.lost_s = self.waiting_s = self.blocked_s = 0.0
         self.lowest = np.inf
@@ -231,7 +232,7 @@ class Expert:
             return item["slot"]
         taken = {other["slot"] for i, other in enumerate(state["slices"]) if i != held}
         distance = [
-            np.inf if k in taken else np.linalg.norm(np.subtract(slot["position"], item["position"])[:2])
+            np.inf if k in taken else float(np.linalg.norm(np.subtract(slot["position"], item["position"])[:2]))
             for k, slot in enumerate(state["slots"])
         ]
         return int(np.argmin(distance))
