@@ -17,7 +17,7 @@ setup(
     ],
     python_requires=">=3.11,<3.13",
     install_requires=["rove_description", "rove_contract", "mujoco", "numpy", "pyzmq", "scipy"],
-    extras_require={"test": ["msgpack", "pytest"]},
+    extras_require={"test": ["hypothesis", "msgpack", "pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 
 class RealtimePublisher:
@@ -20,7 +21,7 @@ class RealtimePublisher:
     """
 
     def __init__(
-        self, send: Callable[[object], None], late_s: float, *, clock: Callable[[], float] = time.monotonic, name: str
+        self, send: Callable[[Any], None], late_s: float, *, clock: Callable[[], float] = time.monotonic, name: str
     ):
         self._send, self._late_s, self._clock = send, late_s, clock
         self._lock = threading.Lock()
@@ -34,7 +35,7 @@ class RealtimePublisher:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def offer(self, message) -> bool:
+    def offer(self, message: Any) -> bool:
         """Hand a message over without waiting; False when the thread was just taking the one before."""
         if not self._lock.acquire(blocking=False):
             self.missed += 1
