@@ -30,8 +30,10 @@ import numpy as np
 
 from rove_contract.operator_frame import PARTS, OperatorFrame
 from rove_description import joints, mjcf
+from rove_description.kinematics import Kinematics
+from rove_teleop.retargeting import hand_chains
 from rove_teleop.retargeting.retarget import Retargeter
-from rove_teleop.retargeting.robot_geometry import RobotSkeleton, hand_names
+from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 
 RATE = 60.0
 TIPS = [4, 8, 12, 16, 20]
@@ -159,7 +161,7 @@ class DexHands:
             config = RetargetingConfig(
                 type="vector",
                 urdf_path=str(path),
-                target_joint_names=hand_names(side),
+                target_joint_names=[table.names[i] for i in hand_chains.read(Kinematics(table), side).index],
                 target_origin_link_names=[f"{side}_wrist_link"] * 10,
                 target_task_link_names=tips + middles,
                 target_link_human_indices=np.array([[0] * 10, TIPS + MIDDLES]),

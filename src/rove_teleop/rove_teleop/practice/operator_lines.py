@@ -52,12 +52,12 @@ def operator_lines(retargeter: Retargeter) -> list[tuple[str, list[tuple[float, 
 
 def _hand(retargeter: Retargeter, side: str, target) -> list[list[tuple[float, float, float]]]:
     """The digits, moved from the operator's wrist to the target's and scaled to the robot's fingers."""
-    keypoints = retargeter.intake.keypoints[int(side == "right")]
+    keypoints = retargeter.intake.keypoints[side]
     pose = retargeter.intake.poses.get(f"{side}_wrist")
     points = keypoints
     if target is not None and pose is not None:
         turn = np.reshape(rot.mul(target[0], rot.transpose(pose[0])), (3, 3))
-        scale = float(np.median(retargeter.finger_scale[int(side == "right")]))
+        scale = retargeter.hands[side].scale
         points = scale * (keypoints - keypoints[0]) @ turn.T + target[1]
     points = [tuple(p) for p in points.tolist()]
     return [[points[i] for i in digit] for digit in DIGITS] + [[points[i] for i in KNUCKLES]]

@@ -1,236 +1,286 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand retargeting: 21 keypoints of each hand -> 15 joints, by matching the vectors from each digit's base to its tip
-and middle.
+"""Inverse kinematics of one hand: fingertips where the operator's are, thumb and fingers as far apart as the
+operator's.
 
-The four fingers of both hands are solved together: splay in closed form, then a few projected Gauss-Newton steps on
-(proximal, distal) in the finger's plane. The thumbs take the same cost in three joints. All vectors are in the palm's
-frame, which comes from the keypoints themselves (wrist and the four knuckles), so a wrist tracker that is mounted askew
-does not bend fingers. The right hand is mirrored in y.
+Minimised over all joints of the hand, within their limits:
+
+    sum over digits  |tip - t|^2 + (DIRECTION |link - d|)^2  +  sum over fingers  PINCH w(g) |(thumb - tip) - v|^2
+
+t: the operator's tip; link, d: directions of the last link, robot's and operator's; v, g: the operator's vector from
+finger to thumb and its length. w rises smoothly as thumb and finger close, so that the gap is met at a tip's expense
+and not the reverse (the idea of DexPilot, Handa et al., ICRA 2020, without its switch). Solved by
+Levenberg-Marquardt with the limits as an active set, compiled.
 """
 
 from __future__ import annotations
 
-from math import atan2, cos, hypot, sin
+import math
 
+import numba
 import numpy as np
+from numba import njit
 
-from rove_teleop.retargeting.robot_geometry import Geometry
+from rove_teleop.command_filter.stop_law import compiled
+from rove_teleop.retargeting.hand_chains import HandChains
 
-# Weight of the middle vector against the tip's. The tip is the task; alone it leaves a stretched finger
-# ill-conditioned: at 1 mm of noise the distal joint of a stretched finger would jump by 0.3 rad.
-MIDDLE_WEIGHT = 0.3
-SPLAY_PRIOR = 9e-6  # m^2 = (3 mm)^2: a curled finger barely shows its splay, so it keeps the previous one
-STEPS = 3
-MCP = np.array([5, 9, 13, 17])
+# m/rad: a last link turned by 0.1 rad counts as much as a tip 1 mm off. A stretched finger needs it: bending both its
+# joints against each other hardly moves the tip.
+DIRECTION = 0.005
+PINCH = 10.0  # of a closed pinch, against 1 of either tip: of 10 mm that both cannot meet, the gap takes 0.5 mm
+CLOSED_M, OPEN_M = 0.015, 0.035  # thumb to finger: full weight below, none above
+STEPS = 6  # per frame; the next frame goes on from there
+FRESH_STEPS = 60  # where no previous frame leads
+# m/rad: joints keep their angle from frame to frame where hardly any point shows it, as the splay of a curled finger.
+# Where a fingertip 80 mm away shows it, this delays it by a thirtieth of a frame.
+KEEPING = 0.015
+LEAP = 2.0  # a fingertip moves at most this many times as far in a frame as the operator's fastest
+CREEP_M_S = 0.02  # and this fast besides, so that it arrives when the operator's hand rests
+DAMPING = 1e-7  # m^2/rad^2, against squared lever arms of about 1e-3 m^2
+SMALL_STEP = 1e-5  # rad; below it the solution has converged
+
+_F1, _F2, _I1 = numba.float64[::1], numba.float64[:, ::1], numba.int64[::1]
+
+
+@njit(numba.void(_F1, _I1, _F2, _F2, _F2, _F2, _I1, _F2, _F2, _F2, _F2), **compiled)
+def forward(q, start, anchor, axis, middle, tip, middle_joints, at, along, middle_at, tip_at):
+    """Pose of all digits. q: (n,) rad; start … middle_joints: of HandChains. Out: at, along (n, 3): a point on each
+    joint's axis and its direction; middle_at, tip_at (D, 3): all m in the wrist's frame.
+    """
+    r, e, turned, moved = np.empty((3, 3)), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
+    t = np.empty(3)
+    for d in range(len(start) - 1):
+        for i in range(3):
+            t[i] = 0.0
+            for k in range(3):
+                r[i, k] = 1.0 if i == k else 0.0
+        for n in range(start[d], start[d + 1] + 1):
+            if n - start[d] == middle_joints[d]:
+                for i in range(3):
+                    middle_at[d, i] = t[i] + r[i, 0] * middle[d, 0] + r[i, 1] * middle[d, 1] + r[i, 2] * middle[d, 2]
+            if n == start[d + 1]:
+                break
+            x, y, z = axis[n, 0], axis[n, 1], axis[n, 2]
+            for i in range(3):
+                at[n, i] = t[i] + r[i, 0] * anchor[n, 0] + r[i, 1] * anchor[n, 1] + r[i, 2] * anchor[n, 2]
+                along[n, i] = r[i, 0] * x + r[i, 1] * y + r[i, 2] * z
+            s, c = math.sin(q[n]), math.cos(q[n])
+            v = 1.0 - c
+            e[0, 0], e[0, 1], e[0, 2] = c + v * x * x, v * x * y - s * z, v * x * z + s * y
+            e[1, 0], e[1, 1], e[1, 2] = v * x * y + s * z, c + v * y * y, v * y * z - s * x
+            e[2, 0], e[2, 1], e[2, 2] = v * x * z - s * y, v * y * z + s * x, c + v * z * z
+            for i in range(3):
+                moved[i] = anchor[n, i]
+                for k in range(3):
+                    moved[i] -= e[i, k] * anchor[n, k]
+                    turned[i, k] = r[i, 0] * e[0, k] + r[i, 1] * e[1, k] + r[i, 2] * e[2, k]
+            for i in range(3):
+                t[i] += r[i, 0] * moved[0] + r[i, 1] * moved[1] + r[i, 2] * moved[2]
+            for i in range(3):
+                for k in range(3):
+                    r[i, k] = turned[i, k]
+        for i in range(3):
+            tip_at[d, i] = t[i] + r[i, 0] * tip[d, 0] + r[i, 1] * tip[d, 1] + r[i, 2] * tip[d, 2]
+
+
+@njit(numba.float64(_F2, _F2, _F2, _F2, _F2, _F1), **compiled)
+def _cost(middle_at, tip_at, wanted, direction, vector, weight):
+    """The sum that is minimised, m^2."""
+    total = 0.0
+    for d in range(len(wanted)):
+        length = 0.0
+        for i in range(3):
+            length += (tip_at[d, i] - middle_at[d, i]) ** 2
+        length = math.sqrt(length)
+        for i in range(3):
+            off = DIRECTION * ((tip_at[d, i] - middle_at[d, i]) / length - direction[d, i])
+            total += (tip_at[d, i] - wanted[d, i]) ** 2 + off * off
+            if weight[d] > 0.0:
+                total += weight[d] * (tip_at[0, i] - tip_at[d, i] - vector[d, i]) ** 2
+    return total
+
+
+@njit(numba.void(_F2, _F1, _I1, _F2, _F2, _F2, _F2, _F2, _F2, _F2, _F1), **compiled)
+def _normal_equations(h, g, start, at, along, middle_at, tip_at, wanted, direction, vector, weight):
+    """h (n, n), g (n,): Gauss-Newton's approximation of half the Hessian, and half the gradient's descent, of the
+    sum.
+    """
+    n = len(g)
+    columns, turning = np.empty((n, 3)), np.empty((n, 3))  # of the tip's place and of the last link's direction
+    for i in range(n):
+        g[i] = 0.0
+        for k in range(n):
+            h[i, k] = 0.0
+    link = np.empty(3)
+    for d in range(len(wanted)):
+        length = 0.0
+        for i in range(3):
+            link[i] = tip_at[d, i] - middle_at[d, i]
+            length += link[i] * link[i]
+        length = math.sqrt(length)
+        first, last = start[d], start[d + 1]
+        for j in range(first, last):
+            ax, ay, az = along[j, 0], along[j, 1], along[j, 2]
+            x, y, z = tip_at[d, 0] - at[j, 0], tip_at[d, 1] - at[j, 1], tip_at[d, 2] - at[j, 2]
+            columns[j, 0], columns[j, 1], columns[j, 2] = ay * z - az * y, az * x - ax * z, ax * y - ay * x
+            x, y, z = link[0] / length, link[1] / length, link[2] / length
+            turning[j, 0], turning[j, 1], turning[j, 2] = ay * z - az * y, az * x - ax * z, ax * y - ay * x
+        square = DIRECTION * DIRECTION
+        for j in range(first, last):
+            for i in range(3):
+                g[j] -= columns[j, i] * (tip_at[d, i] - wanted[d, i])
+                g[j] -= square * turning[j, i] * (link[i] / length - direction[d, i])
+            for k in range(first, last):
+                for i in range(3):
+                    h[j, k] += columns[j, i] * columns[k, i] + square * turning[j, i] * turning[k, i]
+    for d in range(1, len(wanted)):
+        w = weight[d]
+        if w <= 0.0:
+            continue
+        for i in range(3):
+            off = tip_at[0, i] - tip_at[d, i] - vector[d, i]
+            for j in range(start[0], start[1]):
+                g[j] -= w * columns[j, i] * off
+                for k in range(start[0], start[1]):
+                    h[j, k] += w * columns[j, i] * columns[k, i]
+                for k in range(start[d], start[d + 1]):
+                    h[j, k] -= w * columns[j, i] * columns[k, i]
+                    h[k, j] -= w * columns[j, i] * columns[k, i]
+            for j in range(start[d], start[d + 1]):
+                g[j] += w * columns[j, i] * off
+                for k in range(start[d], start[d + 1]):
+                    h[j, k] += w * columns[j, i] * columns[k, i]
+
+
+@njit(numba.void(_F2, _F1, _F1), **compiled)
+def _cholesky_solve(h, g, x):
+    """x with h x = g; h symmetric positive definite, overwritten."""
+    n = len(g)
+    for i in range(n):
+        for k in range(i + 1):
+            total = h[i, k]
+            for m in range(k):
+                total -= h[i, m] * h[k, m]
+            h[i, k] = math.sqrt(total) if i == k else total / h[k, k]
+    for i in range(n):
+        total = g[i]
+        for m in range(i):
+            total -= h[i, m] * x[m]
+        x[i] = total / h[i, i]
+    for i in range(n - 1, -1, -1):
+        total = x[i]
+        for m in range(i + 1, n):
+            total -= h[m, i] * x[m]
+        x[i] = total / h[i, i]
+
+
+@njit(
+    numba.float64(
+        _F1, numba.int64, numba.float64, _I1, _F2, _F2, _F2, _F2, _I1, _F1, _F1, _F2, _F2, _F2, _F1
+    ),
+    **compiled,
+)  # fmt: skip
+def solve(
+    q, steps, keeping, start, anchor, axis, middle, tip, middle_joints, lower, upper, wanted, direction, vector, weight
+):  # fmt: skip
+    """Improve q (n,) rad in place by at most `steps` steps within [lower, upper]; returns the sum reached, m^2.
+
+    keeping: m/rad, weight of the joints' distance from where q was.
+    """
+    n, digits, before, keep = len(q), len(wanted), q.copy(), keeping * keeping
+    at, along = np.empty((n, 3)), np.empty((n, 3))
+    middle_at, tip_at = np.empty((digits, 3)), np.empty((digits, 3))
+    h, g, step, trial, held = np.empty((n, n)), np.empty(n), np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_)
+    forward(q, start, anchor, axis, middle, tip, middle_joints, at, along, middle_at, tip_at)
+    cost = _cost(middle_at, tip_at, wanted, direction, vector, weight)
+    damping = DAMPING
+    for _ in range(steps):
+        _normal_equations(h, g, start, at, along, middle_at, tip_at, wanted, direction, vector, weight)
+        for j in range(n):
+            # A joint at its limit that would be pushed outwards stays; the others are then solved alone.
+            g[j] += keep * (before[j] - q[j])
+            held[j] = (q[j] <= lower[j] and g[j] < 0.0) or (q[j] >= upper[j] and g[j] > 0.0)
+        for j in range(n):
+            h[j, j] += damping + keep
+            if held[j]:
+                g[j] = 0.0
+                for k in range(n):
+                    h[j, k] = h[k, j] = 0.0
+                h[j, j] = 1.0
+        _cholesky_solve(h, g, step)
+        moved = 0.0
+        for j in range(n):
+            trial[j] = min(max(q[j] + step[j], lower[j]), upper[j])
+            moved = max(moved, abs(trial[j] - q[j]))
+        forward(trial, start, anchor, axis, middle, tip, middle_joints, at, along, middle_at, tip_at)
+        reached = _cost(middle_at, tip_at, wanted, direction, vector, weight)
+        for j in range(n):
+            reached += keep * (trial[j] - before[j]) ** 2
+        if reached <= cost:
+            q[:] = trial
+            cost = reached
+            damping = max(0.2 * damping, DAMPING)
+        else:
+            damping = max(20.0 * damping, 1e-5)
+            forward(q, start, anchor, axis, middle, tip, middle_joints, at, along, middle_at, tip_at)
+        if moved < SMALL_STEP:
+            break
+    return cost
 
 
 class HandIK:
-    """Both hands.
+    """One hand's solver. chains: see `hand_chains.read`. lower, upper: (n,) rad, joints as in the chains."""
 
-    geometry: robot dimensions. lower, upper: (2, 15) rad, joints in the order of `robot_geometry.hand_names`, left then
-    right.
-    """
-
-    def __init__(self, geometry: Geometry, lower: np.ndarray, upper: np.ndarray):
+    def __init__(self, chains: HandChains, lower: np.ndarray, upper: np.ndarray):
+        self.chains = chains
         self.lower, self.upper = np.array(lower, dtype=float), np.array(upper, dtype=float)
-        fingers = self.lower[:, 3:].reshape(8, 3), self.upper[:, 3:].reshape(8, 3)
-        self._low, self._high = np.ascontiguousarray(fingers[0].T), np.ascontiguousarray(fingers[1].T)  # (3, 8)
-        self._l1, self._l2 = np.tile(geometry.finger[:, 0], 2), np.tile(geometry.finger[:, 1], 2)  # (8,)
-        self._finger_length = self._l1 + self._l2
-        self.mcp_x = geometry.thumb_mcp[0]
-        self.mcp_z = geometry.thumb_mcp[2]
-        self._tilt = (cos(geometry.thumb_tilt), sin(geometry.thumb_tilt))
-        self._thumb = geometry.thumb
-        self._thumb_limits = [(self.lower[side, :3].tolist(), self.upper[side, :3].tolist()) for side in (0, 1)]
-        self._thumb_length = hypot(self.mcp_x, self.mcp_z) + sum(geometry.thumb)
+        c = chains
+        whole = [np.ascontiguousarray(a, dtype=np.int64) for a in (c.start, c.middle_joints)]
+        real = [np.ascontiguousarray(a, dtype=np.float64) for a in (c.anchor, c.axis, c.middle, c.tip)]
+        self._chain = (whole[0], *real, whole[1])
+        self._wanted: np.ndarray | None = None  # (D, 3) m, the tips that the last solution was for
 
-    def local(self, keypoints: np.ndarray) -> np.ndarray:
-        """keypoints (2, 21, 3), any frame, left then right -> (2, 21, 3) in the palm's frame, wrist at the origin,
-        right mirrored.
+    def points(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """q: (n,) rad -> middles and tips, (D, 3) m each, in the wrist's frame."""
+        at, along = np.empty((len(q), 3)), np.empty((len(q), 3))
+        middle, tip = np.empty_like(self.chains.tip), np.empty_like(self.chains.tip)
+        forward(np.ascontiguousarray(q, dtype=np.float64), *self._chain, at, along, middle, tip)
+        return middle, tip
+
+    def solve(self, points: np.ndarray, scale: float, seed: np.ndarray, dt: float | None) -> np.ndarray:
+        """points: (21, 3) m, the operator's keypoints in the wrist's frame. scale: robot's size / operator's. seed:
+        (n,) rad, the solution before. dt: s since then; None: the solution need not go on from it.
+
+        Returns (n,) rad within the limits.
         """
-        centred = keypoints - keypoints[:, :1]
-        knuckles = centred[:, MCP]
-        z = -knuckles.sum(axis=1)
-        z /= np.sqrt((z * z).sum(axis=1, keepdims=True)) + 1e-12
-        x = (knuckles * _ACROSS).sum(axis=1)
-        x -= (x * z).sum(axis=1, keepdims=True) * z
-        x /= np.sqrt((x * x).sum(axis=1, keepdims=True)) + 1e-12
-        axes = np.empty((2, 3, 3))
-        axes[:, :, 0] = x
-        axes[:, :, 2] = z
-        axes[:, 0, 1] = z[:, 1] * x[:, 2] - z[:, 2] * x[:, 1]
-        axes[:, 1, 1] = z[:, 2] * x[:, 0] - z[:, 0] * x[:, 2]
-        axes[:, 2, 1] = z[:, 0] * x[:, 1] - z[:, 1] * x[:, 0]
-        axes[1, :, 1] *= -1.0
-        return centred @ axes
+        k = self.chains.keypoints
+        tips, middles = points[k[:, 2]], points[k[:, 1]]
+        link = tips - middles
+        direction = link / np.maximum(np.sqrt((link * link).sum(axis=1, keepdims=True)), 1e-6)
+        vector = tips[:1] - tips
+        gap = np.sqrt((vector * vector).sum(axis=1))
+        closing = np.minimum(np.maximum((OPEN_M - gap) / (OPEN_M - CLOSED_M), 0.0), 1.0)
+        closing = closing * closing * (3.0 - 2.0 * closing)
+        weight = PINCH * closing
+        weight[0] = 0.0  # the thumb's gap to itself
+        # Objects have their size whoever holds them: a closing gap is the operator's own, an open one scales along.
+        vector *= (scale + (1.0 - scale) * closing)[:, None]
+        wanted, before = scale * tips, self._wanted
+        self._wanted = wanted
+        q = np.minimum(np.maximum(seed, self.lower), self.upper)
+        goal = (wanted, direction, vector, weight)
+        if dt is None or before is None:
+            cost = solve(q, FRESH_STEPS, 0.0, *self._chain, self.lower, self.upper, *goal)
+            # And from a half-closed hand: the seed may be on the wrong side of a ridge.
+            other = 0.5 * (self.lower + self.upper)
+            return other if solve(other, FRESH_STEPS, 0.0, *self._chain, self.lower, self.upper, *goal) < cost else q
+        solve(q, STEPS, KEEPING, *self._chain, self.lower, self.upper, *goal)
+        return self._bounded(seed, q, LEAP * np.sqrt(((wanted - before) ** 2).sum(axis=1).max()) + CREEP_M_S * dt)
 
-    def lengths(self, local: np.ndarray) -> np.ndarray:
-        """(2, 21, 3) -> (2, 5) m: sum of the bones from each digit's base (thumb: cmc, finger: mcp) to its tip."""
-        bones = np.diff(local[:, 1:].reshape(2, 5, 4, 3), axis=2)
-        return np.sqrt((bones * bones).sum(axis=3)).sum(axis=2)
+    def _bounded(self, before: np.ndarray, after: np.ndarray, far: float) -> np.ndarray:
+        """`after`, with the joints of each digit brought back towards `before` until its tip moves `far` m at most.
 
-    def robot_lengths(self) -> np.ndarray:
-        """(2, 5) m: the robot's counterpart of `lengths`."""
-        both = np.empty((2, 5))
-        both[:, 0] = self._thumb_length
-        both[:, 1:] = self._finger_length.reshape(2, 4)
-        return both
-
-    def solve(self, local: np.ndarray, scale: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        """local: (2, 21, 3), see `local`. scale: (2, 5) robot length / operator length per digit. seed: (2, 15)
-        previous joints.
-
-        Returns (2, 15) rad within the limits.
+        Beyond the robot's reach the nearest pose can jump where the operator's moves on a little.
         """
-        q = np.empty((2, 15))
-        q[:, 3:] = self._fingers(local, scale, seed)
-        for side in (0, 1):
-            points = (local[side, 2:5] - local[side, 1]) * scale[side, 0]
-            q[side, :3] = self._solve_thumb(points.tolist(), *self._thumb_limits[side], seed[side, 0])
-        return q
-
-    def _fingers(self, local, scale, seed) -> np.ndarray:
-        digits = local[:, 5:].reshape(8, 4, 3)
-        reach = scale[:, 1:].reshape(8, 1)
-        middle = ((digits[:, 1] - digits[:, 0]) * reach).T  # (3, 8): knuckle -> pip
-        tip = ((digits[:, 3] - digits[:, 0]) * reach).T
-        splay = self._splay(middle, tip, seed[:, 3::3].reshape(8))
-        s, c = np.sin(splay), np.cos(splay)
-        # In the finger's plane: a towards the palm's inside, b towards the stretched fingertip.
-        pa, pb = -middle[1], -(middle[2] * c + middle[0] * s)
-        ta, tb = -tip[1], -(tip[2] * c + tip[0] * s)
-        k = self._l1 / (np.sqrt(pa * pa + pb * pb) + 1e-9)
-        f1 = np.arctan2(pa, pb)
-        f2 = np.arctan2(ta - pa, tb - pb) - f1
-        pa, pb = k * pa, k * pb
-        # A finger never bends back by a quarter turn: angles are taken from -pi/2 to 3 pi/2.
-        f1 = np.where(f1 < -np.pi / 2, f1 + 2 * np.pi, f1)
-        f2 = np.remainder(f2 + np.pi / 2, 2 * np.pi) - np.pi / 2
-        low, high = self._low, self._high
-        f1, f2 = np.clip(f1, low[1], high[1]), np.clip(f2, low[2], high[2])
-        f1, f2 = self._bend(f1, f2, pa, pb, ta, tb)
-        return np.stack([np.clip(splay, low[0], high[0]), f1, f2], axis=1).reshape(2, 12)
-
-    def _splay(self, middle, tip, previous) -> np.ndarray:
-        """Angle of the plane through the flexion axis' normal that best holds both points (least squares), (8,)."""
-        s, c = np.sin(previous), np.cos(previous)
-        cross = middle[0] * middle[2] + tip[0] * tip[2] + SPLAY_PRIOR * s * c
-        spread = (middle[2] ** 2 + tip[2] ** 2 + SPLAY_PRIOR * c * c) - (
-            middle[0] ** 2 + tip[0] ** 2 + SPLAY_PRIOR * s * s
-        )
-        return np.clip(0.5 * np.arctan2(2 * cross, spread), self._low[0], self._high[0])
-
-    def _bend(self, f1, f2, pa, pb, ta, tb):
-        """Projected Gauss-Newton on |tip - target|^2 + w^2 |middle - target|^2 over (proximal, distal), 8 fingers at
-        once.
-        """
-        l1, l2, w = self._l1, self._l2, MIDDLE_WEIGHT**2
-        low, high = self._low, self._high
-        for _ in range(STEPS):
-            f12 = f1 + f2
-            a1, b1 = l1 * np.sin(f1), l1 * np.cos(f1)
-            ds, dc = l2 * np.sin(f12), l2 * np.cos(f12)
-            a2, b2 = a1 + ds, b1 + dc
-            ea, eb = a2 - ta, b2 - tb
-            g1 = w * (b1 * (a1 - pa) - a1 * (b1 - pb)) + b2 * ea - a2 * eb
-            g2 = dc * ea - ds * eb
-            h11 = w * l1 * l1 + a2 * a2 + b2 * b2
-            h12 = b2 * dc + a2 * ds
-            h22 = l2 * l2
-            # A joint at its limit that would be pushed outwards stays; the other is then solved alone.
-            stuck1 = ((f1 <= low[1]) & (g1 > 0)) | ((f1 >= high[1]) & (g1 < 0))
-            stuck2 = ((f2 <= low[2]) & (g2 > 0)) | ((f2 >= high[2]) & (g2 < 0))
-            h12 = np.where(stuck1 | stuck2, 0.0, h12)
-            g1, g2 = np.where(stuck1, 0.0, g1), np.where(stuck2, 0.0, g2)
-            det = h11 * h22 - h12 * h12 + 1e-12
-            f1 = np.minimum(np.maximum(f1 - (h22 * g1 - h12 * g2) / det, low[1]), high[1])
-            f2 = np.minimum(np.maximum(f2 - (h11 * g2 - h12 * g1) / det, low[2]), high[2])
-        return f1, f2
-
-    def _solve_thumb(self, points, lower, upper, previous):
-        """points: mcp, ip, tip from the cmc, scaled, m -> (abduction, proximal, distal)."""
-        (mx, my, mz), (ix, iy, iz), (tx, ty, tz) = points
-        l1, l2 = self._thumb
-        ct, st = self._tilt
-        x0, z0 = self.mcp_x, self.mcp_z
-        a = atan2(-my, mx) if hypot(mx, my) > 1e-3 else previous
-        a = min(max(a, lower[0]), upper[0])
-        s, c = sin(a), cos(a)
-
-        def planar(dx, dy, dz):  # (towards the inside, along the stretched thumb) of a vector between two thumb points
-            return -(dx * s + dy * c), -((dx * c - dy * s) * st + dz * ct)
-
-        u, v = planar(ix - mx, iy - my, iz - mz)
-        f1 = min(max(atan2(u, v), lower[1]), upper[1])
-        u, v = planar(tx - ix, ty - iy, tz - iz)
-        f2 = min(max(atan2(u, v) - f1, lower[2]), upper[2])
-        w = MIDDLE_WEIGHT
-        for _ in range(STEPS):
-            s, c, f12 = sin(a), cos(a), f1 + f2
-            a1, b1 = l1 * sin(f1), l1 * cos(f1)
-            a2, b2 = l2 * sin(f12), l2 * cos(f12)
-            # Points before abduction: (x, y, z) = (x0 - b sin(tilt), -a, z0 - b cos(tilt)), with a, b summed along the
-            # thumb.
-            rows = []
-            for weight, al, be, da2, db2, px, py, pz in (
-                (w, 0.0, 0.0, 0.0, 0.0, mx, my, mz),
-                (w, a1, b1, 0.0, 0.0, ix, iy, iz),
-                (1.0, a1 + a2, b1 + b2, b2, -a2, tx, ty, tz),
-            ):
-                x, y, z = x0 - be * st, -al, z0 - be * ct
-                da1, db1 = be, -al
-                rx, ry = x * c + y * s, -x * s + y * c
-                for error, j0, lx, ly, lz in (
-                    (rx - px, ry, c, s, 0.0),
-                    (ry - py, -rx, -s, c, 0.0),
-                    (z - pz, 0.0, 0.0, 0.0, 1.0),
-                ):
-                    j1 = lx * -db1 * st + ly * -da1 + lz * -db1 * ct
-                    j2 = lx * -db2 * st + ly * -da2 + lz * -db2 * ct
-                    rows.append((weight * error, weight * j0, weight * j1, weight * j2))
-            step = _projected_step(rows, (a, f1, f2), lower, upper)
-            a = min(max(a + step[0], lower[0]), upper[0])
-            f1 = min(max(f1 + step[1], lower[1]), upper[1])
-            f2 = min(max(f2 + step[2], lower[2]), upper[2])
-            if max(abs(step[0]), abs(step[1]), abs(step[2])) < 1e-6:
-                break
-        return a, f1, f2
-
-
-_ACROSS = np.array([1.0, 1.0 / 3.0, -1.0 / 3.0, -1.0]).reshape(
-    4, 1
-)  # least-squares slope over four equally spaced knuckles
-
-
-def _projected_step(rows, at, lower, upper):
-    """Gauss-Newton step of a 3-variable least squares; variables that a limit stops are left out. rows: (error, j0, j1,
-    j2).
-    """
-    g0 = g1 = g2 = h00 = h01 = h02 = h11 = h12 = h22 = 0.0
-    for e, j0, j1, j2 in rows:
-        g0 -= j0 * e
-        g1 -= j1 * e
-        g2 -= j2 * e
-        h00 += j0 * j0
-        h01 += j0 * j1
-        h02 += j0 * j2
-        h11 += j1 * j1
-        h12 += j1 * j2
-        h22 += j2 * j2
-    if (at[0] <= lower[0] and g0 < 0) or (at[0] >= upper[0] and g0 > 0):
-        g0 = h01 = h02 = 0.0
-    if (at[1] <= lower[1] and g1 < 0) or (at[1] >= upper[1] and g1 > 0):
-        g1 = h01 = h12 = 0.0
-    if (at[2] <= lower[2] and g2 < 0) or (at[2] >= upper[2] and g2 > 0):
-        g2 = h02 = h12 = 0.0
-    h00 += 1e-8
-    h11 += 1e-8
-    h22 += 1e-8
-    c00, c01, c02 = h11 * h22 - h12 * h12, h02 * h12 - h01 * h22, h01 * h12 - h02 * h11
-    det = h00 * c00 + h01 * c01 + h02 * c02
-    c11, c12, c22 = h00 * h22 - h02 * h02, h01 * h02 - h00 * h12, h00 * h11 - h01 * h01
-    return (
-        (c00 * g0 + c01 * g1 + c02 * g2) / det,
-        (c01 * g0 + c11 * g1 + c12 * g2) / det,
-        (c02 * g0 + c12 * g1 + c22 * g2) / det,
-    )
+        moved = np.sqrt(((self.points(after)[1] - self.points(before)[1]) ** 2).sum(axis=1))
+        share = np.minimum(1.0, far / np.maximum(moved, 1e-9))
+        return before + np.repeat(share, np.diff(self.chains.start)) * (after - before)

@@ -24,6 +24,7 @@ MAX_OUTLIERS = 5  # then the new place is believed: the tracker has settled ther
 LONG_LOSS_S = 0.5  # after it what comes back may be anywhere
 OK, LOST, NOT_FINITE, OUTLIER, LIMITED, WRONG = "ok", "lost", "not finite", "outlier", "limited", "wrong shape"
 
+SIDES = ("left", "right")
 _NAMES = tuple(PARTS)
 _SIZES = [math.prod(shape) for shape in PARTS.values()]
 _STARTS = np.concatenate([[0], np.cumsum(_SIZES)[:-1]])
@@ -33,20 +34,21 @@ _PLACES = np.concatenate(
     [_SLICE[name].start + np.arange(3 * n) for name, n in _POINTS.items()]
 )  # x, y, z of every point
 _FIRST_POINT = np.cumsum([0, *_POINTS.values()])[:-1]
-_HANDS = slice(_SLICE["left_hand"].start, _SLICE["right_hand"].stop)
 _TOTAL = sum(_SIZES)
+_BODY = _SLICE["left_hand"].start  # PARTS ends with the hands
 
 
 class Intake:
-    """Parts of successive frames -> believed values. smoothing: One-Euro on every number.
+    """Parts of successive frames -> believed values. smoothing: One-Euro on every number, but for the hands: they are
+    smoothed where the wrist's motion no longer counts, see `hand`.
 
     report: part -> "ok", "lost", "not finite", "wrong shape" or "outlier". lost_s: part -> s since it was last
     believed. poses: part -> (rotation, position); points: part -> position; of the believed parts, as tuples of floats
-    (see rotations). keypoints: (2, 21, 3) m, left then right, valid where the hand is believed.
+    (see rotations). keypoints: side -> (21, 3) m as received, valid where the hand is believed.
     """
 
     def __init__(self, smoothing: bool):
-        self._filter = OneEuro(_TOTAL) if smoothing else None
+        self._filter = OneEuro(_BODY) if smoothing else None
         self.report = dict.fromkeys(_NAMES, LOST)
         self._raw = np.full(_TOTAL, np.nan)
         self.reset()
@@ -57,9 +59,9 @@ class Intake:
         self._seen = dict.fromkeys(_NAMES, False)
         self._outliers = dict.fromkeys(_NAMES, 0)
         self.lost_s = dict.fromkeys(_NAMES, 0.0)
-        self.poses: dict = {}
-        self.points: dict = {}
-        self.keypoints = self._held[_HANDS].reshape(2, 21, 3)
+        self.poses: dict[str, tuple] = {}
+        self.points: dict[str, tuple] = {}
+        self.keypoints = {side: self._held[_SLICE[f"{side}_hand"]].reshape(KEYPOINTS) for side in SIDES}
         self._last_t: float | None = None
         if self._filter is not None:
             self._filter.reset()
@@ -77,12 +79,10 @@ class Intake:
         """One frame's parts, dt s after the last; fills the attributes. Never raises for any values."""
         self._pack(parts)
         valid = self._believe(dt)
-        x = (
-            self._held
-            if self._filter is None
-            else self._filter.step(self._held, dt, np.repeat(np.array(valid), _SIZES))
-        )
-        values = x[: _HANDS.start].tolist()
+        x = self._held[:_BODY]
+        if self._filter is not None:
+            x = self._filter.step(x, dt, np.repeat(np.array(valid), _SIZES)[:_BODY])
+        values = x.tolist()
         self.poses, self.points = {}, {}
         for name, believed in zip(_NAMES, valid):
             shape, a = PARTS[name], _SLICE[name].start
@@ -97,7 +97,13 @@ class Intake:
             self.lost_s[name] = 0.0 if believed else self.lost_s[name] + dt
             if self.lost_s[name] > LONG_LOSS_S:
                 self._seen[name] = False
-        self.keypoints = x[_HANDS].reshape(2, 21, 3)
+
+    def raw_rotation(self, name: str) -> np.ndarray | None:
+        """(3, 3) of a pose as received with this frame; None where it is not believed."""
+        if name not in self.poses:
+            return None
+        at = _SLICE[name].start + 3
+        return np.array(rot.from_quaternion(*self._held[at : at + 4].tolist())).reshape(3, 3)
 
     def seen(self, name: str) -> bool:
         """True when the part was believed since `reset` and not long lost."""

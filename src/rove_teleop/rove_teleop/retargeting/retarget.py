@@ -15,16 +15,16 @@ import numpy as np
 
 from rove_contract.operator_frame import OperatorFrame
 from rove_description import joints, mjcf
-from rove_teleop.retargeting import robot_geometry
+from rove_description.kinematics import Kinematics
+from rove_teleop.retargeting import hand_chains, robot_geometry
 from rove_teleop.retargeting import rotations as rot
 from rove_teleop.retargeting.arm import Arm
 from rove_teleop.retargeting.arm_ik import ArmIK
 from rove_teleop.retargeting.calibration import Calibration
-from rove_teleop.retargeting.hand_ik import HandIK
+from rove_teleop.retargeting.hand import Hand
 from rove_teleop.retargeting.intake import LIMITED, LONG_LOSS_S, Intake
 
 TOLERANCE = 1e-9  # rad; rounding is no limit
-FINGER_RATE = 0.05  # per frame, of the running finger lengths: 20 frames of memory average the keypoints' noise
 FREE_STEP = np.full(7, 0.25)  # rad per frame of an arm whose velocity is not limited: beyond it is a flip
 SIDES = robot_geometry.SIDES
 
@@ -40,7 +40,7 @@ class Retargeter:
     report: part -> "ok", "lost", "not finite", "wrong shape", "outlier" (held), or "limited" (followed as far as limits
     allow). solution: (J,) the target before the velocity bound; alignment is measured against it. targets: followed
     part -> (rotation or None, position or None), pelvis frame: where the robot's part was asked to be, after
-    calibration and relative mode. finger_scale: (2, 5) robot's digit length / operator's, thumb first.
+    calibration and relative mode. hands: side -> Hand, with what it learnt of the operator's.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Retargeter:
         self.mode = mode
         self.velocity_limited = velocity_limited
         self.calibration = calibration or Calibration()
-        self.geometry = geometry = robot_geometry.read(self.table)
+        kinematics = Kinematics(self.table)
+        self.geometry = geometry = robot_geometry.read(self.table, kinematics.model)
         limits, index = self.table.limits, self.table.index
         self.waist_index = np.array([index[name] for name in robot_geometry.WAIST])
         self.neck_index = np.array([index[name] for name in robot_geometry.NECK])
         self.arm_index = {side: np.array([index[f"{side}_{name}"] for name in robot_geometry.ARM]) for side in SIDES}
-        self.hand_index = np.array([[index[name] for name in robot_geometry.hand_names(side)] for side in SIDES])
         self._bounds = {
             "chest": [(limits.lower[i], limits.upper[i]) for i in self.waist_index],
             "head": [(limits.lower[i], limits.upper[i]) for i in self.neck_index],
@@ -74,8 +74,12 @@ class Retargeter:
             for side, at in self.arm_index.items()
         }
         self._arm_velocity = {side: limits.velocity[at] for side, at in self.arm_index.items()}
-        self.hands = HandIK(geometry, limits.lower[self.hand_index], limits.upper[self.hand_index])
-        self._robot_fingers = self.hands.robot_lengths()
+        chains = {side: hand_chains.read(kinematics, side) for side in SIDES}
+        self.hand_index = {side: chain.index for side, chain in chains.items()}
+        self.hands = {
+            side: Hand(chain, limits.lower[chain.index], limits.upper[chain.index], smoothing)
+            for side, chain in chains.items()
+        }
         self.intake = Intake(smoothing)
         self.report = self.intake.report
         self._output = mjcf.home(self.table)
@@ -94,8 +98,8 @@ class Retargeter:
         self.solution = self._output.copy()
         self.intake.reset()
         self.targets: dict[str, tuple] = {}
-        self.finger_scale = np.ones((2, 5))
-        self._fingers = np.full((2, 5), np.nan)  # m, running lengths of the operator's digits
+        for hand in self.hands.values():
+            hand.lose()
         self._anchors: dict[str, tuple] = {}
         self._fresh: set[str] = set()  # parts that need not go on from the solution before
         self.free_arms()
@@ -125,7 +129,8 @@ class Retargeter:
         for side in SIDES:
             if f"{side}_wrist" in intake.poses:
                 self._arm(q, side, dt, intake.poses[f"{side}_wrist"], intake.points.get(f"{side}_elbow"))
-        self._hand(q, intake.keypoints, [intake.lost_s[f"{side}_hand"] == 0.0 for side in SIDES])
+        for side in SIDES:
+            self._hand(q, side, dt)
         limits = self.table.limits
         np.minimum(np.maximum(q, limits.lower, out=q), limits.upper, out=q)
         if self.velocity_limited and self._seeded:
@@ -241,24 +246,16 @@ class Retargeter:
     # -- hands
     # ----------------------------------------------------------------------------------------------------------------
 
-    def _hand(self, q, keypoints, ok) -> None:
-        if not any(ok):
+    def _hand(self, q, side: str, dt: float) -> None:
+        hand, index, name, intake = self.hands[side], self.hand_index[side], f"{side}_hand", self.intake
+        if intake.lost_s[name] > 0.0:
+            if intake.lost_s[name] > LONG_LOSS_S:
+                hand.lose()
             return
-        local = self.hands.local(keypoints)
-        lengths = np.maximum(self.hands.lengths(local), 1e-3)
-        old = self._fingers
-        learnt = np.where(np.isnan(old), lengths, old + FINGER_RATE * (lengths - old))
-        self._fingers = np.where(np.array(ok)[:, None], learnt, old)
-        self.finger_scale = scale = np.where(np.isnan(self._fingers), 1.0, self._robot_fingers / self._fingers)
-        solved = self.hands.solve(local, scale, q[self.hand_index])
-        for i, side in enumerate(SIDES):
-            if not ok[i]:
-                continue
-            index, name = self.hand_index[i], f"{side}_hand"
-            if self.mode == "relative":
-                if name not in self._anchors:
-                    self._anchors[name] = (solved[i], q[index].copy())
-                start, robot_start = self._anchors[name]
-                q[index] = robot_start + (solved[i] - start)
-            else:
-                q[index] = solved[i]
+        solved = hand.solve(intake.keypoints[side], intake.raw_rotation(f"{side}_wrist"), q[index], dt)
+        if self.mode == "relative":
+            if name not in self._anchors:
+                self._anchors[name] = (solved, q[index].copy())
+            start, robot_start = self._anchors[name]
+            solved = robot_start + (solved - start)
+        q[index] = solved

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from rove_contract.operator_frame import KEYPOINT_NAMES, KEYPOINTS, PARTS, POINT, OperatorFrame
 from rove_description import joints, mjcf
@@ -19,10 +18,6 @@ SIDES = mjcf.SIDES
 NECK = ("head_yaw", "head_roll", "head_pitch")
 WAIST = ("waist_yaw", "waist_roll", "waist_pitch")
 ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_yaw", "wrist_pitch", "wrist_roll")
-DIGIT_JOINTS = {
-    "thumb": ("abduction", "proximal", "distal"),
-    **{f: ("splay", "proximal", "distal") for f in mjcf.FINGERS[1:]},
-}
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 
@@ -35,8 +30,7 @@ class Geometry:
     """Robot dimensions, m, in the frame of the body named first.
 
     waist (pelvis -> waist axes), torso (waist -> pitch axis), shoulder[side] (torso -> shoulder centre), upper_arm,
-    forearm; finger (4, 2): proximal and distal length of index … little; mcp (4, 3), left wrist frame; thumb_cmc (3,)
-    and thumb_mcp (3,), left; thumb_tilt: rad about y; thumb (2,) lengths.
+    forearm.
     """
 
     waist: tuple[float, float, float]
@@ -44,17 +38,6 @@ class Geometry:
     shoulder: dict[str, tuple[float, float, float]]
     upper_arm: float
     forearm: float
-    finger: np.ndarray
-    mcp: np.ndarray
-    thumb_cmc: tuple[float, float, float]
-    thumb_mcp: tuple[float, float, float]
-    thumb_tilt: float
-    thumb: tuple[float, float]
-
-
-def hand_names(side: str) -> list[str]:
-    """The 15 hand joints of a side: thumb abduction, proximal, distal; then index … little splay, proximal, distal."""
-    return [f"{side}_{digit}_{joint}" for digit, names in DIGIT_JOINTS.items() for joint in names]
 
 
 def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geometry:
@@ -70,12 +53,8 @@ def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geome
         return np.array(model.site(name).pos)
 
     expected = dict(zip(NECK, (Z, X, Y))) | dict(zip(WAIST, (Z, X, Y)))
-    for side, inward in (("left", -1.0), ("right", 1.0)):
-        flex = (inward, 0.0, 0.0)
+    for side in SIDES:
         expected |= {f"{side}_{joint}": axis for joint, axis in zip(ARM, (Y, X, Z, Y, Z, Y, X))}
-        for digit, names in DIGIT_JOINTS.items():
-            first = (0.0, 0.0, inward) if digit == "thumb" else Y
-            expected |= {f"{side}_{digit}_{joint}": axis for joint, axis in zip(names, (first, flex, flex))}
     for name, axis in expected.items():
         joint = model.joint(name)
         if not np.allclose(joint.axis, axis) or not np.allclose(joint.pos, 0.0):
@@ -104,27 +83,12 @@ def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geome
         along(f"{side}_wrist", site(f"{side}_wrist"), 2)
     if not np.allclose(lengths[0], lengths[1]):
         raise GeometryError(f"the arms differ: {lengths}")
-    fingers, mcp = [], []
-    for finger in mjcf.FINGERS[1:]:
-        mcp.append(body(f"left_{finger}_proximal"))
-        fingers.append((along(finger, body(f"left_{finger}_distal"), 2), along(finger, site(f"left_{finger}_tip"), 2)))
-    tilt = Rotation.from_quat(model.body("left_thumb_proximal").quat, scalar_first=True).as_rotvec()
-    thumb = (along("thumb", body("left_thumb_distal"), 2), along("thumb", site("left_thumb_tip"), 2))
-    thumb_mcp = body("left_thumb_proximal")
-    if abs(thumb_mcp[1]) > 1e-9 or np.hypot(tilt[0], tilt[2]) > 1e-9:
-        raise GeometryError("the thumb's mcp must lie in the x-z plane of its base and be tilted about y only")
     return Geometry(
         waist=tuple(body("waist").tolist()),
         torso=tuple(body("torso").tolist()),
         shoulder=shoulder,
         upper_arm=lengths[0][0],
         forearm=lengths[0][1],
-        finger=np.array(fingers),
-        mcp=np.array(mcp),
-        thumb_cmc=tuple(body("left_thumb_base").tolist()),
-        thumb_mcp=tuple(thumb_mcp.tolist()),
-        thumb_tilt=float(tilt[1]),
-        thumb=thumb,
     )
 
 

@@ -221,7 +221,6 @@ def test_raising_a_straight_arm_sideways_through_the_shoulder_singularity_is_smo
 
 def test_left_and_right_are_mirror_images():
     signs, swap = joints.mirror_signs(TABLE.names), joints.mirror_index(TABLE)
-    retargeter = plain()
     rng = np.random.default_rng(4)
     for q in poses(40, seed=6, share=0.8):
         frame = SKELETON.frame(q)
@@ -237,10 +236,11 @@ def test_left_and_right_are_mirror_images():
             if value.shape == (7,):
                 value[[4, 6]] *= -1  # reflection in x-z turns rotations about x and z around
             parts[name] = value
-        retargeter.reset(HOME)
-        straight = retargeter.retarget(frame)
-        retargeter.reset((HOME * signs)[swap])
-        np.testing.assert_allclose(retargeter.retarget(OperatorFrame(parts)), (straight * signs)[swap], atol=1e-4)
+        straight, mirrored = plain(), plain()  # one each: what is learnt of one hand must not count for the other's
+        straight.reset(HOME)
+        mirrored.reset((HOME * signs)[swap])
+        expected = (straight.retarget(frame) * signs)[swap]
+        np.testing.assert_allclose(mirrored.retarget(OperatorFrame(parts)), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("distance", [0.54, 0.6, 1.0, 3.0])
@@ -301,13 +301,13 @@ def test_a_part_that_fails_holds_and_is_reported_while_the_rest_moves(part, faul
     out = retargeter.retarget(with_parts(second, **{part: None if fault == "missing" else bad}))
     assert retargeter.report[part] == {"missing": LOST, "shape": WRONG}.get(fault, NOT_FINITE)
     held = {
-        "left_hand": retargeter.hand_index[0],
+        "left_hand": retargeter.hand_index["left"],
         "right_wrist": retargeter.arm_index["right"],
         "head": retargeter.neck_index,
         "chest": retargeter.waist_index,
     }[part]
     np.testing.assert_array_equal(out[held], before[held])
-    moving = retargeter.hand_index[1]
+    moving = retargeter.hand_index["right"]
     assert (np.abs(out[moving] - before[moving]) > 0.05).all()
     assert retargeter.report["right_hand"] == OK
 
@@ -384,20 +384,6 @@ def test_relative_mode_starts_again_where_the_robot_is_when_a_part_was_long_lost
     out = retargeter.retarget(with_parts(OperatorFrame(frame.parts, 60, 1.0), left_wrist=wrist))
     arm = retargeter.arm_index["left"]
     np.testing.assert_allclose(out[arm], HOME[arm], atol=1e-6)
-
-
-@pytest.mark.parametrize("scale", [0.8, 1.0, 1.3])
-def test_a_hand_of_another_size_bends_the_same(scale):
-    retargeter = plain()
-    for q in poses(20, seed=9, share=0.8):
-        frame = SKELETON.frame(q)
-        for side in ("left", "right"):
-            hand = frame.parts[f"{side}_hand"]
-            frame.parts[f"{side}_hand"] = hand[0] + scale * (hand - hand[0])
-        retargeter.reset(HOME)
-        out = retargeter.retarget(frame)
-        hands = retargeter.hand_index.ravel()
-        np.testing.assert_allclose(out[hands], q[hands], atol=0.02)
 
 
 def test_smoothing_calms_noise_and_hardly_delays_motion():
