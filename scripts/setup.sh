@@ -55,7 +55,14 @@ if [ ! -x "$venv/bin/python" ]; then
     exit 1
   }
 fi
-files=(-r requirements/runtime.txt -r requirements/learn.txt -r requirements/dev.txt)
+development=requirements/dev.txt
+if ros_sourced; then
+  # The pytest plugins of a ROS 2 installation (launch_testing 3.4.3) do not load in pytest 9.
+  development=$(mktemp)
+  trap 'rm -f "$development"' EXIT
+  sed 's/^pytest==.*/pytest==8.4.2/' requirements/dev.txt >"$development"
+fi
+files=(-r requirements/runtime.txt -r requirements/policy.txt -r requirements/learn.txt -r "$development")
 if ! ros_sourced; then files=(-r requirements/ros.txt "${files[@]}"); fi
 echo "setup: installing pinned requirements into $venv (a few minutes the first time)"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${files[@]}" 2> >(grep -v '^WARNING: Location' >&2)

@@ -90,7 +90,7 @@ class Demo:
         self._times_path.write_text(json.dumps(self.times, indent=1))
 
 
-def run(config: DemoConfig) -> Path:
+def run_stages(config: DemoConfig) -> Path:
     """Run the demo; returns the path of report.html. Raises StageFailed."""
     demo = Demo(config)
     out = demo.out
@@ -223,7 +223,7 @@ def main(args: list[str] | None = None) -> int:
 
     config = tyro.cli(DemoConfig, prog="rove demo", args=args, description=__doc__)
     try:
-        report = run(config)
+        report = run_stages(config)
     except StageFailed as error:
         print(
             f"rove demo: {error}\nWhat is finished stays; `rove demo --resume --out {config.out}` goes on from there.",
