@@ -36,7 +36,7 @@ GAINS = {
 }
 
 HOME = {
-    "head_pitch": 0.75,  # both hands and a work surface in front of the chest are in view
+    "head_pitch": 0.85,  # the hands and a tray below the chest are in view; what stands higher must be looked for
     "head_yaw": -0.1,
     **{f"{side}_shoulder_pitch": 0.15 for side in SIDES},
     "left_shoulder_roll": 0.2,

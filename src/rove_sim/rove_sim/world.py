@@ -3,9 +3,8 @@
 to the last bit on one machine.
 
 Physics: fingers carry the contact. Objects are held by friction alone; no collision between hand and objects is
-switched off and nothing is welded, unless `assist="weld"` is chosen by name (never in published figures). Simplified:
-the pelvis is fixed, the robot does not collide with itself, gravity of the robot's own links is compensated as
-low-level controllers do.
+switched off and nothing is welded. Simplified: the pelvis is fixed, the robot does not collide with itself, gravity of
+the robot's own links is compensated as low-level controllers do.
 
 A task subclasses `World` and gives: `scene` (its MJCF file), `place`, `after_step`, `task_state` and the class
 attributes below. All lengths are metres, in the pelvis frame unless said otherwise.
@@ -25,7 +24,6 @@ from rove_sim.camera import Camera
 
 SCENERY = Path(__file__).with_name("assets") / "scenery.xml"
 CAMERAS = ("ego", "left_wrist", "right_wrist", "third")
-ASSISTS = ("none", "weld")
 TIMESTEP_S = 0.0025  # four steps per control period; grasps that hold at 2 ms hold at 2.5 ms, at 5 ms they chatter
 
 
@@ -55,8 +53,6 @@ class World:
     """Simulated IRON-R01 before one task's scene.
 
     image_size: pixels, square, or (H, W). seed: of the first episode; `reset()` without a seed takes the next one.
-    assist: "none", or "weld" = an object between thumb and fingers of a hand is fixed to it (see `weld`).
-    Raises ValueError for an unknown assist.
     """
 
     name: str  # of the task
@@ -74,13 +70,10 @@ class World:
         seed: int = 0,
         table: joints.JointTable | None = None,
         *,
-        assist: str = "none",
         variation: Variation = Variation(),
     ):
-        if assist not in ASSISTS:
-            raise ValueError(f"assist is {assist!r}, expected one of {', '.join(ASSISTS)}")
         self.table = table or joints.load()
-        self.assist, self.variation = assist, variation
+        self.variation = variation
         self.model = self.build().compile()
         self.data = mujoco.MjData(self.model)
         model = self.model
@@ -157,7 +150,6 @@ class World:
         home = mjcf.home(self.table)
         self.data.qpos[self._qpos] = home
         self.data.ctrl[:] = home
-        self._welded = False
         self.place(rng, start_stage)
         self.data.time = 0.0
 
@@ -196,8 +188,6 @@ class World:
             raise ValueError("command is not finite")
         self.data.ctrl[:] = command
         mujoco.mj_step(self.model, self.data, self._substeps)
-        if self.assist == "weld":
-            self.weld()
         self.after_step()
 
     def settle(self, seconds: float) -> None:
@@ -227,9 +217,6 @@ class World:
             if (a in geoms) != (b in geoms):
                 mujoco.mj_contactForce(self.model, self.data, i, force)
                 yield a, b, float(force[0])
-
-    def weld(self) -> None:
-        """`assist="weld"`: hook of a task that fixes an object to the hand; the base class does nothing."""
 
     def geoms_of(self, body: str) -> frozenset[int]:
         """Ids of the geoms of one body."""

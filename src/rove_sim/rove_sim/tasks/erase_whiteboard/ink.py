@@ -47,13 +47,13 @@ class Ink:
 
     def draw(self, number: int, points: np.ndarray, width: float) -> None:
         """Stroke `number` along points (n, 2) m, dense, with a round pen of `width` m."""
-        centres = np.stack(np.meshgrid(self.u, self.v), axis=-1)  # (rows, columns, 2)
-        distance = np.full(self.amount.shape, np.inf)
-        for point in points:
-            np.minimum(distance, np.linalg.norm(centres - point, axis=-1), out=distance)
-        mask = (distance <= width / 2) & (self.stroke < 0)
-        self.amount[mask] = 1.0
-        self.stroke[mask] = number
+        (u0, v0), (u1, v1) = points.min(axis=0) - width, points.max(axis=0) + width
+        rows, columns = (slice(*np.searchsorted(axis, ends)) for axis, ends in ((self.v, (v0, v1)), (self.u, (u0, u1))))
+        du = self.u[columns][None, :, None] - points[:, 0]
+        dv = self.v[rows][:, None, None] - points[:, 1]
+        mask = ((du**2 + dv**2).min(axis=-1) <= (width / 2) ** 2) & (self.stroke[rows, columns] < 0)
+        self.amount[rows, columns][mask] = 1.0
+        self.stroke[rows, columns][mask] = number
         self.total = float(self.amount.sum())
         self.version += 1
 
