@@ -23,10 +23,22 @@ CRUISE = 0.20  # m, pelvis frame: height of the empty hand's way to a slice
 CLEAR = 0.035  # m between the carried slice and the toaster's rim
 HOVER = 0.015  # m above the rim while aligning
 ALIGNED = (0.006, 0.0022, 0.03)  # m along, m across the slot, rad
-GRASPABLE = 0.55  # rad of lean
+SAG_LIMIT = (
+    0.006  # m: an unknown 0.25 kg at the wrist lets the hand sag by 1-2 mm; more would press a stuck slice harder
+)
+STUCK_S = 3.0  # an alignment takes 0.3 s; longer means that the slice turns in the hand instead of with it
+REGROUP_S = 1.5
+GUIDED = 0.02  # m below the rim the slot guides a slice
 LOST_S = 0.2  # a held slice whose contact flickers is not lost
-WITH_SLICE = ("lift", "carry", "align", "insert", "back_off")
-SPEED = {"lift": 0.8, "carry": 1.0, "align": 0.5, "insert": 0.35, "back_off": 0.5}  # share of the steering's speed
+WITH_SLICE = ("lift", "carry", "align", "insert", "back_off", "regroup")
+SPEED = {
+    "lift": 0.8,
+    "carry": 1.0,
+    "align": 0.5,
+    "insert": 0.35,
+    "back_off": 0.5,
+    "regroup": 0.8,
+}  # share of the steering's speed
 
 
 def slice_pose(item: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +70,7 @@ class Expert:
     ):
         self.period, self.rng = period_s, rng
         self.manner = manner or Manner()
-        self.steering = HandSteering(kinematics, pinch.PINCH, pinch.OPEN_HAND, pinch.CLOSED_HAND, period_s)
+        self.steering = HandSteering(kinematics, pinch.PINCH, pinch.OPEN_HAND, pinch.CLOSED_HAND, period_s, SAG_LIMIT)
         self.home_pose = self.steering.measure(self.steering.home)
         self.reset(self.steering.home)
 
@@ -70,6 +82,7 @@ class Expert:
         self.chosen: int | None = None
         self.slot: int | None = None
         self.attempts = self.misses = 0
+        self.failures: dict[int, int] = {}  # slice -> grasps that failed
         self.lost_s = self.waiting_s = self.blocked_s = 0.0
         self.lowest = np.inf
         self.retreat: np.ndarray | None = None
@@ -136,9 +149,9 @@ class Expert:
         """The slice to fetch: one in a slot already, else the farthest, whose far side is free for the fingers."""
         best, choice = -np.inf, None
         for i, item in enumerate(state["slices"]):
-            if item["lean"] > GRASPABLE or item["inserted"]:
+            if item["lean"] > pinch.GRASPABLE or item["inserted"]:
                 continue
-            score = item["position"][0] + (1.0 if item["slot"] >= 0 else 0.0) - item["lean"]
+            score = item["position"][0] + (1.0 if item["slot"] >= 0 else 0.0) - item["lean"] - self.failures.get(i, 0)
             if score > best:
                 best, choice = score, i
         return choice
@@ -165,12 +178,16 @@ class Expert:
             if np.linalg.norm(measured[0] - around) < 0.006 * self.manner.tolerance:
                 self._enter("close")
             elif self.phase_s > 2.5:
-                self._enter("approach")
+                self._give_up_grasp()
             return around, turn, 0.0, 0.6
         if self.phase_s > 1.2:
             self.misses += 1
-            self._enter("approach")
+            self._give_up_grasp()
         return point, turn, self.manner.grip, 1.0
+
+    def _give_up_grasp(self) -> None:
+        self.failures[self.chosen] = self.failures.get(self.chosen, 0) + 1
+        self._enter("approach")
 
     def _approach(self, around, up, turn, measured):
         above = around + APPROACH * up
@@ -207,6 +224,9 @@ class Expert:
         self._judge(local, bottom, turned, rim)
         if self.phase == "release":
             return self._release(measured, False)
+        if self.phase == "regroup":
+            above = floor + UP * (rim + 2 * CLEAR + 2 * half)
+            return above, pinch.hand_rotation(pinch.face_axes(wanted)[0], UP), self.manner.grip, SPEED[self.phase]
         if self.phase == "lift":
             goal, upright = np.append(self.lift_at, floor[2] + rim + CLEAR + half), rotation
         else:
@@ -256,8 +276,12 @@ class Expert:
             limits = np.array(ALIGNED) * manner.tolerance
             if (np.abs([along, across, turned - abs(manner.insertion_turn)]) < limits).all():
                 self._start_insertion(bottom)
+            elif self.phase_s > STUCK_S:
+                self._enter("regroup")
+        elif self.phase == "regroup" and self.phase_s > REGROUP_S:
+            self._enter("align")
         elif self.phase == "insert":
-            self._judge_insertion(bottom)
+            self._judge_insertion(bottom, rim)
         elif self.phase == "back_off" and (bottom > rim + HOVER or self.phase_s > 1.5):
             self._enter("align")
 
@@ -265,16 +289,17 @@ class Expert:
         self.lowest, self.blocked_s = bottom, 0.0
         self._enter("insert")
 
-    def _judge_insertion(self, bottom: float) -> None:
+    def _judge_insertion(self, bottom: float, rim: float) -> None:
         if bottom < self.lowest - 0.002:
             self.lowest, self.blocked_s = bottom, 0.0
         else:
             self.blocked_s += self.period
-        nearly = bottom < 0.012 and self.blocked_s > self.manner.patience_s
-        if bottom < self.manner.release_height or nearly:
+        blocked = self.blocked_s > self.manner.patience_s
+        # Deep in the slot it is the hand that is stopped, by the toaster: the slice has slid up in it and will drop.
+        if bottom < self.manner.release_height or (blocked and bottom < rim - GUIDED):
             self._enter("release")
             self.let_go = self.steering.position.copy()
-        elif self.blocked_s > self.manner.patience_s:
+        elif blocked:
             self.attempts += 1
             self._enter("back_off")
 

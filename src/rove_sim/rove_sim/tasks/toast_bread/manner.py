@@ -15,7 +15,7 @@ class Manner:
     speed: factor on all speeds. tolerance: factor on how well hand and slice are aligned before going on.
     grasp_offset: (3,) m, error of the pinch in the hand's frame. insertion_offset: m along and across the slot, and
     insertion_turn: rad, error of where the slice is brought. grip: 1 = the expert's closed hand, less = weaker.
-    push: m, how far the set-point runs ahead of a blocked slice; the arm then presses with about 1.2 N per mm.
+    push: m, how far the set-point runs ahead of a blocked slice; the arm then presses with about 4 N per mm.
     patience_s: s of pushing on a jammed slice before it is drawn back. release_height: m above the slot's floor at
     which the hand lets go.
     """
@@ -26,6 +26,6 @@ class Manner:
     insertion_offset: np.ndarray = field(default_factory=lambda: np.zeros(2))
     insertion_turn: float = 0.0
     grip: float = 1.0
-    push: float = 0.012
+    push: float = 0.008
     patience_s: float = 0.8
     release_height: float = 0.004

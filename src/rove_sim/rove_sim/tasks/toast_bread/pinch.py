@@ -11,6 +11,7 @@ import numpy as np
 # Where the middle of the pinched slice lies: between the tip of the opposed thumb and the pads of the fingers.
 PINCH = np.array([0.022, 0.068, -0.1073])
 OVERLAP = 0.018  # m from the slice's upper edge down to the pinch: fingertips end 40 mm below that edge
+GRASPABLE = 0.60  # rad of lean up to which the hand comes around a slice from above
 
 # Proximal and distal flexion (rad) at which the last phalanx of a finger lies flat on the far face: they add up to 90°,
 # and the phalanx is 6 + 8 mm (half a slice, the finger's radius) behind the pinch; longer fingers bend more.

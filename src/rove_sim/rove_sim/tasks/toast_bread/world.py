@@ -23,7 +23,6 @@ FULLY_INSERTED = 0.006  # m, lowest corner above the slot's floor: less than a s
 STABLE_S = 1.0  # s without touch and at rest
 AT_REST = 0.01  # m/s
 UPRIGHT = 0.16  # rad; a slice in the widest slot leans by at most 6 mm / 52 mm = 0.12
-GRASPABLE = 0.60  # rad of lean up to which the hand can come from above
 REACH_X, REACH_Y = (0.20, 0.62), (-0.55, 0.20)  # m, where the right hand can grasp
 HELD_N = 0.05  # N, normal force of thumb and fingers each; 40 g ask for 0.2 N at friction 1
 AT_RIM, DRAWN_UP = 0.004, 0.012  # m above the rim: an attempt to insert begins, has been given up
@@ -217,7 +216,7 @@ class ToastBreadWorld(World):
     def _usable(self, item: dict) -> bool:
         """Whether the right hand can still bring this slice into a slot."""
         x, y, z = item["position"]
-        upright = item["lean"] < GRASPABLE and z > self.layout.container.position[2]
+        upright = item["lean"] < pinch.GRASPABLE and z > self.layout.container.position[2]
         near = REACH_X[0] < x < REACH_X[1] and REACH_Y[0] < y < REACH_Y[1]
         return item["held"] or item["inserted"] or (upright and near)
 
