@@ -26,18 +26,15 @@ ALIGNED = (0.006, 0.0022, 0.03)  # m along, m across the slot, rad
 SAG_LIMIT = (
     0.006  # m: an unknown 0.25 kg at the wrist lets the hand sag by 1-2 mm; more would press a stuck slice harder
 )
-STUCK_S = 3.0  # an alignment takes 0.3 s; longer means that the slice turns in the hand instead of with it
-REGROUP_S = 1.5
 GUIDED = 0.02  # m below the rim the slot guides a slice
 LOST_S = 0.2  # a held slice whose contact flickers is not lost
-WITH_SLICE = ("lift", "carry", "align", "insert", "back_off", "regroup")
+WITH_SLICE = ("lift", "carry", "align", "insert", "back_off")
 SPEED = {
     "lift": 0.8,
     "carry": 1.0,
     "align": 0.5,
     "insert": 0.35,
     "back_off": 0.5,
-    "regroup": 0.8,
 }  # share of the steering's speed
 
 
@@ -224,9 +221,6 @@ class Expert:
         self._judge(local, bottom, turned, rim)
         if self.phase == "release":
             return self._release(measured, False)
-        if self.phase == "regroup":
-            above = floor + UP * (rim + 2 * CLEAR + 2 * half)
-            return above, pinch.hand_rotation(pinch.face_axes(wanted)[0], UP), self.manner.grip, SPEED[self.phase]
         if self.phase == "lift":
             goal, upright = np.append(self.lift_at, floor[2] + rim + CLEAR + half), rotation
         else:
@@ -276,10 +270,6 @@ class Expert:
             limits = np.array(ALIGNED) * manner.tolerance
             if (np.abs([along, across, turned - abs(manner.insertion_turn)]) < limits).all():
                 self._start_insertion(bottom)
-            elif self.phase_s > STUCK_S:
-                self._enter("regroup")
-        elif self.phase == "regroup" and self.phase_s > REGROUP_S:
-            self._enter("align")
         elif self.phase == "insert":
             self._judge_insertion(bottom, rim)
         elif self.phase == "back_off" and (bottom > rim + HOVER or self.phase_s > 1.5):
