@@ -35,18 +35,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rove_description import joints
 from rove_learning.algorithm.advantage import Labels
-from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig, RewardConfig
+from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
-from rove_learning.data.feature_cache import FeatureSource
-from rove_learning.data.sources import PictureSource
+from rove_learning.data.feature_cache import FeatureCache
+from rove_learning.data.observations import PictureObservations
 from rove_learning.models.actor import Actor, flow_matching_loss
 from rove_learning.models.critic import Critic
 from rove_learning.testing import synthetic_vlm
-from rove_learning.testing.synthetic import episode_frames, write_dataset
+from rove_learning.testing.synthetic import episode_frames, make_plan, write_dataset
 from rove_learning.training import phases
 from rove_learning.training.train_actor import ActorData, set_statistics
-from rove_learning.training.train_critic import CriticTraining
+from rove_learning.training.train_critic import train_critic
 
 
 def actor_steps(buffer, actor, source, steps: int, work: Path, device: str) -> list[dict]:
@@ -59,19 +59,17 @@ def actor_steps(buffer, actor, source, steps: int, work: Path, device: str) -> l
         1e-4,
         1e-4,
         {"online": actor},
+        data.batch,
         lambda m, b: (flow_matching_loss(m, predict="clean", **b), {}),
-        batch=data.batch,
     )
-    return phases.run(phase, work, 0, device, progress=False)
+    return phases.optimise(phase, work, 0, device, progress=False)
 
 
 def critic_steps(buffer, critic, source, steps: int, work: Path, device: str) -> list[dict]:
     """The same of the critic: OVE, two observations per sample."""
-    config = replace(critic.config, steps=steps)
-    training = CriticTraining(
-        buffer, config, RewardConfig(), work, device=device, progress=False, source=source, critic=critic
-    )
-    return training.optimistic(1e-4)
+    config = replace(critic.config, steps=steps, lr=1e-4)
+    plan, buffers = make_plan(buffer, work, phases=("critic_ove",), start_critic=critic, critic=config, device=device)
+    return train_critic(plan, buffers, source).history["critic_ove"]
 
 
 def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
@@ -94,9 +92,9 @@ def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
         else {"actor": 16, "critic": 8}
     )
     begin = time.perf_counter()
-    cache = FeatureSource(buffer, backbone, device, conditions=True, progress=False)
+    cache = FeatureCache(buffer, backbone, device, conditions=True, progress=False)
     filled = frames / (time.perf_counter() - begin)
-    sources = {"cached": cache, "uncached": PictureSource(buffer, device)}
+    sources = {"cached": cache, "uncached": PictureObservations(buffer, device)}
     head = {"width": actor.config.width, "layers": actor.config.layers, "heads": actor.config.heads, "mlp_ratio": 4}
     actor = Actor(
         ActorConfig(backbone=backbone.config, noise_samples=1, batch=batch["actor"], **head), backbone=backbone

@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
 from pathlib import Path
 
-from rove_bringup.bag_audit import BagAudit, audit
-from rove_contract.modes import Mode
-from rove_learning.report import report as learning_report
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-STAGE_COLOURS = {
-    "ROLLOUT": "#2563eb",
-    "PAUSED": "#9ca3af",
-    "ADAPTATION": "#f59e0b",
-    "RECOVERY": "#16a34a",
-    "DEMONSTRATION": "#7c3aed",
+from rove_bringup.bag_audit import BagAudit, audit
+from rove_contract.modes import Mode, Stage
+from rove_learning.report import run_report
+from rove_learning.report.figures import COLOURS
+from rove_learning.report.page import embed, key_figures, page, paragraph, table, warning
+from rove_learning.report.statistics import intervention_fraction
+
+MODE_COLOURS = {
+    Mode.ROLLOUT.name: COLOURS[Stage.ROLLOUT],
+    Mode.PAUSED.name: "#9ca3af",
+    Mode.ADAPTATION.name: COLOURS[Stage.ADAPTATION],
+    Mode.RECOVERY.name: COLOURS[Stage.RECOVERY],
+    Mode.DEMONSTRATION.name: COLOURS[Stage.DEMONSTRATION],
 }
 HUMAN = {Mode.ADAPTATION.name, Mode.RECOVERY.name}
 DRIVEN = HUMAN | {Mode.ROLLOUT.name}
@@ -33,17 +36,11 @@ def time_in_modes(bag: BagAudit) -> dict[str, float]:
     return spent
 
 
-def intervention_fraction(bags: list[BagAudit]) -> float:
-    """Fraction of episode time under human control over rollout-intervention episodes, pauses removed (paper, Table
-    2).
-    """
-    human = driven = 0.0
-    for bag in bags:
-        if bag.intervened:
-            spent = time_in_modes(bag)
-            human += sum(spent.get(mode, 0.0) for mode in HUMAN)
-            driven += sum(spent.get(mode, 0.0) for mode in DRIVEN)
-    return human / driven if driven else 0.0
+def human_time(bag: BagAudit) -> tuple[float, float]:
+    """Seconds under human control, and of the whole episode without pauses."""
+    spent = time_in_modes(bag)
+    human, driven = (sum(spent.get(mode, 0.0) for mode in modes) for modes in (HUMAN, DRIVEN))
+    return human, driven
 
 
 def dropped_messages(bag: Path) -> int:
@@ -57,68 +54,23 @@ def dropped_messages(bag: Path) -> int:
     return sum(topic["dropped"] + topic["missed"] for topic in counts)
 
 
-def png(figure) -> str:
-    """Matplotlib figure -> data URI."""
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def timeline_plot(bags: list[BagAudit]) -> str:
+def timeline_plot(bags: list[BagAudit]) -> Figure:
     """Mode timeline of each episode."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(9, 0.6 + 0.42 * len(bags)))
+    figure = Figure(figsize=(9, 0.9 + 0.42 * len(bags)), layout="constrained")
+    axes = figure.subplots()
     for row, bag in enumerate(bags):
         ends = [begin for _, begin in bag.timeline[1:]] + [bag.duration_s]
         for (mode, begin), end in zip(bag.timeline, ends):
-            if mode in STAGE_COLOURS:
-                axes.barh(row, end - begin, left=begin, color=STAGE_COLOURS[mode], edgecolor="white")
+            if mode in MODE_COLOURS:
+                axes.barh(row, end - begin, left=begin, color=MODE_COLOURS[mode], edgecolor="white")
     axes.set_yticks(range(len(bags)), [bag.path.name for bag in bags], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("seconds")
     axes.spines[["top", "right"]].set_visible(False)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for mode, colour in STAGE_COLOURS.items()]
-    labels = [mode.lower() for mode in STAGE_COLOURS]
-    axes.legend(handles, labels, ncol=5, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    return png(figure)
-
-
-def _table(rows: list[dict[str, object]]) -> str:
-    if not rows:
-        return "<p>none</p>"
-    head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values()) + "</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"
-  content="width=device-width"><title>ROVE demo</title>
-<style>
-body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#111827}}
-h1{{margin-bottom:0}} h2{{margin-top:2.2rem}} img{{max-width:100%}}
-table{{border-collapse:collapse;font-size:.9rem}} td,th{{padding:.25rem .7rem;border-bottom:1px solid
-#e5e7eb;text-align:left}}
-.figures{{display:flex;gap:2rem;flex-wrap:wrap;margin:1.2rem 0}}
-.figure b{{display:block;font-size:1.8rem;line-height:1.1}} .figure span{{color:#4b5563;font-size:.9rem}}
-.warn{{background:#fef3c7;padding:.6rem 1rem;border-radius:.4rem}}
-</style>
-<h1>ROVE demo</h1><p>One iteration of the loop on the simulated robot: deploy, take over, record, learn, redeploy.</p>
-<div class="figures">{figures}</div>{warnings}
-<h2>{success_title}</h2>{success}
-<p>{verdict}</p>
-<h2>Deployment session</h2><img src="{timeline}" alt="mode timeline of each episode">{episodes}
-<h2>Learning</h2>{learning}
-<h2>Time</h2>{times}</html>
-"""
+    handles = [Patch(color=colour) for colour in MODE_COLOURS.values()]
+    names = [mode.lower() for mode in MODE_COLOURS]
+    figure.legend(handles, names, ncols=5, fontsize=8, frameon=False, loc="outside upper center")
+    return figure
 
 
 def _verdict(before: dict, after: dict) -> str:
@@ -149,7 +101,7 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         "interval_after": after["wilson95"],
         "episodes": len(bags),
         "interventions": sum(bag.intervened for bag in bags),
-        "intervention_fraction": intervention_fraction(bags),
+        "intervention_fraction": intervention_fraction([human_time(bag) for bag in bags]),
         "dropped_messages": dropped,
         "max_velocity_over_limit": worst.velocity_ratio if worst else 0.0,
         "missing_topics": sorted({topic for bag in bags for topic in bag.missing}),
@@ -191,20 +143,14 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         }
         for bag in bags
     ]
-    success_title, success = learning_report.evaluation_section({"base policy": before, "after one iteration": after})
-    page = PAGE.format(
-        figures="".join(f'<div class="figure"><b>{value}</b><span>{key}</span></div>' for key, value in big.items()),
-        warnings="".join(f'<p class="warn">{html.escape(text)}</p>' for text in warnings),
-        success_title=success_title,
-        success=success,
-        verdict=_verdict(before, after),
-        timeline=timeline_plot(bags),
-        episodes=_table(rows),
-        learning="".join(
-            f"<h3>{html.escape(title)}</h3>{content}" for title, content in learning_report.sections(out / "policy")[0]
-        ),
-        times=_table([{"stage": name, "seconds": f"{seconds:.0f}"} for name, seconds in times.items()]),
-    )
+    success_title, success = run_report.evaluation_section({"base policy": before, "after one iteration": after})
+    sections = [
+        (success_title, success + paragraph(_verdict(before, after))),
+        ("Deployment session", embed(timeline_plot(bags)) + table(rows)),
+        *((f"Learning: {title}", content) for title, content in run_report.sections(out / "policy")[0]),
+        ("Time", table([{"stage": name, "seconds": f"{seconds:.0f}"} for name, seconds in times.items()])),
+    ]
+    head = paragraph("One iteration of the loop on the simulated robot: deploy, take over, record, learn, redeploy.")
     path = out / "report.html"
-    path.write_text(page)
+    path.write_text(page("ROVE demo", sections, head + key_figures(big) + "".join(map(warning, warnings))))
     return path

@@ -32,6 +32,7 @@ setup(
         "pyarrow",
         "pyyaml",
         "safetensors",
+        "scipy",
         "sentencepiece",
         "tokenizers",
         "torch",
@@ -48,14 +49,14 @@ setup(
     entry_points={
         "console_scripts": [
             "train = rove_learning.train:main",
-            "train_critic = rove_learning.training.train_critic:main",
-            "label = rove_learning.training.label:main",
-            "train_actor = rove_learning.training.train_actor:main",
+            "train_critic = rove_learning.train:train_critic",
+            "label = rove_learning.train:label",
+            "train_actor = rove_learning.train:train_actor",
             "collect = rove_learning.deployment.collect:main",
             "iterate = rove_learning.iterate:main",
             "compare_critics = rove_learning.report.compare_critics:main",
             "evaluate = rove_learning.deployment.evaluate:main",
-            "report = rove_learning.report.report:main",
+            "report = rove_learning.report.run_report:main",
             "human_videos = rove_learning.deployment.human_videos:main",
             "interventions = rove_learning.deployment.interventions:main",
         ]

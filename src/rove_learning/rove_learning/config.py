@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal, get_type_hints
+from typing import TYPE_CHECKING, Literal, get_type_hints
 
 from rove_contract import timing
+from rove_learning.algorithm.methods import METHODS
 
-METHODS = ("rove", "recap", "hg_dagger", "filtered_bc", "sft")
-Method = Literal["rove", "recap", "hg_dagger", "filtered_bc", "sft"]
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(METHODS)]
 
 POSITIVE, NEGATIVE = "Advantage: positive", "Advantage: negative"  # text condition (paper, App. F)
 
@@ -28,7 +31,7 @@ class RewardConfig:
         "recovery"  # t_r = end of adaptation; takeover start is the ablation (paper, Table 1)
     )
     gamma: float = 1.0  # per step (paper, sec. 3.1)
-    max_steps: int = 300  # steps; longest episode the normalisation covers, 15 s at 20 Hz (ours)
+    max_steps: int = 0  # steps; longest episode that the normalisation covers; 0: the longest of the data (ours)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class ActorConfig:
         "clean"  # what the head outputs; the loss is on it (ours: clean trains faster)
     )
     euler_steps: int = 5  # integration steps at inference (ours, within 4..10)
-    beta_a: float = 1.5  # t = 0.999 (1 - u), u ~ Beta(a, b): more time near the noise end (issue of pi0, GR00T)
+    beta_a: float = (
+        1.5  # t = 0.999 (1 - u), u ~ Beta(a, b): more time near the noise end (pi0, arXiv 2410.24164, App. B)
+    )
     beta_b: float = 1.0
     noise_samples: int = 2  # (t, noise) draws per encoded picture: the picture encoder runs once for all of them (ours)
     guidance: float = (
@@ -154,7 +159,7 @@ class TrainConfig:
     critic_checkpoint: str = (
         ""  # its critic labels as it is and none is trained, e.g. ROVE's for Filtered BC (paper, App. E)
     )
-    method: Method = "rove"
+    method: MethodName = "rove"
     seed: int = 0
     threads: int = 2  # CPU threads of torch
     device: str = "cpu"

@@ -25,15 +25,17 @@ from typing import Literal
 
 import numpy as np
 
+from rove_contract import files
 from rove_contract.modes import Stage
 from rove_learning import command_line
 from rove_learning.config import TrainConfig
 from rove_learning.data.dataset import Dataset
 from rove_learning.deployment.evaluate import EvaluateConfig, evaluate
 from rove_learning.deployment.interventions import InterventionConfig, collect
-from rove_learning.report.report import ReportConfig, evaluation_section, page, report, tabulated
+from rove_learning.report.page import page, table
+from rove_learning.report.run_report import ReportConfig, evaluation_section, write_report
+from rove_learning.report.statistics import intervention_fraction
 from rove_learning.train import train
-from rove_learning.training.run import write
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,19 @@ def experience(config: IterateConfig, k: int, checkpoint: Path, progress: bool =
     return folder
 
 
-def intervention_fraction(dataset: Dataset) -> float:
-    """Share of episode time under human control over the episodes with an intervention (paper, Table 2)."""
-    human = total = 0
-    for episode in dataset.episodes:
-        stage = dataset.stage[episode.start : episode.end]
-        if episode.takeover >= 0:
-            human += int(np.isin(stage, (Stage.ADAPTATION, Stage.RECOVERY)).sum())
-            total += len(stage)
-    return human / total if total else 0.0
+def table_2(datasets: list[Dataset]) -> dict:
+    """Episodes of new robot experience, and the share of their time under human intervention (paper, Table 2). Human
+    videos do not count.
+    """
+    experience = [(d, e) for d in datasets for e in d.episodes if e.has_robot]
+    human = [
+        (int(np.isin(d.stage[e.start : e.end], (Stage.ADAPTATION, Stage.RECOVERY)).sum()), len(e))
+        for d, e in experience
+    ]
+    return {"new_episodes": len(experience), "intervention_fraction": intervention_fraction(human)}
 
 
-def label(k: int | None) -> str:
+def policy_name(k: int | None) -> str:
     """The policy of iteration k; None: the one that the loop starts from."""
     return "base" if k is None else f"k{k}"
 
@@ -115,10 +118,10 @@ def loop_report(out: Path, rows: list[dict]) -> None:
     """OUT/report.html: success per policy where it was evaluated (Fig. 4), the data of each iteration (Table 2), links
     to their reports.
     """
-    table = [{key: value for key, value in row.items() if key not in ("wilson95", "grasp_rate")} for row in rows]
-    parts = [("Iterations", tabulated(table))]
+    counts = [{key: value for key, value in row.items() if key not in ("wilson95", "grasp_rate")} for row in rows]
+    parts = [("Iterations", table(counts))]
     results = {
-        label(row["iteration"]): {**row, "episodes": row["evaluation_episodes"]}
+        policy_name(row["iteration"]): {**row, "episodes": row["evaluation_episodes"]}
         for row in rows
         if "success_rate" in row
     }
@@ -129,7 +132,9 @@ def loop_report(out: Path, rows: list[dict]) -> None:
         for row in rows
         if Path(row["policy"]).parent.resolve() == out.resolve()
     )
-    write(out / "report.html", page(f"ROVE: {out.resolve().name}", [*parts, ("Runs", links or "<p>none here</p>")]))
+    files.write(
+        out / "report.html", page(f"ROVE: {out.resolve().name}", [*parts, ("Runs", links or "<p>none here</p>")])
+    )
 
 
 def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) -> list[dict]:
@@ -149,7 +154,7 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
     def add(policy: Path, k: int | None, **numbers) -> None:
         row = {"policy": str(policy), "iteration": k, **numbers}
         if config.evaluation_episodes:
-            file = out / f"evaluation_{label(k)}.json"
+            file = out / f"evaluation_{policy_name(k)}.json"
             if not file.is_file():
                 evaluate(
                     EvaluateConfig(
@@ -167,35 +172,29 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
                 **{key: result[key] for key in ("success_rate", "wilson95", "grasp_rate")},
             }
         rows.append(row)
-        write(out / "iterations.json", json.dumps(rows, indent=1) + "\n")
+        files.write(out / "iterations.json", json.dumps(rows, indent=1) + "\n")
         loop_report(out, rows)
 
     policy = Path(config.train.init) if config.train.init else out / "base"
     if not config.train.init and not (policy / "config.json").is_file():
         train(replace(config.train, out=str(policy), method="sft"), progress, stop)
-        report(ReportConfig(str(policy)))
+        write_report(ReportConfig(str(policy)))
     add(policy, None, datasets=len(config.train.dataset))
-    data = list(config.train.dataset)
+    data = new = list(config.train.dataset)
     for k in range(config.iterations):
         if k > 0 or config.deploy_first:
             folder = experience(config, k if not config.deploy_first else k + 1, policy, progress)
-            data.append(str(folder))
+            new = [str(folder)]
             videos = folder.with_name(folder.name.replace("data", "videos"))
             if (videos / "meta" / "info.json").is_file():
-                data.append(str(videos))
+                new.append(str(videos))
+            data = [*data, *new]
         after = out / f"k{k}"
         if not (after / "config.json").is_file():
             train(replace(config.train, dataset=tuple(data), init=str(policy), out=str(after)), progress, stop)
-            report(ReportConfig(str(after)))
+            write_report(ReportConfig(str(after)))
         policy = after
-        newest = Dataset(data[-1])
-        add(
-            policy,
-            k,
-            datasets=len(data),
-            new_episodes=len(newest.episodes),
-            intervention_fraction=intervention_fraction(newest),
-        )
+        add(policy, k, datasets=len(data), **table_2([Dataset(root) for root in new]))
     return rows
 
 

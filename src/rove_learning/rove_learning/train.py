@@ -10,43 +10,96 @@ Killed, the same command goes on where it was. On several processes: `torchrun -
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 
+from rove_learning import command_line
 from rove_learning.config import TrainConfig
-from rove_learning.data.dataset import DatasetError
-from rove_learning.training import label, train_actor, train_critic
-from rove_learning.training.run import Run, command
+from rove_learning.training import processes
+from rove_learning.training.buffers import Buffers
+from rove_learning.training.iteration import run_actor, run_critic, run_iteration, run_label
+from rove_learning.training.plan import Plan, never, resolve
+from rove_learning.training.run_folder import RunFolder
+
+Step = Callable[[Plan, Buffers, RunFolder], dict]
+
+TRAIN_CRITIC = """`train_critic`: critic training (Algorithm 1, line 3).
+
+    rove run rove_learning train_critic --dataset runs/demonstrations runs/session --init runs/base --out runs/policy
+
+Writes critic.safetensors into --out; `label` and `train_actor` go on from there. Killed, the same command resumes.
+"""
+LABEL = """`label`: advantages and improvement labels of D^actor (Algorithm 1, lines 4-6).
+
+    rove run rove_learning label --dataset runs/demonstrations runs/session --init runs/base --out runs/policy
+
+Needs the critic that `train_critic` left in --out (or --critic-checkpoint). Writes labels.npz there, and value,
+advantage and label of every frame beside each dataset (meta/scores/<name of --out>.parquet), where `rove run
+rove_recorder review` shows them.
+"""
+TRAIN_ACTOR = """`train_actor`: actor training (Algorithm 1, line 7) on the labelled chunks.
+
+    rove run rove_learning train_actor --dataset runs/demonstrations runs/session --init runs/base --out runs/policy
+
+Needs the labels that `label` left in --out; writes the checkpoint there. Killed, the same command resumes.
+"""
 
 
-def train(config: TrainConfig, progress: bool = True, stop=lambda: False) -> dict:
+def train(config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = never) -> dict:
     """Run the iteration. Returns its summary, which also stands in OUT/train.json. Raises before the first step for
     unusable data.
     """
-    return steps(Run(config, progress, stop))
+    return run_step(run_iteration, config, progress, stop)
 
 
-def steps(run: Run) -> dict:
-    """Algorithm 1, lines 3 to 7."""
-    if not any(e.trainable and e.has_robot for dataset in run.datasets for e in dataset.episodes):
-        raise DatasetError(
-            f"nothing for the actor in {', '.join(run.config.dataset)}: its episodes are human videos, aborted or "
-            f"excluded"
-        )
-    train_critic.step(run)
-    label.step(run)
-    return train_actor.step(run)
+def run_step(step: Step, config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = never) -> dict:
+    """Run one step, or the iteration, of this configuration."""
+    plan = resolve(config, progress, stop)
+    return step(plan, Buffers(plan), RunFolder(plan))
+
+
+def _run_and_report(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
+    from rove_learning.report.run_report import ReportConfig, write_report
+
+    summary = run_iteration(plan, buffers, folder)
+    if processes.main_process():
+        summary["report"] = str(write_report(ReportConfig(str(plan.out))))
+    return summary
+
+
+def run_command(name: str, step: Step, description: str | None) -> int:
+    """Parse, print the configuration, run the step; errors become one line and status 2."""
+    try:
+        config = command_line.parse(TrainConfig, description=description, required={"dataset": (), "out": ""})
+        if processes.main_process():
+            print(command_line.text(config), flush=True)
+        summary = run_step(step, config)
+        if processes.main_process():
+            print(json.dumps(summary))
+    except (ValueError, FloatingPointError, OSError) as error:  # OSError: e.g. no space left, with the file's name
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes", file=sys.stderr)
+        return 130
+    return 0
 
 
 def main() -> int:
-    from rove_learning.report.report import ReportConfig, report
+    return run_command("train", _run_and_report, __doc__)
 
-    def both(run: Run) -> dict:
-        summary = steps(run)
-        if run.main:
-            summary["report"] = str(report(ReportConfig(str(run.out))))
-        return summary
 
-    return command("train", both, __doc__)
+def train_critic() -> int:
+    return run_command("train_critic", run_critic, TRAIN_CRITIC)
+
+
+def label() -> int:
+    return run_command("label", run_label, LABEL)
+
+
+def train_actor() -> int:
+    return run_command("train_actor", run_actor, TRAIN_ACTOR)
 
 
 if __name__ == "__main__":

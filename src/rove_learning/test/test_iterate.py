@@ -36,7 +36,7 @@ def deployed(monkeypatch):
 @pytest.fixture
 def no_reports(monkeypatch):
     """Drawing costs more than these tiny trainings; one test looks at the reports."""
-    monkeypatch.setattr(loop, "report", lambda config: None)
+    monkeypatch.setattr(loop, "write_report", lambda config: None)
 
 
 def config(mixed, out, **changes):
@@ -111,7 +111,9 @@ def test_on_the_robot_it_waits_for_the_deployment_and_takes_its_videos(mixed, tm
         iterate(settings, progress=False)
     write_dataset(tmp_path / "loop/data_1", [intervention(50)])
     write_dataset(tmp_path / "loop/videos_1", [episode_frames(60, 20, Outcome.FAILURE, "human_video")])
-    iterate(settings, progress=False)
+    rows = iterate(settings, progress=False)
+    # Table 2 counts the robot's new episodes, not the videos: 20 of 40 frames under intervention.
+    assert (rows[-1]["new_episodes"], rows[-1]["intervention_fraction"]) == (1, 0.5)
     trained = checkpoint.load(tmp_path / "loop/k1").info["train"]["dataset"]
     assert [path.rsplit("/", 1)[1] for path in trained] == [mixed.name, "data_1", "videos_1"]
 

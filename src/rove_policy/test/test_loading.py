@@ -41,7 +41,7 @@ def test_on_a_cpu_nothing_is_recorded_and_nothing_is_said(path):
 
 def test_known_instructions_and_the_one_in_force_are_recorded_before_the_policy_is_ready(path, monkeypatch):
     recorded = []
-    monkeypatch.setattr(chunk_graph.Static, "record", lambda self: recorded.append(set(self.buffers)))
+    monkeypatch.setattr(chunk_graph.RecordableStep, "record", lambda self: recorded.append(set(self.buffers)))
     on_cpu = loader([])
     on_cpu._fast["graphs"] = True  # as on a GPU
     policy, _ = on_cpu.load(path)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import torch
 
-from rove_learning.algorithm.targets import expectile_loss, ove_target
+from rove_learning.algorithm.losses import expectile_loss
+from rove_learning.algorithm.targets import ove_target
 
 
 def q_loss(q: torch.Tensor, sums: torch.Tensor, discount: torch.Tensor, next_value: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rove_contract.modes import Outcome, Stage
+from rove_learning.algorithm.advantage import Frames
 from rove_learning.algorithm.rewards import Normaliser, penalty_frame, pretraining_c_fail, rewards
 from rove_learning.algorithm.targets import monte_carlo_returns, segment_rewards
 from rove_learning.config import RewardConfig
@@ -112,6 +114,11 @@ class Buffer:
         """(N,) bool: the frames that D^actor has, in the same order."""
         return np.array([e.has_robot for e in self.episodes])[self.episode]
 
+    def label_frames(self) -> Frames:
+        """What the labelling methods know of the frames."""
+        stages = (Stage.DEMONSTRATION, Stage.ADAPTATION, Stage.RECOVERY)
+        return Frames(*(self.stage == stage for stage in stages), self.outcome == Outcome.SUCCESS)
+
     def slices(self) -> list[slice]:
         """Rows of each episode."""
         firsts = np.unique(self.first)
@@ -125,13 +132,10 @@ class Buffer:
         out = []
         for e in self.episodes:
             c_fail = pretraining_c_fail(lengths[e.task]) if pretraining else config.c_fail
-            penalty = penalty_frame(len(e), e.outcome, e.t_r, e.takeover, config.penalty_at)
-            out.append(rewards(len(e), e.outcome, c_fail=c_fail, penalty=penalty))
+            success = e.outcome == Outcome.SUCCESS
+            penalty = penalty_frame(len(e), success, e.adaptation_end, e.takeover, config.penalty_at)
+            out.append(rewards(len(e), success, c_fail=c_fail, penalty=penalty))
         return np.concatenate(out)
-
-    def returns(self, r: np.ndarray, gamma: float, normaliser: Normaliser) -> np.ndarray:
-        """(N,) Monte-Carlo returns in [-1, 0] of rewards r (N,)."""
-        return normaliser.returns(self.monte_carlo(r, gamma))
 
     def monte_carlo(self, r: np.ndarray, gamma: float) -> np.ndarray:
         """(N,) Monte-Carlo returns in steps of rewards r (N,)."""

@@ -27,8 +27,8 @@ LARGEST_ANGLE = 4.0 * np.pi  # rad; two turns: no joint of a humanoid gets there
 
 @dataclass(frozen=True)
 class Episode:
-    """start, end: rows [start, end) of the dataset's arrays. t_r, takeover: frame within the episode, -1 = none. Rest:
-    see the writer.
+    """start, end: rows [start, end) of the dataset's arrays. t_r, takeover: frame within the episode, -1 = none.
+    Rest: see the writer. adaptation_end: first frame behind the initial adaptation stage, see `find_adaptation_end`.
     """
 
     index: int
@@ -59,6 +59,19 @@ class Episode:
     def trainable(self) -> bool:
         """Neither excluded by a person nor without a usable outcome (aborted)."""
         return not self.excluded and self.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+
+
+def find_adaptation_end(stage: np.ndarray) -> int:
+    """First frame behind the initial adaptation stage of one episode; stage: (T,).
+
+    That is t_r where the recovery follows (paper, sec. 3.1), the hand-back where the operator lets the policy go on
+    without having reached it, and T where the adaptation lasts to the end. -1 without an intervention.
+    """
+    adaptation, recovery = (np.flatnonzero(stage == s) for s in (Stage.ADAPTATION, Stage.RECOVERY))
+    if not len(adaptation) or (len(recovery) and recovery[0] < adaptation[0]):
+        return int(recovery[0]) if len(recovery) else -1
+    behind = np.flatnonzero(stage[adaptation[0] :] != Stage.ADAPTATION)
+    return int(adaptation[0] + behind[0]) if len(behind) else len(stage)
 
 
 class Dataset:
@@ -150,6 +163,7 @@ class Dataset:
                     row["start_stage"] or "start",
                     row["excluded"],
                     video,
+                    find_adaptation_end(self.stage[start:end]),
                 )
             )
 

@@ -138,8 +138,8 @@ def _write(file: Path, values: dict) -> None:
     files.write(file, json.dumps(values) + "\n", durable=False)
 
 
-class FeatureSource:
-    """A `sources.Source` of a frozen backbone's tokens. Opens the cache and computes what is missing.
+class FeatureCache:
+    """A `observations.Observations` of a frozen backbone's tokens. Opens the cache and computes what is missing.
 
     conditions: cache the text conditions too (the actor needs them, the critic does not). batch: frames per pass of the
     backbone. dtype: of the tokens returned; every batch has the same number of them (static shapes). share: (index,

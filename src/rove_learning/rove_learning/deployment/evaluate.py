@@ -11,7 +11,6 @@ hand-over of a chunk as a slow computer would).
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from rove_contract import timing
 from rove_learning.deployment.simulation import episodes
+from rove_learning.report.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,6 @@ class EvaluateConfig:
     latency_steps: int = 0  # policy steps between observation and hand-over
     start_stage: str = "start"
     out: str = ""  # JSON file; empty: print only
-
-
-def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % Wilson score interval of a success rate (E. B. Wilson, 1927)."""
-    if n == 0:
-        return 0.0, 1.0
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def worker(config: EvaluateConfig) -> Callable[[int], dict]:
@@ -95,8 +85,8 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
     begin = time.monotonic()
     rows = []
     name = f"evaluating {Path(config.checkpoint).name}"
-    rows_ = episodes(worker, config, range(config.seed, config.seed + config.episodes), config.workers)
-    with tqdm(rows_, total=config.episodes, desc=name, unit="episode", disable=not progress) as bar:
+    played = episodes(worker, config, range(config.seed, config.seed + config.episodes), config.workers)
+    with tqdm(played, total=config.episodes, desc=name, unit="episode", disable=not progress) as bar:
         for row in bar:
             rows.append(row)
             bar.set_postfix(success=sum(r["success"] for r in rows))

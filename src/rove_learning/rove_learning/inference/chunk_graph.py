@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from rove_learning.config import NEGATIVE, POSITIVE
-from rove_learning.models.actor import Actor, sample
+from rove_learning.models.actor import Actor, sample, with_branches
 from rove_learning.models.backbone import Backbone, Context, Pictures
 from rove_learning.models.critic import Critic
 
@@ -47,7 +47,7 @@ def infer(
     return sample(actor, context, state, noise, beta, steps, known), critic.value(below)
 
 
-class Static:
+class RecordableStep:
     """step(**buffers) -> tensors, always from the same buffers. A call copies its inputs into them; one that is left
     out counts as zero.
 
@@ -146,7 +146,7 @@ def _prompt(backbone: Backbone, instruction: str, conditions, device) -> object:
 
 def chunk_step(
     actor: Actor, instruction: str, beta: float, critic: Critic | None = None, steps: int | None = None
-) -> Static:
+) -> RecordableStep:
     """`infer` for one instruction and one beta.
 
     Buffers: images (1, S, S, 3) uint8; state (1, J) and noise (1, chunk, J) normalised; known (1, chunk, J) normalised
@@ -155,7 +155,7 @@ def chunk_step(
     critic must stay where they are.
     """
     device, shape = actor.state_mean.device, (1, actor.config.chunk, actor.joints)
-    conditions = ([NEGATIVE], [POSITIVE])
+    conditions = with_branches(Pictures(None, [instruction], ([NEGATIVE], [POSITIVE])), beta).conditions
     buffers = {"images": _pictures(actor.backbone, device), "state": torch.zeros(1, actor.joints, device=device)}
     buffers |= {name: torch.zeros(shape, device=device) for name in ("noise", "known")}
     buffers["weight"] = torch.zeros(1, actor.config.chunk, 1, device=device)
@@ -165,16 +165,16 @@ def chunk_step(
             actor, critic, Pictures(images, [instruction], conditions), state, noise, beta, steps, (known, weight)
         )
 
-    return Static(step, buffers, _prompt(actor.backbone, instruction, conditions, device))
+    return RecordableStep(step, buffers, _prompt(actor.backbone, instruction, conditions, device))
 
 
-def value_step(critic: Critic, instruction: str) -> Static:
+def value_step(critic: Critic, instruction: str) -> RecordableStep:
     """V(o, l) of one instruction. Buffer: images (1, S, S, 3) uint8."""
     device = critic.head.query.device
 
     def step(images):
         return (critic.value(Pictures(images, [instruction])),)
 
-    return Static(
+    return RecordableStep(
         step, {"images": _pictures(critic.backbone, device)}, _prompt(critic.backbone, instruction, (), device)
     )

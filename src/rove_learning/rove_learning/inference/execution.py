@@ -37,13 +37,13 @@ class Execution:
 
     def __init__(self, actor: Actor, critic: Critic | None, shared: bool):
         self.actor, self.critic = actor, critic
-        self._above = critic if shared else None  # its value comes from the pass of a chunk
+        self._shared_critic = critic if shared else None  # its value comes from the pass of a chunk
         self._notes: list[str] = []
         self.turn = chunk_graph.RECORDING if actor.state_mean.device.type == "cuda" else contextlib.nullcontext()
         self._backend = ""
         self._compiled: list[nn.Module] = []
         self._recordable: set[str] = set()  # of "chunk" and "value"
-        self._steps: dict[tuple, chunk_graph.Static | None] = {}  # None: what `prepare` could not make faster
+        self._steps: dict[tuple, chunk_graph.RecordableStep | None] = {}  # None: what `prepare` could not make faster
 
     def set_up(self, *, graphs: bool = True, precision: Precision = "auto", compile: str = "") -> None:
         """graphs: record CUDA graphs. precision: of the action head's matrices; "auto": bfloat16 on a GPU that has it,
@@ -84,7 +84,7 @@ class Execution:
         for key in self._missing(instruction, beta):
             self._steps[key] = None
             if key[0] == "chunk":
-                static = chunk_graph.chunk_step(self.actor, instruction, beta, self._above)
+                static = chunk_graph.chunk_step(self.actor, instruction, beta, self._shared_critic)
             else:
                 static = chunk_graph.value_step(self.critic, instruction)
             if self._backend:
@@ -98,7 +98,7 @@ class Execution:
         for key in list(self._steps)[: max(0, len(self._steps) - 2 * INSTRUCTIONS)]:  # a chunk and a value of each
             del self._steps[key]
 
-    def _compile(self, static: chunk_graph.Static) -> None:
+    def _compile(self, static: chunk_graph.RecordableStep) -> None:
         """Layer by layer: equal layers share their code, which takes a minute where the whole model would take many."""
         try:
             if not self._compiled:
@@ -115,7 +115,7 @@ class Execution:
             self._compiled, self._backend = [], ""
             self._notes.append(f"torch.compile failed, the layers run as they are: {cause(error)}")
 
-    def _record(self, kind: str, static: chunk_graph.Static) -> None:
+    def _record(self, kind: str, static: chunk_graph.RecordableStep) -> None:
         try:
             static.record()
         # an old driver, an operation that cannot be recorded, no memory: the operations themselves still work
@@ -137,7 +137,7 @@ class Execution:
         static = self._steps.get(("chunk", observation.texts[0], beta))
         if static is None:
             return chunk_graph.infer(
-                self.actor, self._above if value else None, observation, state, noise, beta, known=known
+                self.actor, self._shared_critic if value else None, observation, state, noise, beta, known=known
             )
         actions, weight = known or (None, None)
         return static(images=observation.images, state=state, noise=noise, known=actions, weight=weight)

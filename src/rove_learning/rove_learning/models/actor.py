@@ -201,6 +201,16 @@ def guide(v_negative: torch.Tensor, v_positive: torch.Tensor, beta: float) -> to
     return v_negative + beta * (v_positive - v_negative)
 
 
+def branches(beta: float) -> tuple[int, ...]:
+    """Which of the conditions (negative, positive) guidance needs: both, or one whose branch has all the weight."""
+    return (1,) if beta == 1.0 else (0,) if beta == 0.0 else (0, 1)
+
+
+def with_branches(observation: Pictures, beta: float) -> Pictures:
+    """The observation with the conditions (negative, positive) that guidance needs."""
+    return observation._replace(conditions=tuple(observation.conditions[i] for i in branches(beta)))
+
+
 @torch.no_grad()
 def sample(
     actor: Actor, observation: Pictures | Context, state, noise, beta: float, steps: int | None = None, known=None
@@ -208,17 +218,21 @@ def sample(
     """Euler integration from noise (1, chunk, J) at t = 0 to the guided, normalised action chunk (1, chunk, J) at t =
     1.
 
-    observation: one picture with the text conditions (negative, positive). It is encoded once, its keys and values in
-    the head are computed once; both branches run as one batch of two, and a branch whose weight is zero (beta = 0 or 1)
-    is not computed. known: steps that are given, see `realtime.inpaint`.
+    observation: one picture with the text conditions (negative, positive), or with those of `with_branches`. It is
+    encoded once, its keys and values in the head are computed once; both branches run as one batch of two, and a branch
+    whose weight is zero (beta = 0 or 1) is neither encoded nor computed. known: steps that are given, see
+    `realtime.inpaint`.
     """
+    if isinstance(observation, Pictures) and len(observation.conditions) > len(branches(beta)):
+        observation = with_branches(observation, beta)
     context = encode(actor.backbone, observation)
-    negative, positive = context.conditions
-    branches = [positive] if beta == 1.0 else [negative] if beta == 0.0 else [negative, positive]
-    n = len(branches)
+    parts = context.conditions
+    if len(parts) > len(branches(beta)):
+        parts = tuple(parts[i] for i in branches(beta))
+    n = len(parts)
     # The observation is one picture, so each branch has one row; the shorter condition is padded, and its mask with
     # False.
-    words, visible_words = (pad_sequence([part[0] for part in parts], batch_first=True) for parts in zip(*branches))
+    words, visible_words = (pad_sequence([part[0] for part in side], batch_first=True) for side in zip(*parts))
     prepared = actor.head.prepare(context, (words, visible_words))
     state = state.expand(n, -1)
     visible = torch.ones(n, dtype=torch.bool, device=state.device)

@@ -10,8 +10,8 @@ To add one: subclass `Backbone` in its own module, add its settings to `config.B
 `rove_learning.models.compact` is the shortest example.
 
 Features computed in advance. Critic and actor accept a `Context` wherever they accept `Pictures`: a cache of a frozen
-backbone's tokens replaces `sources.PictureSource` and returns `Context`s for the frames of a buffer; nothing else
-changes.
+backbone's tokens replaces `observations.PictureObservations` and returns `Context`s for the frames of a buffer; nothing
+else changes.
 """
 
 from __future__ import annotations
@@ -104,6 +104,11 @@ def build(config: BackboneConfig) -> Backbone:
 def encode(backbone: Backbone, observation: Pictures | Context) -> Context:
     """Tokens of an observation; a `Context` passes through."""
     return observation if isinstance(observation, Context) else backbone(*observation)
+
+
+def pretrained_backbone(model: nn.Module | None) -> Backbone | None:
+    """The frozen backbone of a model that another one can share; None where there is none: it makes its own."""
+    return model.backbone if model is not None and model.backbone.fingerprint else None
 
 
 def own_state(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -45,6 +47,8 @@ class ValueHead(nn.Module):
 class Critic(nn.Module):
     """Backbone and value head. Called with `Pictures` or, when the backbone ran before, their `Context` -> (B,)
     normalised value.
+
+    scale: steps that a value of -1 means (`rewards.Normaliser`), stored with the weights; NaN before training.
     """
 
     def __init__(self, config: CriticConfig, backbone: Backbone | None = None):
@@ -54,6 +58,7 @@ class Critic(nn.Module):
         if config.freeze_backbone or self.backbone.fingerprint:
             self.backbone.requires_grad_(False)
         self.head = ValueHead(config, self.backbone.width)
+        self.register_buffer("scale", torch.tensor(math.nan, dtype=torch.float64))
 
     def forward(self, observation: Pictures | Context) -> torch.Tensor:
         context = encode(self.backbone, observation)
@@ -64,11 +69,19 @@ class Critic(nn.Module):
         """(B,) in [-1, 0], no gradient."""
         return self(observation).clamp(-1.0, 0.0)
 
+    @property
+    def can_rescale(self) -> bool:
+        """`set_scale` can go to a larger scale."""
+        return True
+
     @torch.no_grad()
-    def rescale(self, factor: float) -> None:
-        """Multiply every value by `factor`, exactly: the same returns in steps under another normalisation."""
-        self.head.out.weight.mul_(factor)
-        self.head.out.bias.mul_(factor)
+    def set_scale(self, scale: float) -> None:
+        """Bring the values to another normalisation: they mean the same steps as before, exactly."""
+        if torch.isfinite(self.scale):
+            factor = float(self.scale) / scale
+            self.head.out.weight.mul_(factor)
+            self.head.out.bias.mul_(factor)
+        self.scale.fill_(scale)
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rove_contract.modes import Outcome
 from rove_learning.algorithm.rewards import Normaliser, rewards
 from rove_learning.algorithm.targets import monte_carlo_returns, segment_rewards
 
@@ -71,8 +70,7 @@ class Episodes:
 
     def rewards(self, c_fail: float) -> list[np.ndarray]:
         """Eq. 2 of every episode, in steps: 0 at the goal; an episode that did not reach it is a failure."""
-        outcomes = np.where(self.success, Outcome.SUCCESS, Outcome.FAILURE)
-        return [rewards(p.stop - p.start, outcome, c_fail=c_fail) for p, outcome in zip(self.slices(), outcomes)]
+        return [rewards(p.stop - p.start, bool(s), c_fail=c_fail) for p, s in zip(self.slices(), self.success)]
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Segments:
     """What all critics and the actor train on, M frames t of the episodes, normalised to [-1, 0] (App. G).
 
     state, following: (M, S) at t and t + H. action: (M, H, A); valid: (M, H) bool, False behind the episode's end.
-    sums, discount: (M,) of eq. 4. returns: (M,) of eq. 3.
+    sums, discount: (M,) of eq. 4. returns: (M,) of eq. 3, NaN where the episode was cut.
     """
 
     state: np.ndarray
@@ -99,8 +97,8 @@ def segments(episodes: Episodes, horizon: int, c_fail: float, normaliser: Normal
     """The H-step segments of the episodes. c_fail: steps.
 
     A window that runs past the end of a success is complete: the goal is terminal. One that runs past a cut is not:
-    nobody knows what came behind it, so its frame is left out, for every critic and for the actor (D4RL's timeouts). A
-    Monte-Carlo return cannot bootstrap at the cut and ends with eq. 2's C_fail instead.
+    nobody knows what came behind it, so its frame is left out, for every critic and for the actor (D4RL's timeouts).
+    The window of a Monte-Carlo return is all the rest of the episode, so it is complete in successes only.
     """
     columns: list[list[np.ndarray]] = [[] for _ in range(7)]
     for where, r, success in zip(episodes.slices(), episodes.rewards(c_fail), episodes.success):
@@ -111,7 +109,7 @@ def segments(episodes: Episodes, horizon: int, c_fail: float, normaliser: Normal
         valid = step < len(r)
         state, action = episodes.state[where], episodes.action[where]
         chunk = action[np.minimum(step, len(r) - 1)] * valid[..., None]
-        returns = normaliser.returns(normaliser.scale * monte_carlo_returns(r, gamma))
+        returns = monte_carlo_returns(r, gamma) if success else np.full(len(r), np.nan)
         row = state[frames], state[following[frames]], chunk, valid, sums[frames], discount[frames], returns[frames]
         for column, part in zip(columns, row):
             column.append(part)

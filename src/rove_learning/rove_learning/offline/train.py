@@ -13,13 +13,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from rove_learning.algorithm import advantage, iql
+from rove_learning.algorithm import iql
+from rove_learning.algorithm.advantage import threshold
+from rove_learning.algorithm.losses import mc_loss, ove_loss
 from rove_learning.algorithm.targets import ove_target
 from rove_learning.models.actor import flow_matching_loss, sample_time
 from rove_learning.models.critic import ema_update
 from rove_learning.offline.episodes import Segments
 from rove_learning.offline.networks import FlowActor, TwinQ, Value, waves
-from rove_learning.training.train_critic import mc_loss, ove_loss
 
 CRITICS = ("ove", "iql", "mc")
 
@@ -102,8 +103,16 @@ class Tensors:
         self.sums, self.discount, self.returns = (torch.from_numpy(x) for x in (data.sums, data.discount, data.returns))
         self.generator = torch.Generator().manual_seed(seed)
 
+        self.complete = torch.from_numpy(np.flatnonzero(np.isfinite(data.returns)))  # segments whose return is known
+
     def batch(self, size: int) -> torch.Tensor:
         return torch.randint(len(self.state), (size,), generator=self.generator)
+
+    def complete_batch(self, size: int) -> torch.Tensor:
+        """Segments whose Monte-Carlo return is known. Raises ValueError where there is none."""
+        if not len(self.complete):
+            raise ValueError("no episode of the data reached the goal, so no Monte-Carlo return is known")
+        return self.complete[torch.randint(len(self.complete), (size,), generator=self.generator)]
 
 
 def over_all(function, *tensors, rows: int = 16384) -> torch.Tensor:
@@ -121,11 +130,13 @@ def train_critic(kind: str, data: Tensors, config: OfflineConfig, progress: bool
         return _train_iql(value, data, config, steps)
     target, optimiser = copy.deepcopy(value).requires_grad_(False), Optimiser(value, config.critic_steps, config.lr)
     for _ in steps:
-        i = data.batch(config.batch)
         if kind == "mc":
-            loss = mc_loss(value, data.state[i], data.returns[i])
+            i = data.complete_batch(config.batch)
+            loss = mc_loss(value(data.state[i]), data.returns[i])
         else:
-            loss = ove_loss(value, target, data.state[i], data.following[i], data.sums[i], data.discount[i], config.tau)
+            i = data.batch(config.batch)
+            next_value = target.value(data.following[i])
+            loss = ove_loss(value(data.state[i]), data.sums[i], data.discount[i], next_value, config.tau)
         optimiser.step(loss)
         ema_update(target, value, config.ema)
     now, ahead = over_all(target.value, data.state), over_all(target.value, data.following)
@@ -151,7 +162,7 @@ def train_actor(data: Tensors, score: np.ndarray, config: OfflineConfig, progres
     """Advantage-conditioned flow matching (eq. 7) on the labels I = 1{A > eta}; every segment is trained on (paper,
     App. F).
     """
-    positive = torch.from_numpy(advantage.rove(score, None, None, config.percentile).positive)
+    positive = torch.from_numpy(score > threshold(score, config.percentile))
     horizon, actions = data.action.shape[1:]
     actor = FlowActor(data.state.shape[1], horizon, actions, config.actor_width, config.layers + 1)
     optimiser = Optimiser(actor, config.actor_steps, config.lr)

@@ -24,11 +24,11 @@ from rove_learning.config import RewardConfig, from_dict
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
 from rove_learning.inference import checkpoint
+from rove_learning.inference.scoring import advantages, values
 from rove_learning.report import figures
-from rove_learning.training.label import advantages
-from rove_learning.training.train_critic import values
+from rove_learning.report.statistics import spearman
 
-SHOWN = 8  # pictures per episode
+PICTURES = 8  # pictures per episode
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,7 @@ class CompareConfig:
     device: str = "cpu"
 
 
-def ranking(value: np.ndarray, progress: np.ndarray) -> float:
-    """Spearman's rank correlation of two (T,) curves (ties broken by order)."""
-    first, second = (np.argsort(np.argsort(x, kind="stable"), kind="stable") for x in (value, progress))
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def chosen(buffer: Buffer, count: int) -> list[int]:
+def most_telling(buffer: Buffer, count: int) -> list[int]:
     """Numbers of the episodes to draw: interventions, then failures, then the rest; the longest of each."""
 
     def rank(number: int):
@@ -61,18 +55,19 @@ def chosen(buffer: Buffer, count: int) -> list[int]:
 def summary(buffer: Buffer, value: np.ndarray, advantage: np.ndarray, returns: np.ndarray) -> dict:
     """How well a critic tells states apart on held-out data.
 
-    span: 1st to 99th percentile of V. success, failure: mean V over episodes that ended so without help. progress: mean
-    rank correlation of V with time in successes without help (1 = rises all the way). return_correlation: of V with the
-    episodes' own returns. negative_advantage: share of frames with A < 0 per stage.
+    value, advantage, returns: (N,) steps. span: 1st to 99th percentile of V. success, failure: mean V over episodes
+    that ended so without help. progress: mean rank correlation of V with time in successes without help (1 = rises all
+    the way). return_correlation: of V with the episodes' own returns. negative_advantage: share of frames with A < 0
+    per stage.
     """
     alone = [(e, s) for e, s in zip(buffer.episodes, buffer.slices()) if e.takeover < 0]
     by = {o: [value[s].mean() for e, s in alone if e.outcome == o] for o in (Outcome.SUCCESS, Outcome.FAILURE)}
-    rises = [ranking(value[s], np.arange(len(e))) for e, s in alone if e.outcome == Outcome.SUCCESS and len(e) > 2]
+    rises = [spearman(value[s], np.arange(len(e))) for e, s in alone if e.outcome == Outcome.SUCCESS and len(e) > 2]
     return {
-        "span": np.percentile(value, [1, 99]).round(3).tolist(),
+        "span": np.percentile(value, [1, 99]).round(1).tolist(),
         "success": float(np.mean(by[Outcome.SUCCESS])) if by[Outcome.SUCCESS] else None,
         "failure": float(np.mean(by[Outcome.FAILURE])) if by[Outcome.FAILURE] else None,
-        "progress": float(np.mean(rises)) if rises else None,
+        "progress": float(np.nanmean(rises)) if np.isfinite(rises).any() else None,
         "return_correlation": float(np.corrcoef(value, returns)[0, 1])
         if np.std(value) > 0 and np.std(returns) > 0
         else None,
@@ -98,20 +93,22 @@ def compare(config: CompareConfig, progress: bool = True) -> dict:
         reward = from_dict(RewardConfig, trained["reward"])
         settings = critic.config.backbone
         buffer = Buffer(datasets, settings.image_size, True, progress)
-        returns = buffer.returns(buffer.rewards(reward), reward.gamma, Normaliser.of(reward.c_fail, reward.max_steps))
+        normaliser = Normaliser(float(critic.scale))
+        returns = buffer.monte_carlo(buffer.rewards(reward), reward.gamma)
         value = values(critic, buffer, config.device)
-        scored[name] = (value, advantages(buffer, value, reward, critic.config.horizon))
+        advantage = advantages(buffer, value, reward, normaliser, critic.config.horizon)
+        scored[name] = (normaliser.steps(value), advantage)
         numbers[name] = summary(buffer, *scored[name], returns)
     files = []
-    for number in chosen(buffer, config.episodes):
+    for number in most_telling(buffer, config.episodes):
         episode, rows = buffer.episodes[number], buffer.slices()[number]
-        shown = buffer.images(np.linspace(rows.start, rows.stop - 1, SHOWN).astype(int))
+        pictures = buffer.images(np.linspace(rows.start, rows.stop - 1, PICTURES).astype(int))
         title = (
             f"{episode.kind.replace('_', ' ')} {episode.episode_id}, held out: {Outcome(episode.outcome).name.lower()}"
         )
         curves = {name: (value[rows], advantage[rows]) for name, (value, advantage) in scored.items()}
         figure = figures.compare_critics(
-            shown, curves, buffer.stage[rows], buffer.fps, title, episode.t_r, returns[rows]
+            pictures, curves, buffer.stage[rows], buffer.fps, title, episode.t_r, returns[rows]
         )
         file = out / f"critics_{number}.png"
         figure.savefig(file, dpi=110)

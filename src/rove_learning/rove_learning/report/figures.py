@@ -62,9 +62,9 @@ def compare_critics(
 ) -> Figure:
     """Critics on one held-out episode (Fig. 5: with and without human videos; Fig. 6: OVE against MC).
 
-    pictures: (K, S, S, 3) uint8, evenly spaced over the episode. curves: name -> V(s) (T,) in [-1, 0] and advantage
-    (T,) in steps. t_r: frame of the end of adaptation, -1 = none. truth: (T,) the Monte-Carlo return of this very
-    episode in [-1, 0].
+    pictures: (K, S, S, 3) uint8, evenly spaced over the episode. curves: name -> V(s) (T,) and
+    advantage (T,), both in steps. t_r: frame of the end of adaptation, -1 = none. truth: (T,) the Monte-Carlo return of
+    this very episode in steps.
     """
     length = len(stage)
     time = np.arange(length) / fps
@@ -89,7 +89,7 @@ def compare_critics(
     inner = np.concatenate([advantage for _, advantage in curves.values()])
     spread = max(5.0, float(np.percentile(np.abs(inner), 80)) * 2.0)
     bottom.set(xlabel="time / s", ylabel="advantage / steps", ylim=(-spread, spread))
-    top.set(ylabel="V(s)")
+    top.set(ylabel="V(s) / steps")
     top.tick_params(labelbottom=False)
     handles, names = top.get_legend_handles_labels()
     unique = dict(zip(names, handles))

@@ -5,11 +5,15 @@ simulator.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_description import joints
-from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig
+from rove_learning.algorithm.rewards import Normaliser
+from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig, TrainConfig
+from rove_learning.data.buffer import Buffer
 
 BACKBONE = BackboneConfig(image_size=48, channels=(8, 16, 32), width=32, layers=1, heads=2)
 ACTOR = ActorConfig(
@@ -70,3 +74,28 @@ def intervention(seed: int, outcome=Outcome.SUCCESS):
     """20 frames of rollout, 6 of adaptation, 14 of recovery."""
     stages = [Stage.ROLLOUT] * 20 + [Stage.ADAPTATION] * 6 + [Stage.RECOVERY] * 14
     return episode_frames(seed, 40, outcome, "rollout", stages, t_r=26, takeover=20)
+
+
+def make_plan(
+    buffer: Buffer,
+    out,
+    scale: float = 800.0,
+    phases=("critic_mc", "critic_ove"),
+    start_critic=None,
+    start_actor=None,
+    **config,
+):
+    """A plan of iteration 0 on this buffer alone, for both D^actor and D^critic, and its buffers.
+
+    scale: of the values, in steps. phases: of the critic. start_critic, start_actor: models to start from. config:
+    fields of TrainConfig.
+    """
+    from rove_learning.training.buffers import Buffers
+    from rove_learning.training.plan import Plan
+
+    settings = TrainConfig((), str(out), threads=1, **config)
+    previous = SimpleNamespace(actor=start_actor, critic=start_critic) if start_actor or start_critic else None
+    plan = Plan(settings, Normaliser(scale), iteration=0, previous=previous, critic_phases=phases, progress=False)
+    buffers = Buffers(plan)
+    buffers.actor = buffers.critic = buffer
+    return plan, buffers

@@ -12,12 +12,10 @@ import collections
 import contextlib
 import copy
 import ctypes
-import datetime
 import functools
 import itertools
 import json
 import math
-import os
 import time
 import zlib
 from collections.abc import Callable, Generator, Iterable
@@ -34,27 +32,24 @@ from tqdm import tqdm
 
 from rove_contract.files import replaced
 from rove_learning.models.backbone import load_own_state, own_state
-from rove_learning.training import sharding
+from rove_learning.training import processes, sharding
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-# What processes wait for one that decodes pictures or computes features: torch's 10 min for GPUs would end the run. For
-# one that dies nobody waits on the same machine, where the launcher ends the others.
-PATIENCE = datetime.timedelta(hours=3)
 
 
 @dataclass(frozen=True)
-class Share:
-    """The part `index` of `count` equal parts of one step's global batch. key: of the step's randomness, the same in
+class BatchPart:
+    """The part `index` of `count` equal parts of one step's global batch. seed: of the step's randomness, the same in
     every part.
     """
 
-    key: tuple[int, ...]
+    seed: tuple[int, ...]
     index: int = 0
     count: int = 1
 
     def rng(self) -> np.random.Generator:
         """The step's generator, to draw for the whole global batch."""
-        return np.random.default_rng(self.key)
+        return np.random.default_rng(self.seed)
 
     def rows(self, batch: int) -> slice:
         """This part's rows of the global batch of count x batch."""
@@ -64,15 +59,15 @@ class Share:
         """(rows, *shape) float32 normals with one generator per row: large draws are made only where they are
         needed.
         """
-        seeds = np.random.SeedSequence(self.key).generate_state(2, np.uint64)
+        seeds = np.random.SeedSequence(self.seed).generate_state(2, np.uint64)
         bits = (np.random.Philox(key=seeds, counter=[0, 0, row, 0]) for row in range(rows.start, rows.stop))
         return np.stack([np.random.Generator(b).standard_normal(shape, dtype=np.float32) for b in bits])
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimisation. batch(share) draws the data, without the model; loss(model, batch) -> (scalar tensor, metrics),
-    the mean over the share; after_step runs behind the optimiser. Off the CPU the next batch is drawn in a thread while
+    """One optimisation. batch(part) draws the data, without the model; loss(model, batch) -> (scalar tensor, metrics),
+    the mean over the part; after_step runs behind the optimiser. Off the CPU the next batch is drawn in a thread while
     the step before it runs.
 
     loss and after_step find the models in `models`: while weights are sharded, others than the ones put there stand in
@@ -83,10 +78,10 @@ class Phase:
     lr: float
     weight_decay: float
     models: dict[str, nn.Module]  # saved and restored; the trainable parameters of `models["online"]` are optimised
+    batch: Callable[[BatchPart], Any]
     loss: Callable[[nn.Module, Any], tuple[torch.Tensor, dict[str, float]]]
     after_step: Callable[[], None] = lambda: None
-    accumulate: int = 1  # shares per process and step
-    batch: Callable[[Share], Any] = lambda share: share
+    accumulate: int = 1  # parts per process and step
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -106,29 +101,6 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 
 
 @functools.cache
-def accelerator(device: str = "cpu"):
-    """The process' accelerate.Accelerator: `accelerate launch` or torchrun decide how many processes there are,
-    precision, compilation and sharding. device: "cpu", "cuda", or "cuda:N" in one process alone.
-
-    Raises ValueError for a GPU that is not there and for a launch that shards in a way that is not supported.
-    """
-    from accelerate import Accelerator
-    from accelerate.utils import InitProcessGroupKwargs
-
-    if device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(
-            f"--device {device}, but torch {torch.__version__} finds no GPU; use --device cpu or a torch for CUDA"
-        )
-    if ":" in device:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ValueError(f"--device {device} with several processes, which take a GPU each: --device cuda")
-        torch.cuda.set_device(device)  # accelerate takes the current one
-    processes = Accelerator(cpu=device == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
-    sharding.asked(processes)
-    return processes
-
-
-@functools.cache
 def keep_memory() -> None:
     """Let glibc keep what is freed instead of giving it back and having every step's tensors mapped and zeroed anew,
     page by page.
@@ -141,22 +113,17 @@ def keep_memory() -> None:
         )  # the most it takes; by default blocks of 128 kB and more can be mapped each time
 
 
-def main_process() -> bool:
-    """False in all but the first of several processes. Needs no accelerate: both launchers set RANK."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 def _save(path: Path, state: dict) -> None:
     with replaced(path) as part:
         torch.save(state, part)
 
 
-def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) -> Generator[tuple[Any, float]]:
-    """(make(share), s waited for it) of each share; ahead: the next is made in a thread meanwhile."""
+def prefetch(draw: Callable[[BatchPart], Any], parts: Iterable[BatchPart], ahead: bool) -> Generator[tuple[Any, float]]:
+    """(draw(part), s waited for it) of each part; ahead: the next one is drawn in a thread meanwhile."""
     if not ahead:
-        for share in shares:
+        for part in parts:
             begin = time.perf_counter()
-            batch = make(share)
+            batch = draw(part)
             yield batch, time.perf_counter() - begin
         return
     # CUDA's current device is each thread's own, at first the GPU 0: "cuda" would be another one there than in this
@@ -167,10 +134,10 @@ def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) ->
     with ThreadPoolExecutor(1, "batch", start) as pool:
         waiting: collections.deque = collections.deque()
         try:
-            for share in itertools.chain(shares, [None]):
-                if share is not None:
-                    waiting.append(pool.submit(make, share))
-                if len(waiting) > 1 or (share is None and waiting):
+            for part in itertools.chain(parts, [None]):
+                if part is not None:
+                    waiting.append(pool.submit(draw, part))
+                if len(waiting) > 1 or (part is None and waiting):
                     begin = time.perf_counter()
                     batch = waiting.popleft().result()
                     yield batch, time.perf_counter() - begin
@@ -179,7 +146,7 @@ def drawn(make: Callable[[Share], Any], shares: Iterable[Share], ahead: bool) ->
                 future.cancel()
 
 
-def run(
+def optimise(
     phase: Phase,
     work: Path,
     seed: int,
@@ -208,16 +175,25 @@ def run(
             load_own_state(model, state["models"][name])
         begin, history = state["step"], json.loads(state["history"])
     if begin < phase.steps:
-        processes = accelerator(device)
+        accelerator = processes.accelerator(device)
         with contextlib.ExitStack() as stack:
-            plugin = sharding.asked(processes)
+            plugin = sharding.requested_plugin(accelerator)
             if plugin is not None:
-                stack.enter_context(sharding.sharded(phase.models, processes, plugin))
+                stack.enter_context(sharding.sharded(phase.models, accelerator, plugin))
             _train(
-                phase, file, seed, begin, history, state and state["optimizer"], processes, save_every_s, progress, stop
+                phase,
+                file,
+                seed,
+                begin,
+                history,
+                state and state["optimizer"],
+                accelerator,
+                save_every_s,
+                progress,
+                stop,
             )
-        processes.wait_for_everyone()
-        processes.free_memory()  # it would keep every phase's model alive
+        accelerator.wait_for_everyone()
+        accelerator.free_memory()  # it would keep every phase's model alive
         # accelerate left its autocast on the model. A copy made now would have it too, and would not where a resume
         # skips this phase.
         for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
@@ -226,7 +202,7 @@ def run(
     return history
 
 
-def _train(phase, file, seed, begin, history, optimizer_state, processes, save_every_s, progress, stop) -> None:
+def _train(phase, file, seed, begin, history, optimizer_state, accelerator, save_every_s, progress, stop) -> None:
     """The steps from `begin` on, appended to `history`; the models may be sharded."""
     online = phase.models["online"]
     sharded = isinstance(online, FSDPModule)
@@ -236,26 +212,26 @@ def _train(phase, file, seed, begin, history, optimizer_state, processes, save_e
     )
     if optimizer_state is not None:
         sharding.load_optimizer(optimizer, optimizer_state)
-    model, stepper = (online, optimizer) if sharded else processes.prepare(online, optimizer)
-    shares = phase.accumulate * processes.num_processes
+    model, stepper = (online, optimizer) if sharded else accelerator.prepare(online, optimizer)
+    parts_per_step = phase.accumulate * accelerator.num_processes
 
     def save(step: int) -> None:
-        if not (sharded or processes.is_main_process):  # the parts are gathered by all
+        if not (sharded or accelerator.is_main_process):  # the parts are gathered by all
             return
-        models = sharding.whole({name: own_state(model) for name, model in phase.models.items()})
-        optimised = sharding.whole(optimizer.state_dict())
-        if processes.is_main_process:
+        models = sharding.gather({name: own_state(model) for name, model in phase.models.items()})
+        optimised = sharding.gather(optimizer.state_dict())
+        if accelerator.is_main_process:
             _save(file, {"step": step, "models": models, "optimizer": optimised, "history": json.dumps(history)})
 
     def parts():
         for step in range(begin, phase.steps):
             for part in range(phase.accumulate):
-                yield Share(phase_key(step), processes.process_index * phase.accumulate + part, shares)
+                yield BatchPart(step_seed(step), accelerator.process_index * phase.accumulate + part, parts_per_step)
 
-    def phase_key(step: int) -> tuple[int, ...]:
+    def step_seed(step: int) -> tuple[int, ...]:
         return (seed, zlib.crc32(phase.name.encode()), step)
 
-    batches = drawn(phase.batch, parts(), ahead=processes.device.type != "cpu")
+    batches = prefetch(phase.batch, parts(), ahead=accelerator.device.type != "cpu")
     waited, started = 0.0, time.perf_counter()
     saved, ended = time.monotonic(), started
     model.train()
@@ -265,13 +241,13 @@ def _train(phase, file, seed, begin, history, optimizer_state, processes, save_e
         initial=begin,
         total=phase.steps,
         unit="step",
-        disable=not (progress and processes.is_main_process),
+        disable=not (progress and accelerator.is_main_process),
     )
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, phase.steps, phase.lr)
+        for settings in optimizer.param_groups:
+            settings["lr"] = learning_rate(step, phase.steps, phase.lr)
         stepper.zero_grad()
-        total = torch.zeros(2, device=processes.device)  # loss; processes that want to save
+        total = torch.zeros(2, device=accelerator.device)  # loss; processes that want to save
         total[1] = time.monotonic() - saved > save_every_s
         metrics: dict[str, float] = {}
         waiting = waited
@@ -281,12 +257,12 @@ def _train(phase, file, seed, begin, history, optimizer_state, processes, save_e
             last = part == phase.accumulate - 1
             if sharded:
                 model.set_requires_gradient_sync(last)
-            with contextlib.nullcontext() if last or sharded else processes.no_sync(model):
+            with contextlib.nullcontext() if last or sharded else accelerator.no_sync(model):
                 loss, metrics = phase.loss(model, batch)
-                processes.backward(loss / phase.accumulate)
+                accelerator.backward(loss / phase.accumulate)
             total[0] += loss.detach() / phase.accumulate
-        total = processes.reduce(total, "mean")
-        norm = processes.clip_grad_norm_(trainable, 1.0)
+        total = accelerator.reduce(total, "mean")
+        norm = accelerator.clip_grad_norm_(trainable, 1.0)
         stepper.step()
         phase.after_step()
         value, save_now = total.tolist()  # only now: a GPU has the whole step in its queue
@@ -294,7 +270,7 @@ def _train(phase, file, seed, begin, history, optimizer_state, processes, save_e
             raise FloatingPointError(
                 f"{phase.name}: the loss is {value} at step {step}; lower the learning rate ({phase.lr:g})"
             )
-        norm = float(sharding.whole(norm))
+        norm = float(sharding.gather(norm))
         begun, ended = ended, time.perf_counter()
         history.append(
             {"loss": value, "grad_norm": norm, **metrics, "seconds": ended - begun, "waited": waited - waiting}

@@ -25,7 +25,7 @@ from rove_learning.models.actor import DiTBlock
 from rove_learning.models.blocks import TransformerLayer
 
 
-def asked(processes) -> Any | None:
+def requested_plugin(processes) -> Any | None:
     """The FSDP2 plugin of a launch on several processes that asks for one, else None. processes: an
     accelerate.Accelerator.
 
@@ -121,8 +121,8 @@ def sharded(models: dict[str, nn.Module], processes, plugin) -> Iterator[None]:
     online = models["online"]
     if processes.is_main_process:
         parts = [p for p in online.parameters() if isinstance(p, DTensor)]
-        mine, of = (sum(p.numel() for p in ps) for ps in ([p.to_local() for p in parts], parts))
-        print(f"FSDP2: this process holds {mine:,} of {of:,} trained weights", file=sys.stderr)
+        held, total = (sum(p.numel() for p in ps) for ps in ([p.to_local() for p in parts], parts))
+        print(f"FSDP2: this process holds {held:,} of {total:,} trained weights", file=sys.stderr)
     if processes.native_amp:
         online.forward = _autocast(processes, online.forward)
     finished = False
@@ -133,10 +133,10 @@ def sharded(models: dict[str, nn.Module], processes, plugin) -> Iterator[None]:
         twins = dict(models)
         models.update(originals)
         for name, model in originals.items():
-            theirs = dict(twins[name].named_parameters())
+            sharded_parameters = dict(twins[name].named_parameters())
             for key, p in model.named_parameters():
                 if key in trained:  # a process that failed cannot gather with the others
-                    weight = whole(theirs[key]) if finished else p.data
+                    weight = gather(sharded_parameters[key]) if finished else p.data
                     p.data = torch.empty_like(p.data, device=homes[p]).copy_(weight)  # in the layout it had
 
 
@@ -148,16 +148,16 @@ def _autocast(processes, forward):
     return inside
 
 
-def whole(value: Any) -> Any:
+def gather(value: Any) -> Any:
     """A tensor, or a structure of them, with every DTensor gathered. All processes must call it; each gets
     everything.
     """
     if isinstance(value, DTensor):
         return value.detach().full_tensor()
     if isinstance(value, Mapping):
-        return type(value)((key, whole(part)) for key, part in value.items())  # type: ignore[call-arg]
+        return type(value)((key, gather(part)) for key, part in value.items())  # type: ignore[call-arg]
     if isinstance(value, (list, tuple)):
-        return type(value)(whole(part) for part in value)
+        return type(value)(gather(part) for part in value)
     return value
 
 

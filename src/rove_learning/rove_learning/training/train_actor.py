@@ -1,35 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`train_actor`: actor training (Algorithm 1, line 7): advantage-conditioned flow matching on the labelled chunks.
-
-    rove run rove_learning train_actor --dataset runs/demonstrations runs/session --init runs/base --out runs/policy
-
-Needs the labels that `label` left in --out; writes the checkpoint there. Killed, the same command resumes.
-"""
+"""Actor training (Algorithm 1, line 7): advantage-conditioned flow matching on the labelled chunks."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from rove_contract import timing
 from rove_description import joints as contract_joints
-from rove_learning import command_line
-from rove_learning.algorithm.advantage import CONDITIONED, Labels
-from rove_learning.config import ActorConfig, RegulariseConfig, to_dict
+from rove_learning.algorithm.advantage import Labels
+from rove_learning.config import ActorConfig, RegulariseConfig
 from rove_learning.data.augmentation import draw_augmentation, noise_scale, regularise_state
 from rove_learning.data.buffer import Buffer
-from rove_learning.data.sources import PictureSource, Source
-from rove_learning.inference import checkpoint
+from rove_learning.data.observations import Observations, PictureObservations
 from rove_learning.models.actor import Actor, flow_matching_loss, sample_time
+from rove_learning.models.backbone import pretrained_backbone
 from rove_learning.models.critic import ema_update
-from rove_learning.training import label, phases
-from rove_learning.training.phases import Share
-from rove_learning.training.run import Run, command, write
-from rove_learning.training.train_critic import recent, waits
+from rove_learning.training import phases
+from rove_learning.training.buffers import Buffers, observations
+from rove_learning.training.phases import BatchPart
+from rove_learning.training.plan import Plan
 
 IDLE_STD = 0.003  # rad; a joint that moves less in all the data carries no information
 IDLE_WEIGHT = 0.1
@@ -67,16 +59,11 @@ class ActorData:
         actor: Actor,
         regularise: RegulariseConfig,
         device: str = "cpu",
-        source: Source | None = None,
+        observe: Observations | None = None,
     ):
-        self.buffer, self.labels, self.config, self.regularise, self.device = (
-            buffer,
-            labels,
-            actor.config,
-            regularise,
-            device,
-        )
-        self.source = source or PictureSource(buffer, device)
+        self.buffer, self.labels, self.config = buffer, labels, actor.config
+        self.regularise, self.device = regularise, device
+        self.observe = observe or PictureObservations(buffer, device)
         self.kept = np.flatnonzero(labels.keep)
         self.sigma = noise_scale(contract_joints.load(), regularise)
         self.stats = {
@@ -99,11 +86,11 @@ class ActorData:
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
-    def batch(self, share: Share) -> dict:
-        """Arguments of `flow_matching_loss`: observation of B pictures, n rows per picture of the rest."""
-        config, stats, n, rng = self.config, self.stats, self.config.noise_samples, share.rng()
-        pictures, samples = share.rows(config.batch), share.rows(config.batch * n)
-        total = share.count * config.batch
+    def batch(self, part: BatchPart) -> dict:
+        """Arguments of `flow_matching_loss`: observation of B pictures, n samples per picture of the rest."""
+        config, stats, n, rng = self.config, self.stats, self.config.noise_samples, part.rng()
+        pictures, samples = part.rows(config.batch), part.rows(config.batch * n)
+        total = part.count * config.batch
         index = rng.choice(self.kept, total)
         gain, shift = draw_augmentation(total, self.regularise, rng)
         states = np.repeat(self.buffer.state[index], n, axis=0)
@@ -112,45 +99,39 @@ class ActorData:
         )
         t = rng.beta(config.beta_a, config.beta_b, total * n)
         steps = np.minimum(self.buffer.last[index] - index + 1, config.chunk)  # valid steps of each chunk
-        mine = index[pictures]
-        chunks, valid = self.buffer.chunks(mine, config.chunk)
+        drawn = index[pictures]
+        chunks, valid = self.buffer.chunks(drawn, config.chunk)
         actions = (chunks - stats["action_mean"]) / stats["action_std"]
         return {
-            "observation": self.source(mine, self.labels.positive[mine], gain[pictures], shift[pictures]),
+            "observation": self.observe(drawn, self.labels.positive[drawn], gain[pictures], shift[pictures]),
             "state": self.tensor((state[samples] - stats["state_mean"]) / stats["state_std"]),
             "visible": torch.from_numpy(visible[samples]).to(self.device),
             "actions": self.tensor(np.repeat(actions, n, axis=0)),
             "weight": self.tensor(np.repeat(valid[:, :, None] * self.weight, n, axis=0)),
             "t": sample_time(self.tensor(t[samples])),
-            "noise": self.tensor(share.normal(samples, actions.shape[1:])),
-            # the whole global batch's weight, so that the mean over the shares is the global batch's weighted mean
-            "normaliser": n * float(self.total_weight[steps - 1].sum()) / share.count,
+            "noise": self.tensor(part.normal(samples, actions.shape[1:])),
+            # the whole global batch's weight, so that the mean over the parts is the global batch's weighted mean
+            "normaliser": n * float(self.total_weight[steps - 1].sum()) / part.count,
         }
 
 
-def train_actor(
-    buffer: Buffer,
-    labels: Labels,
-    config: ActorConfig,
-    work: Path,
-    *,
-    seed: int = 0,
-    previous: Actor | None = None,
-    first: bool = True,
-    regularise: RegulariseConfig | None = None,
-    device: str = "cpu",
-    progress: bool = True,
-    stop=lambda: False,
-    source: Source | None = None,
-    features=None,
-) -> tuple[Actor, dict[str, list]]:
-    """Train on the labelled D^actor. previous: actor to start from. first: iteration 0 (decides the learning rate).
+@dataclass(frozen=True)
+class ActorResult:
+    """actor: the averaged weights. history: per phase the metrics of every step."""
 
-    source: where observations come from, by default pictures, or `features(buffer, backbone, conditions=True)` for a
-    pretrained backbone. Returns the averaged actor and its loss history.
+    actor: Actor
+    history: dict[str, list[dict]]
+
+
+def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observations | None = None) -> ActorResult:
+    """Train on the labelled D^actor; resumes from the plan's work folder.
+
+    observe: where observations come from; None: what suits the backbone.
     """
-    torch.manual_seed(seed)
-    actor = Actor(config, len(buffer.names)).to(device)
+    settings, buffer = plan.config.actor, buffers.actor
+    torch.manual_seed(plan.config.seed)
+    previous = plan.previous_actor
+    actor = Actor(settings, len(buffer.names), pretrained_backbone(previous)).to(plan.config.device)
     if previous is None:
         set_statistics(actor, buffer, contract_joints.load())
     else:
@@ -158,68 +139,19 @@ def train_actor(
             raise ValueError(f"the previous actor has {previous.joints} joints, the dataset {actor.joints}")
         actor.load_state_dict(previous.state_dict())
     average = phases.frozen_copy(actor)
-    if source is None and features is not None and actor.backbone.fingerprint:
-        source = features(buffer, actor.backbone, conditions=True)
-    data = ActorData(buffer, labels, actor, regularise or RegulariseConfig(), device, source)
+    observe = observe or observations(plan, buffer, actor.backbone, conditions=True)
+    data = ActorData(buffer, labels, actor, plan.config.regularise, plan.config.device, observe)
+    models = {"online": actor, "average": average}
 
     def loss(model, batch):
-        return flow_matching_loss(model, predict=config.predict, **batch), {}
+        return flow_matching_loss(model, predict=settings.predict, **batch), {}
 
-    def after():
-        ema_update(models["average"], models["online"], 1.0 - config.weight_ema)
+    def average_weights() -> None:
+        ema_update(models["average"], models["online"], 1.0 - settings.weight_ema)
 
-    steps = config.steps if previous is None else config.steps_next
-    lr = config.lr_scratch if previous is None else config.lr if first else config.lr_next
-    models = {"online": actor, "average": average}
-    phase = phases.Phase("actor", steps, lr, config.weight_decay, models, loss, after, config.accumulate, data.batch)
-    history = {"actor": phases.run(phase, work, seed, device, progress=progress, stop=stop)}
-    return average, history
-
-
-def step(run: Run) -> dict:
-    """Train the run's actor on the labels in OUT and write the checkpoint. Returns the run's summary, also in
-    OUT/train.json.
-    """
-    config, buffer = run.config, run.actor_buffer
-    labels = label.load(run.need("labels.npz", "label"), buffer)
-    run.claim("actor", actor=config.actor, regularise=config.regularise, labels=label.digest(labels))
-    previous = run.previous.actor if run.previous else None
-    actor, history = train_actor(buffer, labels, config.actor, run.work, previous=previous, **run.options())
-    if run.main:
-        run.add_history(history)
-        critic = run.previous.critic if run.previous else None
-        if run.labelling is not None:
-            critic = run.labelling[0]
-        elif run.trains_critic:
-            run.need("critic.json", "train_critic")
-            critic = checkpoint.load_critic(run.out, config.device)[0]
-        guidance = config.actor.guidance if config.method in CONDITIONED else 1.0
-        info = {
-            "train": command_line.to_plain(to_dict(config)),
-            "joints": list(buffer.names),
-            "instructions": buffer.tasks,
-            "iteration": run.iteration,
-        }
-        checkpoint.save(run.out, actor, critic, guidance=guidance, info=info)
-    summary = {
-        "out": str(run.out),
-        "method": config.method,
-        "iteration": run.iteration,
-        "episodes": len(buffer.episodes),
-        "frames": len(buffer),
-        **label.shares(labels),
-    }
-    if run.main:
-        everything = json.loads((run.out / "history.json").read_text(encoding="utf-8"))
-        summary |= {"loss": recent(everything), "waited_for_data": waits(everything)}
-        write(run.out / "train.json", json.dumps(summary, indent=1) + "\n")
-    run.synchronise()
-    return summary
-
-
-def main() -> int:
-    return command("train_actor", step, __doc__)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    steps = settings.steps if previous is None else settings.steps_next
+    lr = settings.lr_scratch if previous is None else settings.lr if plan.first else settings.lr_next
+    phase = phases.Phase(
+        "actor", steps, lr, settings.weight_decay, models, data.batch, loss, average_weights, settings.accumulate
+    )
+    return ActorResult(average, {"actor": phases.optimise(phase, **plan.loop)})

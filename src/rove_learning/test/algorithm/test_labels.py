@@ -5,51 +5,60 @@ import numpy as np
 import pytest
 import torch
 
-from rove_contract.modes import Outcome, Stage
 from rove_description import joints
-from rove_learning.algorithm import advantage as adv
-from rove_learning.config import RegulariseConfig
+from rove_learning.algorithm import baselines
+from rove_learning.algorithm.advantage import Frames, label_rove, threshold
+from rove_learning.algorithm.methods import METHODS
+from rove_learning.command_line import parse
+from rove_learning.config import RegulariseConfig, TrainConfig
 from rove_learning.data.augmentation import augment_images, draw_augmentation, noise_scale, regularise_state
 from rove_learning.models.actor import guide
 
 A = np.arange(11.0)  # 70th percentile: exactly 7
-STAGE = np.array([Stage.DEMONSTRATION] * 3 + [Stage.ROLLOUT] * 3 + [Stage.ADAPTATION] * 2 + [Stage.RECOVERY] * 3)
-GOOD = np.full(11, Outcome.SUCCESS)
+WHO = np.array(["demonstration"] * 3 + ["policy"] * 3 + ["adaptation"] * 2 + ["recovery"] * 3)
+
+
+def frames(failed=()):
+    success = np.ones(11, dtype=bool)
+    success[list(failed)] = False
+    return Frames(WHO == "demonstration", WHO == "adaptation", WHO == "recovery", success)
 
 
 def test_threshold_is_the_70th_percentile():
-    assert adv.threshold(A) == pytest.approx(7.0)
+    assert threshold(A) == pytest.approx(7.0)
 
 
 def test_rove_labels_strictly_above_the_threshold_and_keeps_everything():
-    labels = adv.rove(A, STAGE, GOOD)
+    labels = label_rove(A, frames(), 70.0)
     np.testing.assert_array_equal(labels.positive, A > 7.0)
     assert labels.keep.all() and labels.threshold == pytest.approx(7.0)
 
 
 def test_recap_adds_the_recovery_but_not_the_adaptation():
-    labels = adv.recap(A[::-1], STAGE, GOOD)
-    np.testing.assert_array_equal(labels.positive, (A[::-1] > 7.0) | (STAGE == Stage.RECOVERY))
-    assert not labels.positive[STAGE == Stage.ADAPTATION].any()
+    labels = baselines.label_recap(A[::-1], frames(), 70.0)
+    np.testing.assert_array_equal(labels.positive, (A[::-1] > 7.0) | (WHO == "recovery"))
+    assert not labels.positive[WHO == "adaptation"].any()
 
 
 def test_hg_dagger_keeps_people_and_drops_the_policy():
-    labels = adv.hg_dagger(A, STAGE, GOOD)
-    np.testing.assert_array_equal(labels.keep, STAGE != Stage.ROLLOUT)
+    labels = baselines.label_hg_dagger(A, frames(), 70.0)
+    np.testing.assert_array_equal(labels.keep, WHO != "policy")
     assert labels.positive.all()
 
 
 def test_filtered_bc_keeps_high_advantage_of_successes_and_demonstrations():
-    outcome = GOOD.copy()
-    outcome[8] = Outcome.FAILURE
-    labels = adv.filtered_bc(A, STAGE, outcome)
-    np.testing.assert_array_equal(labels.keep, (STAGE == Stage.DEMONSTRATION) | (A > 8))
+    labels = baselines.label_filtered_bc(A, frames(failed=[8]), 70.0)
+    np.testing.assert_array_equal(labels.keep, (WHO == "demonstration") | (A > 8))
 
 
 def test_sft_is_successful_demonstrations():
-    outcome = GOOD.copy()
-    outcome[0] = Outcome.FAILURE
-    np.testing.assert_array_equal(np.flatnonzero(adv.sft(A, STAGE, outcome).keep), [1, 2])
+    np.testing.assert_array_equal(np.flatnonzero(baselines.label_sft(A, frames(failed=[0]), 70.0).keep), [1, 2])
+
+
+def test_every_method_is_registered_once_and_the_command_line_knows_it():
+    assert set(METHODS) == {"rove", "recap", "filtered_bc", "hg_dagger", "sft"}
+    assert parse(TrainConfig, ["--method", "recap", "--dataset", "d", "--out", "o"]).method == "recap"
+    assert not METHODS["recap"].human_videos and METHODS["rove"].human_videos  # App. E: "the same robot data"
 
 
 def test_guidance_ends_are_the_branches():

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rove_contract.modes import Outcome
 from rove_learning.algorithm.advantage import h_step_advantage
+from rove_learning.algorithm.losses import expectile_loss
 from rove_learning.algorithm.rewards import Normaliser, penalty_frame, pretraining_c_fail, rewards
-from rove_learning.algorithm.targets import expectile_loss, monte_carlo_returns, ove_target, segment_rewards
+from rove_learning.algorithm.targets import monte_carlo_returns, ove_target, segment_rewards
 
-S, F = Outcome.SUCCESS, Outcome.FAILURE
+S, F = True, False
 
 
 def test_success_costs_one_per_step_and_ends_with_zero():
@@ -24,47 +24,55 @@ def test_failure_ends_with_c_fail():
 
 
 def test_intervention_pays_c_fail_at_t_r_and_not_at_takeover():
-    t_r = penalty_frame(6, S, t_r=3, takeover=1)
+    t_r = penalty_frame(6, S, adaptation_end=3, takeover=1)
     np.testing.assert_array_equal(rewards(6, S, c_fail=-500, penalty=t_r), [-1, -1, -1, -500, -1, 0])
 
 
 def test_ablation_pays_at_takeover():
-    assert penalty_frame(6, S, t_r=3, takeover=1, penalty_at="takeover") == 1
+    assert penalty_frame(6, S, adaptation_end=3, takeover=1, penalty_at="takeover") == 1
 
 
 def test_penalty_of_an_intervention_without_marked_recovery():
-    assert penalty_frame(6, S, t_r=-1, takeover=2) == 4  # adapted to the end; frame 5 is the success itself
-    assert penalty_frame(6, F, t_r=-1, takeover=2) == -1  # the failure at T says it already
-    assert penalty_frame(6, F, t_r=-1, takeover=-1) == -1
+    assert penalty_frame(6, S, adaptation_end=6, takeover=2) == 4  # adapted to the end; frame 5 is the success itself
+    assert penalty_frame(6, F, adaptation_end=6, takeover=2) == -1  # the failure at T says it already
+    assert penalty_frame(6, F, adaptation_end=-1, takeover=-1) == -1
 
 
 def test_recovery_marked_only_at_the_success_does_not_lose_the_penalty():
     """Seen in simulated deployments: the last mark went in the frame in which the operator first made progress."""
-    assert penalty_frame(6, S, t_r=5, takeover=2) == 4
+    assert penalty_frame(6, S, adaptation_end=5, takeover=2) == 4
     np.testing.assert_array_equal(rewards(6, S, c_fail=-500, penalty=4), [-1, -1, -1, -1, -500, 0])
-    assert penalty_frame(6, F, t_r=5, takeover=2) == 5
-    assert penalty_frame(6, S, t_r=-1, takeover=5, penalty_at="takeover") == 4
+    assert penalty_frame(6, F, adaptation_end=5, takeover=2) == 5
+    assert penalty_frame(6, S, adaptation_end=6, takeover=5, penalty_at="takeover") == 4
 
 
 def test_the_first_matching_case_of_eq_2_counts_at_the_last_frame():
     assert rewards(3, S, c_fail=-500, penalty=2)[-1] == 0.0
 
 
-@pytest.mark.parametrize("outcome", [Outcome.NONE, Outcome.ABORTED])
-def test_episodes_without_outcome_have_no_rewards(outcome):
-    with pytest.raises(ValueError, match="SUCCESS or FAILURE"):
-        rewards(3, outcome, c_fail=-500)
-
-
 def test_pretraining_penalty_is_minus_the_mean_length():
     assert pretraining_c_fail([80, 100, 120]) == -100.0
 
 
-def test_normalisation_maps_the_worst_return_to_minus_one_and_back():
-    n = Normaliser.of(-500.0, 300)
-    assert n.returns(-800.0) == -1.0 and n.returns(0.0) == 0.0 and n.returns(-2000.0) == -1.0
-    assert n.returns(-200.0) == pytest.approx(-0.25)
-    assert n.steps(n.returns(-123.0)) == pytest.approx(-123.0)
+def test_the_scale_is_the_longest_episode_and_the_penalties_that_can_meet_in_it():
+    n = Normaliser.of(-500.0, 300)  # C_fail at t_r and at T
+    assert n.scale == 1300.0 and n.returns(np.array([-1300.0, 0.0])).tolist() == [-1.0, 0.0]
+    assert n.steps(n.returns(np.array([-123.0]))) == pytest.approx([-123.0])
+
+
+def test_a_return_beyond_the_scale_is_refused_and_not_clipped():
+    with pytest.raises(ValueError, match="-1301 steps is beyond the normalisation's scale of 1300"):
+        Normaliser(1300.0).returns(np.array([-5.0, -1301.0]))
+
+
+@given(st.integers(2, 400), st.booleans(), st.integers(-1, 400), st.integers(0, 400), st.floats(-600, 0))
+def test_no_return_of_eq_2_is_beyond_the_scale(length, success, takeover, stage_length, c_fail):
+    takeover = min(takeover, length - 1)
+    end = min(takeover + stage_length, length) if takeover >= 0 else -1
+    penalty = penalty_frame(length, success, end, takeover)
+    g = monte_carlo_returns(rewards(length, success, c_fail=c_fail, penalty=penalty))
+    normalised = Normaliser.of(c_fail, length).returns(g)
+    assert normalised.min() >= -1.0 and normalised.max() <= 0.0
 
 
 def test_monte_carlo_returns_by_hand():

@@ -14,9 +14,8 @@ from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset, DatasetError
 from rove_learning.data.picture_cache import pictures
 from rove_learning.testing.synthetic import episode_frames, write_dataset
-from rove_learning.train import train
-from rove_learning.training import train_critic
-from rove_learning.training.run import Run, command
+from rove_learning.train import train, train_critic
+from rove_learning.training.plan import resolve
 
 DATA = "data/chunk-000/file-000.parquet"
 
@@ -220,7 +219,7 @@ def test_pictures_of_another_size_are_named(copy):
 
 def test_another_robot_or_the_same_data_twice_is_refused_by_the_run(copy, tmp_path):
     def run(*roots):
-        return Run(TrainConfig(tuple(map(str, roots)), str(tmp_path / "out"), threads=1), progress=False)
+        return resolve(TrainConfig(tuple(map(str, roots)), str(tmp_path / "out"), threads=1), progress=False)
 
     with pytest.raises(DatasetError, match="copy is given twice"):
         run(copy, copy / ".")
@@ -244,5 +243,5 @@ def test_human_videos_alone_are_refused_before_the_critic_is_trained(tmp_path):
 def test_an_unwritable_out_is_one_line(mixed, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setattr("sys.argv", ["train_critic", "--dataset", str(mixed), "--out", str(tmp_path / "file" / "out")])
-    assert command("train_critic", train_critic.step, "") == 2
+    assert train_critic() == 2
     assert "train_critic: " in capsys.readouterr().err

@@ -18,12 +18,12 @@ from rove_learning.config import BackboneConfig, RegulariseConfig, RewardConfig,
 from rove_learning.data import feature_cache
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
-from rove_learning.data.feature_cache import FeatureSource
-from rove_learning.data.sources import PictureSource
+from rove_learning.data.feature_cache import FeatureCache
+from rove_learning.data.observations import PictureObservations
 from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Context, build
 from rove_learning.models.critic import Critic
-from rove_learning.testing.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, write_dataset
+from rove_learning.testing.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, make_plan, write_dataset
 from rove_learning.train import train
 from rove_learning.training import phases
 from rove_learning.training.train_actor import train_actor
@@ -50,14 +50,14 @@ def frozen(seed=0):
 
 
 def opened(roots, backbone=None, conditions=True, **options):
-    return FeatureSource(buffer_of(roots), backbone or frozen(), conditions=conditions, progress=False, **options)
+    return FeatureCache(buffer_of(roots), backbone or frozen(), conditions=conditions, progress=False, **options)
 
 
 class Rounded:
     """The backbone in the loop, its tokens rounded to what the cache stores."""
 
     def __init__(self, buffer, backbone):
-        self.pictures, self.backbone = PictureSource(buffer), backbone
+        self.pictures, self.backbone = PictureObservations(buffer), backbone
 
     def __call__(self, index, conditions=None, gain=None, shift=None):
         with torch.no_grad():
@@ -83,21 +83,29 @@ def test_tokens_are_the_backbone_s_in_any_order_and_every_batch_has_the_same_sha
 
 def test_cached_and_uncached_training_give_the_same_loss(data, tmp_path):
     buffer, backbone = buffer_of(data), frozen()
-    reward = RewardConfig(c_fail=-20.0, max_steps=20)
-    settings = replace(CRITIC, mc_steps=8, steps=8, batch=6, freeze_backbone=True)
+    settings = replace(CRITIC, steps=8, batch=6, freeze_backbone=True)
     labels = Labels(np.ones(len(buffer), dtype=bool), np.arange(len(buffer)) % 2 == 0, 0.0)
     losses = {}
     frozen_actor = replace(ACTOR, steps_next=8, batch=6, freeze_backbone=True)
-    for name, source in (
+    for name, observe in (
         ("cached", opened(data, backbone)),
         ("rounded", Rounded(buffer, backbone)),
-        ("pictures", PictureSource(buffer)),
+        ("pictures", PictureObservations(buffer)),
     ):
-        options = {"regularise": QUIET, "progress": False, "source": source}
         torch.manual_seed(3)
-        critic, actor = Critic(settings, backbone), Actor(frozen_actor, 50, backbone)
-        _, a = train_critic(buffer, settings, reward, tmp_path / name, previous=critic, **options)
-        _, b = train_actor(buffer, labels, frozen_actor, tmp_path / name, previous=actor, **options)
+        plan, buffers = make_plan(
+            buffer,
+            tmp_path / name,
+            phases=("critic_ove",),
+            start_critic=Critic(settings, backbone),
+            start_actor=Actor(frozen_actor, 50, backbone),
+            critic=settings,
+            actor=frozen_actor,
+            reward=RewardConfig(c_fail=-20.0),
+            regularise=QUIET,
+        )
+        a = train_critic(plan, buffers, observe).history
+        b = train_actor(plan, buffers, labels, observe).history
         losses[name] = np.array([row["loss"] for rows in (a | b).values() for row in rows])
     assert len(losses["cached"]) == 16
     np.testing.assert_allclose(losses["cached"], losses["rounded"], rtol=1e-3)
@@ -114,7 +122,7 @@ def test_a_killed_build_goes_on_with_what_is_missing(data, monkeypatch):
     tokens = whole(np.arange(41)).tokens
     for root in data:
         shutil.rmtree(root / ".cache")
-    compute, calls = FeatureSource._compute, []
+    compute, calls = FeatureCache._compute, []
 
     def dies(self, rows):
         calls.append(rows)
@@ -122,7 +130,7 @@ def test_a_killed_build_goes_on_with_what_is_missing(data, monkeypatch):
             raise Killed
         return compute(self, rows)
 
-    monkeypatch.setattr(FeatureSource, "_compute", dies)
+    monkeypatch.setattr(FeatureCache, "_compute", dies)
     with pytest.raises(Killed):
         opened(data)
     again = opened(data)
@@ -206,11 +214,11 @@ def test_batches_drawn_ahead_come_in_order_and_an_error_arrives_at_its_step():
         return i * i
 
     assert (
-        [b for b, _ in phases.drawn(make, range(3), ahead=True)]
-        == [b for b, _ in phases.drawn(make, range(3), ahead=False)]
+        [b for b, _ in phases.prefetch(make, range(3), ahead=True)]
+        == [b for b, _ in phases.prefetch(make, range(3), ahead=False)]
         == [0, 1, 4]
     )
-    ahead = phases.drawn(make, range(9), ahead=True)
+    ahead = phases.prefetch(make, range(9), ahead=True)
     assert [next(ahead)[0] for _ in range(3)] == [0, 1, 4]
     with pytest.raises(Killed):
         next(ahead)
@@ -224,8 +232,8 @@ def test_batches_are_drawn_ahead_on_the_gpu_of_their_process(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: current.get(threading.get_ident(), 0))
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.update({threading.get_ident(): device}))
-    drawn = phases.drawn(lambda share: (threading.get_ident(), torch.cuda.current_device()), range(2), ahead=True)
-    for (thread, device), _ in drawn:
+    batches = phases.prefetch(lambda part: (threading.get_ident(), torch.cuda.current_device()), range(2), ahead=True)
+    for (thread, device), _ in batches:
         assert thread != threading.get_ident() and device == 3
 
 

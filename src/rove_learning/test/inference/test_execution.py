@@ -77,7 +77,7 @@ def recorded_on_cpu(monkeypatch):
         self._graph = Replay(self)
         self._compare()
 
-    monkeypatch.setattr(chunk_graph.Static, "record", record)
+    monkeypatch.setattr(chunk_graph.RecordableStep, "record", record)
 
 
 def observation(seed=0):
@@ -157,7 +157,7 @@ def fail(self):
 
 def test_where_nothing_can_be_recorded_it_says_why_once_and_goes_on(configs, monkeypatch):
     plain, fast = policy_of(configs), policy_of(configs)
-    monkeypatch.setattr(chunk_graph.Static, "record", fail)
+    monkeypatch.setattr(chunk_graph.RecordableStep, "record", fail)
     fast.execution.set_up()
     assert fast.prepare(TEXT)
     assert (
@@ -173,7 +173,7 @@ def test_where_nothing_can_be_recorded_it_says_why_once_and_goes_on(configs, mon
 def test_a_critic_that_cannot_be_recorded_leaves_the_chunk_s_graph(configs, monkeypatch):
     plain, fast = (policy_of(configs, critic=configs["vlac"]) for _ in range(2))
     record = lambda self: setattr(self, "_graph", Replay(self)) if "noise" in self.buffers else fail(self)  # noqa: E731
-    monkeypatch.setattr(chunk_graph.Static, "record", record)
+    monkeypatch.setattr(chunk_graph.RecordableStep, "record", record)
     fast.execution.set_up()
     fast.prepare(TEXT)
     assert "graph of a value" in fast.execution.note and "one CUDA graph per chunk" in str(fast.execution)
@@ -212,7 +212,7 @@ class FakeCuda:
         }
         for name, value in replaced.items():
             monkeypatch.setattr(torch.cuda, name, value)
-        monkeypatch.setattr(chunk_graph.Static, "device", torch.device("cuda"))
+        monkeypatch.setattr(chunk_graph.RecordableStep, "device", torch.device("cuda"))
 
     @contextlib.contextmanager
     def stream(self, stream):
@@ -246,7 +246,7 @@ def test_a_recording_warms_up_on_its_own_stream_and_gives_the_caller_s_back_also
             raise RuntimeError("operation not permitted when stream is capturing")
         return (2.0 * x,)
 
-    static = chunk_graph.Static(step, {"x": torch.zeros(3)})
+    static = chunk_graph.RecordableStep(step, {"x": torch.zeros(3)})
     cuda = FakeCuda(monkeypatch, static)
     caller = cuda.current
     if broken:
@@ -344,13 +344,13 @@ def test_the_watch_itself_sees_copies_and_lists():
     def step(x):
         return x[[1, 0]] + torch.ones(2).to("meta"), torch.tensor([1.0], device="meta")
 
-    assert watched(chunk_graph.Static(step, {"x": torch.zeros(2, device="meta")}))[0] == [
+    assert watched(chunk_graph.RecordableStep(step, {"x": torch.zeros(2, device="meta")}))[0] == [
         "aten._to_copy.default",
         "index",
         "tensor",
     ]
     with pytest.raises(RuntimeError):
-        watched(chunk_graph.Static(lambda x: (x[x > 0],), {"x": torch.zeros(2, device="meta")}))
+        watched(chunk_graph.RecordableStep(lambda x: (x[x > 0],), {"x": torch.zeros(2, device="meta")}))
 
 
 # Precision and compilation
@@ -460,7 +460,7 @@ def test_on_a_gpu_a_policy_runs_as_a_graph_in_bfloat16_and_agrees_with_float32(c
 def test_a_recording_that_fails_leaves_the_gpu_usable():
     stream, static = (
         torch.cuda.current_stream(),
-        chunk_graph.Static(lambda x: (x * float(x.sum()),), {"x": torch.ones(3, device="cuda")}),
+        chunk_graph.RecordableStep(lambda x: (x * float(x.sum()),), {"x": torch.ones(3, device="cuda")}),
     )
     with pytest.raises(RuntimeError):
         static.record()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from rove_learning.algorithm.losses import mc_loss, ove_loss
 from rove_learning.models.actor import Actor, flow_matching_loss
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
 from rove_learning.testing.synthetic import ACTOR, CRITIC
-from rove_learning.training.phases import Share, frozen_copy
-from rove_learning.training.train_critic import mc_loss, ove_loss
+from rove_learning.training.phases import BatchPart, frozen_copy
 
 TEXT = "erase the whiteboard"
 
@@ -67,7 +67,7 @@ def test_mc_loss_gradient():
     model = critic()
     seen, returns = context(model, 1), torch.tensor([-0.9, -0.4, -0.1])
     for parameter in (model.head.out.weight, model.head.project.weight, model.head.query):
-        assert_gradient(lambda: mc_loss(model, seen, returns), parameter)
+        assert_gradient(lambda: mc_loss(model(seen), returns), parameter)
 
 
 def test_ove_loss_gradient_and_none_into_the_target_critic():
@@ -75,7 +75,7 @@ def test_ove_loss_gradient_and_none_into_the_target_critic():
     target, seen, ahead = frozen_copy(model), context(model, 1), context(model, 2)
     sums, discount = torch.tensor([-0.02, -0.02, -0.6]), torch.tensor([1.0, 1.0, 0.0])
     for parameter in (model.head.out.weight, model.head.out.bias, model.head.project.weight):
-        assert_gradient(lambda: ove_loss(model, target, seen, ahead, sums, discount, 0.7), parameter)
+        assert_gradient(lambda: ove_loss(model(seen), sums, discount, target.value(ahead), 0.7), parameter)
     assert all(p.grad is None for p in target.parameters())
 
 
@@ -117,8 +117,8 @@ def test_steps_past_the_episode_do_not_count():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_shares_of_a_step_are_the_rows_of_one_global_batch():
-    whole, parts = Share((0, 1, 2)), [Share((0, 1, 2), i, 2) for i in range(2)]
+def test_parts_of_a_step_are_the_rows_of_one_global_batch():
+    whole, parts = BatchPart((0, 1, 2)), [BatchPart((0, 1, 2), i, 2) for i in range(2)]
     np.testing.assert_array_equal(whole.rng().random(8), parts[1].rng().random(8))
     rows = [part.normal(part.rows(4), (3,)) for part in parts]
     np.testing.assert_array_equal(np.concatenate(rows), whole.normal(whole.rows(8), (3,)))

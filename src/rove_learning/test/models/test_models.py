@@ -16,16 +16,17 @@ from rove_learning.algorithm.advantage import Labels
 from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig, RewardConfig, from_dict, to_dict
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
-from rove_learning.data.sources import MemorySource, PictureSource
+from rove_learning.data.observations import PictureObservations, TokenObservations
 from rove_learning.inference import checkpoint
+from rove_learning.inference.scoring import values
 from rove_learning.models.actor import Actor, sample
 from rove_learning.models.backbone import Pictures, build
 from rove_learning.models.blocks import TransformerLayer
 from rove_learning.models.compact import CompactBackbone
 from rove_learning.models.critic import Critic, ema_update
-from rove_learning.testing.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, write_dataset
+from rove_learning.testing.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, make_plan, write_dataset
 from rove_learning.training.train_actor import joint_weights, train_actor
-from rove_learning.training.train_critic import train_critic, values
+from rove_learning.training.train_critic import train_critic
 
 QUIET = RegulariseConfig(dropout=0.0, noise=0.0, image_gain=0.0)
 INSTRUCTION = "erase the whiteboard"
@@ -46,17 +47,17 @@ def test_default_head_has_at_most_three_million_parameters():
 
 
 def test_critic_overfits_one_episode(tiny, tmp_path):
-    reward = RewardConfig(c_fail=-20.0, max_steps=20)  # values fall from -0.5 to 0 along the episode
-    critic, history = train_critic(tiny, CRITIC, reward, tmp_path, regularise=QUIET, progress=False)
+    settings = {"critic": CRITIC, "reward": RewardConfig(c_fail=-20.0)}
+    result = train_critic(*make_plan(tiny, tmp_path, 40.0, regularise=QUIET, **settings))
+    critic, history = result.critic, result.history  # values fall from -0.5 to 0 along the episode
     expected = (np.arange(20) - 19) / 40.0
     assert np.abs(values(critic, tiny) - expected).mean() < 0.04
     assert len(history["critic_mc"]) == 100 and len(history["critic_ove"]) == 40
 
 
 def test_actor_overfits_one_episode(tiny, tmp_path):
-    actor, _ = train_actor(
-        tiny, everything(tiny), replace(ACTOR, steps=150), tmp_path, regularise=QUIET, progress=False
-    )
+    plan = make_plan(tiny, tmp_path, actor=replace(ACTOR, steps=150), regularise=QUIET)
+    actor = train_actor(*plan, everything(tiny)).actor
     policy = checkpoint.load(checkpoint.save(tmp_path / "policy", actor))
     errors = []
     for t in range(0, 16, 4):
@@ -77,14 +78,14 @@ def test_a_policy_of_demonstrations_learns_what_the_text_condition_means(tmp_pat
     """
     good, bad = episode_frames(0, 20), replace(episode_frames(0, 20), episode_id="bad")
     bad.action[:, 13] -= 0.5
-    shown = Buffer([Dataset(write_dataset(tmp_path / "shown", [good]))], 48, progress=False)
+    demonstrated = Buffer([Dataset(write_dataset(tmp_path / "demonstrated", [good]))], 48, progress=False)
     both = Buffer([Dataset(write_dataset(tmp_path / "both", [good, bad]))], 48, progress=False)
-    base, _ = train_actor(
-        shown, everything(shown), replace(ACTOR, steps=50), tmp_path / "a", regularise=QUIET, progress=False
-    )
+    settings = make_plan(demonstrated, tmp_path / "a", actor=replace(ACTOR, steps=50), regularise=QUIET)
+    base = train_actor(*settings, everything(demonstrated)).actor
     labels = Labels(both.episode == 0, np.ones(len(both), dtype=bool), 0.0)
     fine = replace(ACTOR, steps_next=120, lr=1e-3)
-    tuned, _ = train_actor(both, labels, fine, tmp_path / "b", previous=base, regularise=QUIET, progress=False)
+    settings = make_plan(both, tmp_path / "b", start_actor=base, actor=fine, regularise=QUIET)
+    tuned = train_actor(*settings, labels).actor
     policy = checkpoint.load(checkpoint.save(tmp_path / "policy", tuned))
     picture, state, rng = np.array(both.images(np.array([5]))[0]), both.state[5], np.random.default_rng(1)
     negative, positive = (
@@ -241,13 +242,14 @@ def test_features_in_memory_are_the_backbone_s(tiny):
     critic = Critic(replace(CRITIC, freeze_backbone=True)).eval()
     torch.nn.init.normal_(critic.head.out.weight)
     index = np.array([3, 17, 5])
-    cached, live = MemorySource(tiny, critic.backbone, progress=False)(index), PictureSource(tiny)(index)
+    cached, live = TokenObservations(tiny, critic.backbone, progress=False)(index), PictureObservations(tiny)(index)
     assert torch.allclose(critic(cached), critic(live), atol=5e-3)  # half precision
 
 
 def test_a_frozen_critic_still_overfits_its_head(tiny, tmp_path):
-    reward = RewardConfig(c_fail=-20.0, max_steps=20)
-    critic, _ = train_critic(
-        tiny, replace(CRITIC, freeze_backbone=True, mc_steps=150, steps=0), reward, tmp_path, progress=False
-    )
+    settings = {
+        "critic": replace(CRITIC, freeze_backbone=True, mc_steps=150),
+        "reward": RewardConfig(c_fail=-20.0),
+    }
+    critic = train_critic(*make_plan(tiny, tmp_path, 40.0, ("critic_mc",), **settings)).critic
     assert np.abs(values(critic, tiny) - (np.arange(20) - 19) / 40.0).mean() < 0.06

@@ -463,13 +463,13 @@ def test_a_policy_whose_critic_shares_the_backbone_encodes_once(tmp_path, qwen_p
 def test_live_pictures_are_the_training_cache_s(tmp_path, qwen_path):
     from rove_learning.data.buffer import Buffer
     from rove_learning.data.dataset import Dataset
-    from rove_learning.data.sources import PictureSource
+    from rove_learning.data.observations import PictureObservations
     from rove_learning.testing.synthetic import episode_frames, write_dataset
 
     root = write_dataset(tmp_path / "tiny", [episode_frames(0, 6)])
     policy = checkpoint.load(checkpoint.save(tmp_path / "p", tiny_actor(build(qwen_config(qwen_path)))))
     dataset = Dataset(root)
-    offline = PictureSource(Buffer([dataset], 64, progress=False))(np.array([3])).images
+    offline = PictureObservations(Buffer([dataset], 64, progress=False))(np.array([3])).images
     raw = np.array(Buffer([dataset], 48, progress=False).images(np.array([3]))[0])  # as the camera saw it
     live = policy._picture(raw, policy.actor.backbone)
     assert torch.equal(live, offline)

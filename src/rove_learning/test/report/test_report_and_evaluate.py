@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from rove_learning.config import TrainConfig
-from rove_learning.deployment.evaluate import wilson
-from rove_learning.report.compare_critics import CompareConfig, compare, ranking
-from rove_learning.report.report import ReportConfig, critics_section, report
+from rove_learning.report.compare_critics import CompareConfig, compare
+from rove_learning.report.run_report import ReportConfig, critics_section, write_report
+from rove_learning.report.statistics import mcnemar, spearman, wilson
 from rove_learning.testing.synthetic import ACTOR, CRITIC
-from rove_learning.train import train
-from rove_learning.training import train_critic
-from rove_learning.training.run import Run
+from rove_learning.train import run_step, train
+from rove_learning.training.iteration import run_critic
 
 
 def test_wilson_interval_by_hand():
@@ -35,7 +34,7 @@ def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path)
     train(short, progress=False)
     evaluation = {"success_rate": 0.5, "wilson95": [0.2, 0.8], "episodes": 10, "rows": []}
     (tmp_path / "e.json").write_text(json.dumps(evaluation))
-    out = report(ReportConfig(str(tmp_path / "run"), evaluation=(f"after={tmp_path / 'e.json'}",)))
+    out = write_report(ReportConfig(str(tmp_path / "run"), evaluation=(f"after={tmp_path / 'e.json'}",)))
     page = out.read_text()
     for text in (
         "Value over episode",
@@ -53,15 +52,14 @@ def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path)
 
 def test_report_of_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a folder that `train` finished"):
-        report(ReportConfig(str(tmp_path)))
+        write_report(ReportConfig(str(tmp_path)))
 
 
 def test_critics_side_by_side_on_held_out_episodes(mixed, tmp_path):
     base = TrainConfig((str(mixed),), "", threads=1, critic=replace(CRITIC, mc_steps=2, steps=2, batch=4))
     for name, target in (("ove", "ove"), ("mc", "mc")):
-        train_critic.step(
-            Run(replace(base, out=str(tmp_path / name), critic=replace(base.critic, target=target)), progress=False)
-        )
+        settings = replace(base, out=str(tmp_path / name), critic=replace(base.critic, target=target))
+        run_step(run_critic, settings, progress=False)
     critics = tuple(f"{name}={tmp_path / name}" for name in ("ove", "mc"))
     result = compare(CompareConfig((str(mixed),), critics, str(tmp_path / "figures"), episodes=2), progress=False)
     assert len(result["figures"]) == 2 and all(Path(file).stat().st_size > 10_000 for file in result["figures"])
@@ -77,7 +75,13 @@ def test_critics_side_by_side_on_held_out_episodes(mixed, tmp_path):
     assert content.count("data:image/png") == 2 and "A &lt; 0 in recovery" in content
 
 
+def test_mcnemar_by_hand():
+    before, after = [True, False, False, False, False], [True, True, True, True, False]
+    assert mcnemar(before, after) == pytest.approx(2 * 0.5**3)  # 3 won, 0 lost
+    assert mcnemar(before, before) == 1.0
+
+
 def test_rank_correlation_by_hand():
-    assert ranking(np.array([-3.0, -2.0, -1.0]), np.arange(3)) == pytest.approx(1.0)
-    assert ranking(np.array([-1.0, -2.0, -3.0]), np.arange(3)) == pytest.approx(-1.0)
-    assert ranking(np.array([-3.0, -1.0, -2.0]), np.arange(3)) == pytest.approx(0.5)
+    assert spearman(np.array([-3.0, -2.0, -1.0]), np.arange(3)) == pytest.approx(1.0)
+    assert spearman(np.array([-1.0, -2.0, -3.0]), np.arange(3)) == pytest.approx(-1.0)
+    assert spearman(np.array([-3.0, -1.0, -2.0]), np.arange(3)) == pytest.approx(0.5)

@@ -23,7 +23,7 @@ from rove_learning import command_line
 from rove_learning.config import TrainConfig
 from rove_learning.inference import checkpoint
 from rove_learning.testing.synthetic import ACTOR, CRITIC
-from rove_learning.training import phases, sharding
+from rove_learning.training import phases, processes, sharding
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ def worker(killed_at, *files):
         return next(steps) == killed_at and os.kill(os.getpid(), signal.SIGKILL)
 
     # Only the second process wants to save after every step: all must do it together.
-    phases.run = functools.partial(phases.run, save_every_s=0.0 if os.environ["RANK"] == "1" else 1e9)
+    phases.optimise = functools.partial(phases.optimise, save_every_s=0.0 if os.environ["RANK"] == "1" else 1e9)
     for file in files:
         train(command_line.parse(TrainConfig, ["--config", file]), progress=False, stop=stop)
 
@@ -166,13 +166,13 @@ def test_a_launch_that_shards_in_another_way_is_refused(setting, value, named):
     plugin = SimpleNamespace(fsdp_version=2, activation_checkpointing=False, cpu_offload=None, ignored_modules=None)
     state = SimpleNamespace(fsdp_plugin=plugin)
     launch = SimpleNamespace(distributed_type="FSDP", state=state, mixed_precision="bf16", parallelism_config=None)
-    assert sharding.asked(launch) is plugin
+    assert sharding.requested_plugin(launch) is plugin
     setattr(plugin, setting, value)
     with pytest.raises(
         ValueError,
         match=f"launched for FSDP with {named}, which is not supported here; see configs/accelerate_fsdp2.yaml",
     ):
-        sharding.asked(launch)
+        sharding.requested_plugin(launch)
 
 
 def test_after_sigkill_the_same_command_ends_with_the_same_checkpoint(mixed, tmp_path):
@@ -209,23 +209,23 @@ def test_bfloat16_is_asked_for_stored_and_kept_through_a_resume(mixed, tmp_path)
     for name, curve in losses(tmp_path / "exact").items():
         assert curve != losses(tmp_path / "rough")[name]
         np.testing.assert_allclose(curve, losses(tmp_path / "rough")[name], rtol=0.05, err_msg=name)
-    with pytest.raises(ValueError, match="holds a critic with another precision"):
+    with pytest.raises(ValueError, match="holds the step critic with another precision"):
         train(replace(settings, precision="auto"), progress=False)
 
 
 def test_a_gpu_that_is_not_there_and_one_for_several_processes_are_refused_before_anything_is_read(
     tmp_path, monkeypatch
 ):
-    from rove_learning.training.run import Run
+    from rove_learning.training.plan import resolve
 
     settings = TrainConfig(("nowhere",), str(tmp_path), threads=1, device="cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="--device cuda:1, but torch .* finds no GPU; use --device cpu"):
-        Run(settings)
+        resolve(settings)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="several processes, which take a GPU each: --device cuda"):
-        Run(replace(settings, precision="no"))
+        resolve(replace(settings, precision="no"))
 
 
 def test_processes_wait_for_hours_for_one_that_decodes_or_computes_features(monkeypatch):
@@ -233,8 +233,8 @@ def test_processes_wait_for_hours_for_one_that_decodes_or_computes_features(monk
 
     asked = {}
     monkeypatch.setattr(accelerate, "Accelerator", lambda **options: asked.update(options))
-    monkeypatch.setattr(sharding, "asked", lambda processes: None)
-    phases.accelerator.__wrapped__("cpu")
+    monkeypatch.setattr(sharding, "requested_plugin", lambda processes: None)
+    processes.accelerator.__wrapped__("cpu")
     (group,) = asked["kwargs_handlers"]
     assert group.timeout.total_seconds() > 3600
 

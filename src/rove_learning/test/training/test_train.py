@@ -16,11 +16,15 @@ from rove_learning.command_line import parse, read_yaml
 from rove_learning.config import RewardConfig, TrainConfig, from_dict
 from rove_learning.data.dataset import DatasetError
 from rove_learning.inference import checkpoint
+from rove_learning.inference.scoring import values
 from rove_learning.models.critic import Critic
-from rove_learning.testing.synthetic import ACTOR, CRITIC
-from rove_learning.train import train
-from rove_learning.training import label, train_actor, train_critic
-from rove_learning.training.run import Run, RunMismatch, mixed_precision
+from rove_learning.testing.synthetic import ACTOR, CRITIC, episode_frames, write_dataset
+from rove_learning.train import run_step, train
+from rove_learning.training.buffers import Buffers
+from rove_learning.training.iteration import run_actor, run_critic, run_label
+from rove_learning.training.plan import resolve
+from rove_learning.training.processes import mixed_precision
+from rove_learning.training.run_folder import RunMismatch
 from rove_recorder.dataset.scores import read_scores
 
 SHORT = TrainConfig(
@@ -97,13 +101,32 @@ def test_next_iteration_starts_from_the_previous_one(mixed, tmp_path):
     assert info["iteration"] == 1 and len(history["actor"]) == 4 and "critic_mc" not in history
 
 
-def test_a_critic_of_another_scale_is_refused(mixed, tmp_path):
+def test_the_scale_covers_the_longest_episode_and_is_stored_with_the_critic(mixed, tmp_path):
     train(config(mixed, tmp_path / "k0", method="sft"), progress=False)
-    with pytest.raises(ValueError, match="divides returns by 800, this run by 900"):
-        train(
-            config(mixed, tmp_path / "k1", init=str(tmp_path / "k0"), reward=RewardConfig(max_steps=400)),
-            progress=False,
-        )
+    assert checkpoint.load(tmp_path / "k0").critic.scale == 40 + 2 * 500  # steps of the intervention, C_fail twice
+    with pytest.raises(DatasetError, match="mixed, episode 3: 40 steps, more than reward.max_steps = 39"):
+        resolve(config(mixed, tmp_path / "k1", reward=RewardConfig(max_steps=39)), progress=False)
+
+
+def test_values_of_a_critic_mean_the_same_steps_on_longer_episodes(mixed, tmp_path):
+    short = write_dataset(tmp_path / "short", [episode_frames(10)])
+    train(config(short, tmp_path / "base", method="sft"), progress=False)
+    longer = config(mixed, tmp_path / "k0", init=str(tmp_path / "base"))
+    buffers = Buffers(resolve(longer, progress=False))
+    base = checkpoint.load(tmp_path / "base").critic
+    before = values(base, buffers.critic) * float(base.scale)
+    unchanged = replace(longer, critic=replace(longer.critic, steps=1, lr=0.0))
+    run_step(run_critic, unchanged, progress=False)
+    after, _ = checkpoint.load_critic(tmp_path / "k0")
+    assert (float(base.scale), float(after.scale)) == (1024.0, 1040.0)
+    np.testing.assert_allclose(values(after, buffers.critic) * 1040.0, before, rtol=1e-4)
+
+
+def test_a_critic_that_labels_as_it_is_refuses_data_beyond_its_scale_by_name(mixed, tmp_path):
+    short = write_dataset(tmp_path / "short", [episode_frames(10)])
+    train(config(short, tmp_path / "base"), progress=False)
+    with pytest.raises(DatasetError, match="mixed, episode 3: 40 steps, .* values of --critic-checkpoint cover 1024"):
+        resolve(config(mixed, tmp_path / "out", critic_checkpoint=str(tmp_path / "base")), progress=False)
 
 
 def test_another_configuration_in_the_same_folder_is_refused(mixed, tmp_path):
@@ -122,11 +145,11 @@ def test_the_three_steps_make_the_same_checkpoint_as_train(mixed, tmp_path):
     train(config(mixed, tmp_path / "at_once"), progress=False)
     steps = config(mixed, tmp_path / "steps")
     with pytest.raises(ValueError, match="has no critic.json: run `rove run rove_learning train_critic`"):
-        label.step(Run(steps, progress=False))
+        run_step(run_label, steps, progress=False)
     with pytest.raises(ValueError, match="has no labels.npz: run `rove run rove_learning label`"):
-        train_actor.step(Run(steps, progress=False))
-    for module in (train_critic, label, train_actor):
-        module.step(Run(steps, progress=False))
+        run_step(run_actor, steps, progress=False)
+    for step in (run_critic, run_label, run_actor):
+        run_step(step, steps, progress=False)
     assert checkpoint.load(tmp_path / "at_once").hash == checkpoint.load(tmp_path / "steps").hash
     stored = from_dict(TrainConfig, read_yaml(str(tmp_path / "steps/config.yaml")))
     assert stored == replace(steps, precision="no")  # what was run stands beside its results and can be run again
@@ -144,18 +167,18 @@ def test_label_leaves_scores_beside_the_dataset_human_videos_included(mixed, tmp
     np.testing.assert_array_equal(intervention["positive"], labels["positive"][chosen])
     video = scores.of(4, 20)
     assert np.isfinite(video["value"]).all() and not video["positive"].any() and scores.of(5, 10) is None
-    assert scores.scale == 800.0 and scores.threshold == pytest.approx(float(labels["threshold"]))
+    assert scores.scale == 1040.0 and scores.threshold == pytest.approx(float(labels["threshold"]))
 
 
 def test_values_computed_in_parts_by_several_processes_are_those_of_one_bit_for_bit(mixed, tmp_path):
-    buffer = Run(config(mixed, tmp_path / "out"), progress=False).critic_buffer
+    buffer = Buffers(resolve(config(mixed, tmp_path / "out"), progress=False)).critic
     critic = Critic(CRITIC).eval()
     torch.nn.init.normal_(critic.head.out.weight, std=0.1)
-    one = train_critic.values(critic, buffer, batch=16)
+    one = values(critic, buffer, batch=16)
     parts = []
     for index in range(3):
         alone = SimpleNamespace(process_index=index, num_processes=3, reduce=lambda found, how: found)
-        parts.append(train_critic.values(critic, buffer, batch=16, processes=alone))
+        parts.append(values(critic, buffer, batch=16, processes=alone))
     assert all(0 < np.count_nonzero(part) < len(buffer) for part in parts)
     np.testing.assert_array_equal(sum(parts), one)
 
@@ -174,10 +197,10 @@ def test_filtered_bc_labels_with_the_critic_of_another_run_as_it_is(mixed, tmp_p
 def test_iteration_zero_follows_a_base_policy_and_decides_the_learning_rate(mixed, tmp_path):
     train(config(mixed, tmp_path / "base", method="sft"), progress=False)
     settings = config(mixed, tmp_path / "k0", init=str(tmp_path / "base"))
-    run = Run(settings, progress=False)
-    assert run.iteration == 0 and run.first
+    plan = resolve(settings, progress=False)
+    assert plan.iteration == 0 and plan.first
     train(settings, progress=False)
-    after = Run(config(mixed, tmp_path / "k1", init=str(tmp_path / "k0")), progress=False)
+    after = resolve(config(mixed, tmp_path / "k1", init=str(tmp_path / "k0")), progress=False)
     assert after.iteration == 1 and not after.first
     assert checkpoint.load(tmp_path / "base").info["iteration"] is None
 
@@ -250,7 +273,7 @@ def test_a_compact_backbone_from_nothing_is_not_frozen(mixed, tmp_path):
 def test_a_refused_run_leaves_the_configuration_of_the_one_that_is_there(mixed, tmp_path):
     train(config(mixed, tmp_path / "out"), progress=False)
     before = (tmp_path / "out/config.yaml").read_text()
-    with pytest.raises(RunMismatch, match="holds a critic with another seed"):
+    with pytest.raises(RunMismatch, match="holds the step critic with another seed"):
         train(config(mixed, tmp_path / "out", seed=9), progress=False)
     assert (tmp_path / "out/config.yaml").read_text() == before
 

@@ -364,7 +364,6 @@ def test_it_plays_and_stops_at_the_end_and_every_step_shows_another_picture(page
 
 
 def test_t_r_corrected_by_keyboard_is_there_after_a_reload_and_for_the_loader(page, root):
-    from rove_learning.algorithm.rewards import penalty_frame
     from rove_learning.data.dataset import Dataset
 
     page.keyboard.press("r")
@@ -381,7 +380,7 @@ def test_t_r_corrected_by_keyboard_is_there_after_a_reload_and_for_the_loader(pa
     ready(page)
     assert page.locator("#t_r").text_content() == "frame 36 · 1.80 s"
     episode = Dataset(root).episodes[0]
-    assert episode.t_r == 36 and penalty_frame(len(episode), episode.outcome, episode.t_r, episode.takeover) == 36
+    assert episode.t_r == 36 and episode.adaptation_end == 36
 
 
 def test_outcome_and_exclusion_by_keyboard_and_undone(page, root):

@@ -18,7 +18,7 @@ from rove_learning.data.buffer import Buffer
 from rove_learning.models.backbone import Backbone, Context, Pictures
 
 
-class Source(Protocol):
+class Observations(Protocol):
     """index: (B,) frames of a buffer. conditions: (B,) bool, the improvement label of each, or None where no text
     condition is wanted.
 
@@ -31,7 +31,7 @@ class Source(Protocol):
     ) -> Pictures | Context: ...
 
 
-class PictureSource:
+class PictureObservations:
     """Pictures of a buffer, augmented where asked; the backbone runs in the training step."""
 
     def __init__(self, buffer: Buffer, device: str = "cpu"):
@@ -44,7 +44,7 @@ class PictureSource:
         return Pictures(torch.from_numpy(np.array(images, copy=True)).to(self.device), self.buffer.texts(index), words)
 
 
-class MemorySource:
+class TokenObservations:
     """Tokens of a frozen backbone, computed once and kept in memory (half precision): for critics of a small backbone.
 
     Without augmentation and text conditions. 84 tokens of 128 numbers are 21 kB a frame.
@@ -53,7 +53,7 @@ class MemorySource:
     def __init__(
         self, buffer: Buffer, backbone: Backbone, device: str = "cpu", batch: int = 128, progress: bool = True
     ):
-        pictures = PictureSource(buffer, device)
+        pictures = PictureObservations(buffer, device)
         tokens, masks = [], []
         with torch.no_grad():
             for begin in tqdm(range(0, len(buffer), batch), desc="features", unit="batch", disable=not progress):

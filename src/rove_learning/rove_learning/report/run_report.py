@@ -7,9 +7,6 @@ rove run rove_learning report --run runs/policy --evaluation before=runs/base/ev
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
 import sys
 from dataclasses import dataclass
@@ -20,10 +17,7 @@ import numpy as np
 from rove_contract.modes import Outcome, Stage
 from rove_contract.timing import POLICY_HZ
 from rove_learning.report import figures
-
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;font-size:13px}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}
-th:first-child,td:first-child{text-align:left}img{max-width:100%}h2{margin-top:2rem}.scroll{max-height:24rem;overflow:auto}"""
+from rove_learning.report.page import Section, embed, embed_png, page, table
 
 
 @dataclass(frozen=True)
@@ -35,29 +29,6 @@ class ReportConfig:
     evaluation: tuple[str, ...] = ()  # NAME=FILE.json written by `evaluate`
     episodes: int = 3  # value curves shown
     critics: str = ""  # folder that `compare_critics` wrote: its figures and numbers come into the page
-
-
-def _png(figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-
-
-def tabulated(rows: list[dict]) -> str:
-    """Rows of equal or growing columns as an HTML table."""
-    if not rows:
-        return "<p>none</p>"
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    head = "".join(f"<th>{html.escape(str(key))}</th>" for key in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_text(row.get(key, '')))}</td>" for key in columns) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _text(value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def episode_rows(labels: dict[str, np.ndarray]) -> list[dict]:
@@ -102,7 +73,7 @@ def stage_rows(labels: dict[str, np.ndarray]) -> list[dict]:
     return rows
 
 
-def _shown(labels: dict[str, np.ndarray], count: int) -> list[int]:
+def _most_telling(labels: dict[str, np.ndarray], count: int) -> list[int]:
     """Episodes whose value curve says most: interventions first, then failures, then the rest; the longest of each."""
 
     def rank(number):
@@ -113,7 +84,7 @@ def _shown(labels: dict[str, np.ndarray], count: int) -> list[int]:
     return sorted(np.unique(labels["episode"]).tolist(), key=rank)[:count]
 
 
-def sections(run: Path, episodes: int = 3) -> tuple[list[tuple[str, str]], dict]:
+def sections(run: Path, episodes: int = 3) -> tuple[list[Section], dict]:
     """(title, HTML) of each section about a run, and its numbers. Raises ValueError when the folder holds no finished
     run.
     """
@@ -124,10 +95,10 @@ def sections(run: Path, episodes: int = 3) -> tuple[list[tuple[str, str]], dict]
     history = json.loads((run / "history.json").read_text(encoding="utf-8"))
     with np.load(run / "labels.npz") as file:
         labels = dict(file)
-    parts = [("Run", tabulated([{key: value for key, value in summary.items() if not isinstance(value, dict)}]))]
+    parts = [("Run", table([{key: value for key, value in summary.items() if not isinstance(value, dict)}]))]
     threshold = float(labels["threshold"])
     if np.isfinite(labels["value"]).all():
-        for number in _shown(labels, episodes):
+        for number in _most_telling(labels, episodes):
             chosen = labels["episode"] == number
             outcome = Outcome(int(labels["outcome"][chosen][0])).name.lower()
             title = f"{labels['kind'][number]} {labels['episode_id'][number]}: {outcome}"
@@ -139,21 +110,21 @@ def sections(run: Path, episodes: int = 3) -> tuple[list[tuple[str, str]], dict]
                 POLICY_HZ,
                 title,
             )
-            parts.append((f"Value over episode {number}", _png(curve)))
+            parts.append((f"Value over episode {number}", embed(curve)))
         parts.append(
             (
                 "Advantages and threshold",
-                _png(figures.advantage_histogram(labels["advantage"], labels["stage"], threshold)),
+                embed(figures.advantage_histogram(labels["advantage"], labels["stage"], threshold)),
             )
         )
     by_stage, by_episode = stage_rows(labels), episode_rows(labels)
-    parts.append(("Labels per stage", tabulated(by_stage)))
-    parts.append(("Losses", _png(figures.losses(history))))
-    parts.append(("Episodes", tabulated(by_episode)))
+    parts.append(("Labels per stage", table(by_stage)))
+    parts.append(("Losses", embed(figures.losses(history))))
+    parts.append(("Episodes", table(by_episode)))
     return parts, {"train": summary, "stages": by_stage, "episode_table": by_episode}
 
 
-def evaluation_section(results: dict[str, dict]) -> tuple[str, str]:
+def evaluation_section(results: dict[str, dict]) -> Section:
     """(title, HTML) of success rates; results: name -> what `evaluate` returned."""
     bars = figures.success_bars([(name, r["success_rate"], tuple(r["wilson95"])) for name, r in results.items()])
     rows = [
@@ -167,7 +138,7 @@ def evaluation_section(results: dict[str, dict]) -> tuple[str, str]:
         }
         for name, r in results.items()
     ]
-    return "Success in the simulator, same seeds", _png(bars) + tabulated(rows)
+    return "Success in the simulator, same seeds", embed(bars) + table(rows)
 
 
 def critics_section(folder: Path) -> tuple[str, str, dict]:
@@ -184,23 +155,11 @@ def critics_section(folder: Path) -> tuple[str, str, dict]:
         for name, row in numbers.items()
         if name != "figures"
     ]
-    pictures = "".join(
-        f'<img alt="" src="data:image/png;base64,{base64.b64encode((folder / Path(file).name).read_bytes()).decode()}">'
-        for file in numbers["figures"]
-    )
-    return "Critics on held-out episodes", tabulated(rows) + pictures, numbers
+    pictures = "".join(embed_png((folder / Path(file).name).read_bytes()) for file in numbers["figures"])
+    return "Critics on held-out episodes", table(rows) + pictures, numbers
 
 
-def page(title: str, parts: list[tuple[str, str]]) -> str:
-    """A self-contained HTML page: no scripts, no links, pictures inline."""
-    body = "".join(f"<h2>{html.escape(name)}</h2>{content}" for name, content in parts)
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
-    return (
-        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
-    )
-
-
-def report(config: ReportConfig) -> Path:
+def write_report(config: ReportConfig) -> Path:
     """Write the page and, with suffix .json, its numbers. Returns the page's path."""
     run = Path(config.run)
     parts, numbers = sections(run, config.episodes)
@@ -227,7 +186,7 @@ def main() -> int:
     import tyro
 
     try:
-        print(report(tyro.cli(ReportConfig, description=__doc__)))
+        print(write_report(tyro.cli(ReportConfig, description=__doc__)))
     except (ValueError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loaded checkpoint that acts: picture, state and instruction -> action chunk and value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from rove_contract import images
+from rove_learning.config import NEGATIVE, POSITIVE
+from rove_learning.inference.execution import Execution
+from rove_learning.models.actor import Actor, with_branches
+from rove_learning.models.backbone import Pictures
+from rove_learning.models.critic import Critic
+
+
+class Policy:
+    """A loaded checkpoint: `act` for the action publisher, `value` for the online critic.
+
+    guidance: default beta. names: (J,) joint names of the columns. hash: 12 hex digits of the weights. info: the rest
+    of config.json. execution: how it computes; `execution.set_up(...)`, then `prepare(...)`, make it fast on a GPU.
+    """
+
+    def __init__(self, actor: Actor, critic: Critic | None, info: dict, digest: str, device: str = "cpu"):
+        self.actor = actor.eval().requires_grad_(False).to(device)
+        self.critic = None if critic is None else critic.eval().requires_grad_(False).to(device)
+        self.device = device
+        self.info = info
+        self.hash = digest
+        self.guidance = float(info["guidance"])
+        self.names = tuple(info.get("joints", ()))
+        self.execution = Execution(self.actor, self.critic, self.shared)
+
+    def beta(self, guidance: float | None) -> float:
+        """`guidance`, or the checkpoint's own for None."""
+        return self.guidance if guidance is None else float(guidance)
+
+    def prepare(self, instruction: str, guidance: float | None = None) -> bool:
+        """Compile and record what `execution.set_up` asked for, for chunks of this instruction. False: there was
+        nothing to do.
+        """
+        if not self.execution.missing(instruction, self.beta(guidance)):
+            return False
+        self.execution.prepare(instruction, self.beta(guidance))
+        return True
+
+    def _picture(self, image: np.ndarray, backbone) -> torch.Tensor:
+        """(H, W, 3) uint8 -> (1, S, S, 3) on the device: the resizing that the training cache does too."""
+        small = images.resize(image, (backbone.image_size, backbone.image_size))
+        return torch.from_numpy(np.array(small[None])).to(self.device)
+
+    def _pictures(self, image: np.ndarray, backbone, instruction: str, conditions=()) -> Pictures:
+        return Pictures(self._picture(image, backbone), [instruction], conditions)
+
+    def act(
+        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
+    ) -> np.ndarray:
+        """One action chunk.
+
+        image: (H, W, 3) uint8 RGB. q: (J,) rad, contract order. guidance: beta, default the checkpoint's. rng: numpy
+        Generator of the initial noise; None starts from zero noise (deterministic). -> (chunk, J) float64 rad, absolute
+        targets at 20 Hz, row 0 at the time of the observation. known: actions (chunk, J) rad and weights (chunk,) of
+        steps that are given, from `realtime.align`. Raises ValueError for a wrong shape or a state that is not finite.
+        """
+        return self._chunk(image, q, instruction, guidance, rng, known)[0]
+
+    def _chunk(
+        self, image, q, instruction, guidance, rng, known, value: bool = False
+    ) -> tuple[np.ndarray, float | None]:
+        """Arguments of `act`; value: V(o, l) too, where it is `shared`."""
+        config, actor = self.actor.config, self.actor
+        q = np.asarray(q, dtype=np.float64)
+        if q.shape != (actor.joints,) or not np.all(np.isfinite(q)):
+            raise ValueError(
+                f"expected a finite state ({actor.joints},), got {q.shape}, {int(np.sum(~np.isfinite(q)))} not finite"
+            )
+        shape = (1, config.chunk, actor.joints)
+        noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
+        with self.execution.turn:
+            beta = self.beta(guidance)
+            observation = self._pictures(image, actor.backbone, instruction, ([NEGATIVE], [POSITIVE]))
+            observation = with_branches(observation, beta)
+            state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
+            if known is not None:
+                actions, weight = (
+                    torch.from_numpy(np.asarray(part, dtype=np.float32)).to(self.device) for part in known
+                )
+                known = ((actions - actor.action_mean) / actor.action_std)[None], weight[None, :, None]
+            noise = torch.from_numpy(noise).float().to(self.device)
+            chunk, seen = self.execution.chunk(observation, state[None], noise, beta, known, value)
+            chunk = (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
+            return chunk, float(seen[0]) if value and seen is not None else None
+
+    def value(self, image: np.ndarray, instruction: str) -> float | None:
+        """V(o, l) in [-1, 0], or None without a critic. image: (H, W, 3) uint8 RGB."""
+        if self.critic is None:
+            return None
+        with self.execution.turn:
+            return float(self.execution.value(self._pictures(image, self.critic.backbone, instruction))[0])
+
+    @property
+    def shared(self) -> bool:
+        """The critic reads a layer of the actor's own pretrained backbone, which can then run once for both."""
+        if self.critic is None or self.actor.config.backbone.kind == "compact":
+            return False
+        a, b = self.actor.backbone, self.critic.backbone
+        return a.model is b.model and replace(a.config, layer=None) == replace(b.config, layer=None)
+
+    def act_and_value(
+        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
+    ) -> tuple[np.ndarray, float | None]:
+        """`act` and `value` of one picture, in one pass of the backbone where it is `shared`."""
+        if not self.shared:
+            chunk = self.act(image, q, instruction, guidance=guidance, rng=rng, known=known)
+            return chunk, self.value(image, instruction)
+        return self._chunk(image, q, instruction, guidance, rng, known, True)
