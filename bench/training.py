@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rove_description import joints
 from rove_learning.algorithm.advantage import Labels
-from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig
+from rove_learning.config import CONDITIONS, ActorConfig, CriticConfig, RegulariseConfig
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
 from rove_learning.data.feature_cache import FeatureCache
@@ -92,7 +92,7 @@ def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
         else {"actor": 16, "critic": 8}
     )
     begin = time.perf_counter()
-    cache = FeatureCache(buffer, backbone, device, conditions=True, progress=False)
+    cache = FeatureCache(buffer, backbone, device, conditions=CONDITIONS[:2], progress=False)
     filled = frames / (time.perf_counter() - begin)
     sources = {"cached": cache, "uncached": PictureObservations(buffer, device)}
     head = {"width": actor.config.width, "layers": actor.config.layers, "heads": actor.config.heads, "mlp_ratio": 4}

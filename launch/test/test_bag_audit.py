@@ -2,8 +2,9 @@
 import numpy as np
 
 from rove_bringup.bag_audit import BagAudit, command_velocity_ratio
-from rove_bringup.demo_report import intervention_fraction
+from rove_bringup.demo_report import human_time
 from rove_description import joints
+from rove_learning.report.statistics import intervention_fraction
 
 TABLE = joints.load()
 PERIOD_NS = 10_000_000
@@ -37,5 +38,6 @@ def test_intervention_fraction_counts_intervened_episodes_without_their_pauses()
     )
     intervened = BagAudit(None, {}, (), timeline, 0.0, "", 13.0, None)
     alone = BagAudit(None, {}, (), (("ROLLOUT", 0.0), ("IDLE", 9.0)), 0.0, "", 9.0, None)
-    assert intervention_fraction([intervened, alone]) == 0.5
-    assert intervention_fraction([alone]) == 0.0
+    fraction = intervention_fraction([human_time(intervened), human_time(alone)])
+    assert fraction == 0.5
+    assert intervention_fraction([human_time(alone)]) == 0.0

@@ -20,6 +20,8 @@ else:
     MethodName = Literal[tuple(METHODS)]
 
 POSITIVE, NEGATIVE = "Advantage: positive", "Advantage: negative"  # text condition (paper, App. F)
+UNCONDITIONAL = "Advantage: unknown"  # stands for no condition (ours, an option)
+CONDITIONS = (NEGATIVE, POSITIVE, UNCONDITIONAL)  # models and caches number them so
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,13 @@ class CriticConfig:
     weight_decay: float = 1e-4
     freeze_backbone: bool = False  # (paper: frozen; a backbone trained from scratch cannot be)
     target: Literal["ove", "mc"] = "ove"
+    # whose values make the labels: V_phi as Algorithm 1, line 4 prints it, or the EMA target critic (ours, an option)
+    values_from: Literal["online", "target"] = "online"
+    # of the value head's histogram over [-1, 0] (HL-Gauss, arXiv 2403.03950); 0: a scalar (paper, App. G)
+    bins: int = 0
+    # stop when the loss on held-out episodes has not fallen for `patience` evaluations; 0: never (paper: fixed steps)
+    patience: int = 0
+    evaluate_every: int = 250  # steps between evaluations on held-out episodes, with patience
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,8 @@ class LabelConfig:
     """Binary improvement label I = 1{A > eta} (paper, Algorithm 1, App. F)."""
 
     percentile: float = 70.0  # of the advantages in D^actor (paper, App. F)
+    # subtract the mean advantage of each stage, or of each dataset, before the threshold (ours, an option; paper: none)
+    centre: Literal["none", "stage", "dataset"] = "none"
 
 
 @dataclass(frozen=True)
@@ -104,14 +115,19 @@ class ActorConfig:
         "clean"  # what the head outputs; the loss is on it (ours: clean trains faster)
     )
     euler_steps: int = 5  # integration steps at inference (ours, within 4..10)
-    beta_a: float = (
-        1.5  # t = 0.999 (1 - u), u ~ Beta(a, b): more time near the noise end (pi0, arXiv 2410.24164, App. B)
-    )
+    beta_a: float = 1.5  # t = 0.999 (1 - u), u ~ Beta(a, b): more time near the noise end (pi0, arXiv 2410.24164)
     beta_b: float = 1.0
     noise_samples: int = 2  # (t, noise) draws per encoded picture: the picture encoder runs once for all of them (ours)
     guidance: float = (
         1.5  # beta of v = v_neg + beta (v_pos - v_neg) for advantage-conditioned checkpoints (ours; paper is silent)
     )
+    # v = v_from + beta (v_pos - v_from): from the negative branch (paper, App. F) or from the unconditional one (CFGRL,
+    # arXiv 2505.23458), which `condition_dropout` or `negatives` must train
+    guide_from: Literal["negative", "unconditional"] = "negative"
+    condition_dropout: float = 0.0  # probability per picture that its condition is hidden (paper: none)
+    # how negative chunks are trained: under their condition (paper, App. F), without a condition, or not at all (ours)
+    negatives: Literal["condition", "unconditional", "drop"] = "condition"
+    negative_weight: float = 1.0  # loss weight of a negative chunk (paper: 1)
     steps: int = 750  # (paper: 8000)
     steps_next: int = 450  # when started from a previous checkpoint
     batch: int = 32  # pictures per step and process (paper: 16 per device, 8 devices)
@@ -128,6 +144,7 @@ class ActorConfig:
     weight_arm: float = 1.0
     weight_hand: float = 0.1
     weight_end_effector: float = 1.0
+    idle_weight: float = 0.1  # factor of joints that move less than 0.003 rad in all the data (ours)
     weight_tail: float = 0.5  # loss weight of chunk steps that are never executed (after 2 x execute steps) (ours)
 
 
@@ -172,7 +189,10 @@ class TrainConfig:
     feature_cache: bool = (
         True  # tokens of a pretrained backbone once per frame to DATASET/.cache; off: it runs in every training step
     )
-    critic_from: Literal["auto", "init", "scratch"] = "auto"  # auto: the critic of --init where it has one
+    # what the critic starts from: "auto": the critic of --init where it has one; "init": it must have one; "scratch";
+    # or the folder of a pretrained value checkpoint (paper, App. G)
+    critic_from: str = "auto"
+    held_out: float = 0.1  # share of the episodes that the critic is not trained on, for the report (ours)
     reward: RewardConfig = field(default_factory=RewardConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)

@@ -59,6 +59,16 @@ def threshold(advantage: Floats, percentile: float = 70.0) -> float:
     return float(np.percentile(advantage, percentile))
 
 
+def centred(advantage: Floats, group: NDArray[np.int64]) -> Floats:
+    """(N,) advantages minus the mean of their group (N,): takes out what a critic's bias adds to a whole group. Not in
+    the paper.
+    """
+    out = np.asarray(advantage, dtype=np.float64).copy()
+    for number in np.unique(group):
+        out[group == number] -= out[group == number].mean()
+    return out
+
+
 def label_rove(advantage: Floats, frames: Frames, percentile: float) -> Labels:
     """I = 1{A > eta} (Algorithm 1, line 6); every chunk is trained on, negatives under the negative condition."""
     eta = threshold(advantage, percentile)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 
 from rove_contract.modes import Outcome, Stage
@@ -118,6 +121,25 @@ class Buffer:
         """What the labelling methods know of the frames."""
         stages = (Stage.DEMONSTRATION, Stage.ADAPTATION, Stage.RECOVERY)
         return Frames(*(self.stage == stage for stage in stages), self.outcome == Outcome.SUCCESS)
+
+    def dataset_numbers(self) -> np.ndarray:
+        """(N,): which dataset each frame is from."""
+        roots = list(dict.fromkeys(self.roots))
+        return np.array([roots.index(root) for root in self.roots])[self.episode]
+
+    def held_out(self, share: float) -> np.ndarray:
+        """(N,) bool: frames of a share of the episodes, which training leaves out. A hash of the episode's identity
+        decides, so that an episode is held out in every iteration or in none. Where all would be, none is.
+        """
+        names = [e.episode_id or f"{Path(root).name}/{e.index}" for e, root in zip(self.episodes, self.roots)]
+        hashes = [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) for name in names]
+        chosen = np.array(hashes) < share * 2**32
+        return (chosen & ~chosen.all())[self.episode]
+
+    def movement(self, steps: int) -> np.ndarray:
+        """(N,) rad: how far the joint that moves most gets within `steps` steps; NaN in human videos."""
+        ahead = np.minimum(np.arange(len(self)) + steps, self.last)
+        return np.abs(self.state[ahead] - self.state).max(axis=1)
 
     def slices(self) -> list[slice]:
         """Rows of each episode."""

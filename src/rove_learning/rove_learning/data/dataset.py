@@ -44,6 +44,7 @@ class Episode:
     start_stage: str
     excluded: bool
     video: VideoPlace | None
+    adaptation_end: int
 
     def __len__(self) -> int:
         return self.end - self.start

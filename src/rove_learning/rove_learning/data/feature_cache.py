@@ -28,13 +28,11 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from rove_contract import files, images
-from rove_learning.config import NEGATIVE, POSITIVE
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.picture_cache import cache_folder, content_hash
 from rove_learning.models.backbone import Backbone, Context
 
 VERSION = 1
-CONDITIONS = (NEGATIVE, POSITIVE)  # in the order of False, True
 SHARD_FRAMES = (
     256  # what a kill loses at most, and what is held in memory while it is computed: 131 MB at 100 tokens of 2560
 )
@@ -141,7 +139,8 @@ def _write(file: Path, values: dict) -> None:
 class FeatureCache:
     """A `observations.Observations` of a frozen backbone's tokens. Opens the cache and computes what is missing.
 
-    conditions: cache the text conditions too (the actor needs them, the critic does not). batch: frames per pass of the
+    conditions: text conditions that are cached too, the first of `config.CONDITIONS` (the actor needs them, the critic
+    does not). batch: frames per pass of the
     backbone. dtype: of the tokens returned; every batch has the same number of them (static shapes). share: (index,
     count) of this process among those that compute; wait: their barrier. built: frames that this process computed. A
     damaged shard and a stale folder are named on stderr and computed anew. Raises ValueError for a backbone that is
@@ -154,7 +153,7 @@ class FeatureCache:
         backbone: Backbone,
         device: str = "cpu",
         *,
-        conditions: bool,
+        conditions: Sequence[str],
         batch: int = 32,
         dtype=torch.float32,
         progress: bool = True,
@@ -164,7 +163,7 @@ class FeatureCache:
         if any(p.requires_grad for p in backbone.parameters()):
             raise ValueError("a backbone that is trained has no features to cache: its tokens change with every step")
         self.buffer, self.backbone, self.device, self.dtype, self.batch = buffer, backbone, device, dtype, batch
-        self.conditions = CONDITIONS if conditions else ()
+        self.conditions = tuple(conditions)
         self.built = 0
         self._main = share[0] == 0
         folders = self._folders()
@@ -273,11 +272,9 @@ class FeatureCache:
             return Context(*prefix)
         if not self.conditions:
             raise ValueError("this cache was opened without text conditions")
-        (negative, seen), (positive, seen_) = (self._gather(name, index) for name in self._names()[1:])
-        longest = max(negative.shape[1], positive.shape[1])
-        (negative, seen), (positive, seen_) = _pad(negative, seen, longest), _pad(positive, seen_, longest)
-        chosen = torch.from_numpy(np.asarray(conditions, dtype=bool)).to(self.device)
-        return Context(
-            *prefix,
-            ((torch.where(chosen[:, None, None], positive, negative), torch.where(chosen[:, None], seen_, seen)),),
-        )
+        parts = [self._gather(name, index) for name in self._names()[1:]]
+        longest = max(tokens.shape[1] for tokens, _ in parts)
+        tokens, masks = (torch.stack(side) for side in zip(*(_pad(*part, longest) for part in parts)))
+        chosen = torch.from_numpy(np.asarray(conditions, dtype=np.int64)).to(self.device)
+        frames = torch.arange(len(index), device=self.device)
+        return Context(*prefix, ((tokens[chosen, frames], masks[chosen, frames]),))

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from rove_learning.config import NEGATIVE, POSITIVE
+from rove_learning.config import CONDITIONS
 from rove_learning.data.augmentation import augment_images
 from rove_learning.data.buffer import Buffer
 from rove_learning.models.backbone import Backbone, Context, Pictures
 
 
 class Observations(Protocol):
-    """index: (B,) frames of a buffer. conditions: (B,) bool, the improvement label of each, or None where no text
-    condition is wanted.
+    """index: (B,) frames of a buffer. conditions: (B,) numbers of `config.CONDITIONS`, so False is negative and True
+    positive, or None where no text condition is wanted.
 
     gain: (B,) brightness factors or None; shift: (B, 2) px or None (augmentation; a cache of computed features ignores
     both).
@@ -39,7 +39,7 @@ class PictureObservations:
 
     def __call__(self, index: np.ndarray, conditions: np.ndarray | None = None, gain=None, shift=None) -> Pictures:
         images = augment_images(self.buffer.images(index), gain, shift)
-        words = () if conditions is None else ([POSITIVE if positive else NEGATIVE for positive in conditions],)
+        words = () if conditions is None else ([CONDITIONS[int(number)] for number in conditions],)
         # A memory map is read-only, which torch does not accept.
         return Pictures(torch.from_numpy(np.array(images, copy=True)).to(self.device), self.buffer.texts(index), words)
 

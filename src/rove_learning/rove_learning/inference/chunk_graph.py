@@ -13,8 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from rove_learning.config import NEGATIVE, POSITIVE
-from rove_learning.models.actor import Actor, sample, with_branches
+from rove_learning.models.actor import Actor, guidance_conditions, sample, with_branches
 from rove_learning.models.backbone import Backbone, Context, Pictures
 from rove_learning.models.critic import Critic
 
@@ -155,7 +154,7 @@ def chunk_step(
     critic must stay where they are.
     """
     device, shape = actor.state_mean.device, (1, actor.config.chunk, actor.joints)
-    conditions = with_branches(Pictures(None, [instruction], ([NEGATIVE], [POSITIVE])), beta).conditions
+    conditions = with_branches(Pictures(None, [instruction], guidance_conditions(actor.config)), beta).conditions
     buffers = {"images": _pictures(actor.backbone, device), "state": torch.zeros(1, actor.joints, device=device)}
     buffers |= {name: torch.zeros(shape, device=device) for name in ("noise", "known")}
     buffers["weight"] = torch.zeros(1, actor.config.chunk, 1, device=device)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from rove_contract import images
-from rove_learning.config import NEGATIVE, POSITIVE
 from rove_learning.inference.execution import Execution
-from rove_learning.models.actor import Actor, with_branches
+from rove_learning.models.actor import Actor, guidance_conditions, with_branches
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
 
@@ -80,7 +79,7 @@ class Policy:
         noise = np.zeros(shape) if rng is None else rng.standard_normal(shape)
         with self.execution.turn:
             beta = self.beta(guidance)
-            observation = self._pictures(image, actor.backbone, instruction, ([NEGATIVE], [POSITIVE]))
+            observation = self._pictures(image, actor.backbone, instruction, guidance_conditions(config))
             observation = with_branches(observation, beta)
             state = (torch.from_numpy(q).float().to(self.device) - actor.state_mean) / actor.state_std
             if known is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from rove_learning.config import ActorConfig
+from rove_learning.config import NEGATIVE, POSITIVE, UNCONDITIONAL, ActorConfig
 from rove_learning.models.backbone import Backbone, Context, Pictures, build, encode
 from rove_learning.models.blocks import Attention, ExactLinear
 from rove_learning.models.realtime import inpaint
@@ -199,6 +199,13 @@ def flow_matching_loss(
 def guide(v_negative: torch.Tensor, v_positive: torch.Tensor, beta: float) -> torch.Tensor:
     """v = v_neg + beta (v_pos - v_neg) (App. F); beta = 1 is the positive branch, beta = 0 the negative one."""
     return v_negative + beta * (v_positive - v_negative)
+
+
+def guidance_conditions(config: ActorConfig) -> tuple[list[str], list[str]]:
+    """The two text conditions of guidance, for one picture: from the negative (App. F) or the unconditional branch
+    (`actor.guide_from`) to the positive one.
+    """
+    return [NEGATIVE if config.guide_from == "negative" else UNCONDITIONAL], [POSITIVE]
 
 
 def branches(beta: float) -> tuple[int, ...]:

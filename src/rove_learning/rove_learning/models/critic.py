@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import nn
 
+from rove_learning.algorithm.histogram import Histogram
 from rove_learning.config import CriticConfig
 from rove_learning.models.backbone import Backbone, Context, Pictures, build, encode
 from rove_learning.models.blocks import ExactLinear, TransformerLayer
@@ -17,7 +19,7 @@ from rove_learning.models.blocks import ExactLinear, TransformerLayer
 
 class ValueHead(nn.Module):
     """Small transformer over the backbone's tokens with one query token. tokens (B, N, D), mask (B, N) -> (B,)
-    normalised value.
+    normalised value, or the logits (B, bins) of its histogram.
 
     The output is linear, so that its gradient does not vanish at the ends of [-1, 0].
     """
@@ -28,9 +30,9 @@ class ValueHead(nn.Module):
         self.query = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
         self.layers = nn.ModuleList(TransformerLayer(config.width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.out = ExactLinear(config.width, 1)
+        self.out = ExactLinear(config.width, config.bins or 1)
         nn.init.zeros_(self.out.weight)
-        nn.init.constant_(self.out.bias, -0.5)  # the middle of [-1, 0]
+        nn.init.constant_(self.out.bias, 0.0 if config.bins else -0.5)  # both: the middle of [-1, 0]
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         x = torch.cat(
@@ -41,12 +43,13 @@ class ValueHead(nn.Module):
             x = layer(x, mask)
         if len(self.layers):  # nobody reads the last layer's other rows
             x = self.layers[-1](x, mask, rows=1)
-        return self.out(self.norm(x[:, 0])).squeeze(-1)
+        out = self.out(self.norm(x[:, 0]))
+        return out if out.shape[-1] > 1 else out.squeeze(-1)
 
 
 class Critic(nn.Module):
-    """Backbone and value head. Called with `Pictures` or, when the backbone ran before, their `Context` -> (B,)
-    normalised value.
+    """Backbone and value head. Called with `Pictures` or, when the backbone ran before, their `Context` -> what the
+    losses take: (B,) normalised value, or logits (B, bins) of a critic with a histogram. `value` gives the value.
 
     scale: steps that a value of -1 means (`rewards.Normaliser`), stored with the weights; NaN before training.
     """
@@ -67,17 +70,25 @@ class Critic(nn.Module):
     @torch.no_grad()
     def value(self, observation: Pictures | Context) -> torch.Tensor:
         """(B,) in [-1, 0], no gradient."""
-        return self(observation).clamp(-1.0, 0.0)
+        out, histogram = self(observation), self.histogram
+        return (out if histogram is None else histogram.mean(out)).clamp(-1.0, 0.0)
+
+    @functools.cached_property
+    def histogram(self) -> Histogram | None:
+        """What the logits mean; None for a scalar. Made on the device where the weights are when first asked for."""
+        return Histogram(self.config.bins, self.head.query.device) if self.config.bins else None
 
     @property
     def can_rescale(self) -> bool:
-        """`set_scale` can go to a larger scale."""
-        return True
+        """`set_scale` can go to another scale: a scalar's output is linear, the bins of a histogram are fixed."""
+        return not self.config.bins
 
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:
         """Bring the values to another normalisation: they mean the same steps as before, exactly."""
-        if torch.isfinite(self.scale):
+        if torch.isfinite(self.scale) and float(self.scale) != scale:
+            if not self.can_rescale:
+                raise ValueError(f"a histogram of values over {float(self.scale):g} steps cannot mean {scale:g} steps")
             factor = float(self.scale) / scale
             self.head.out.weight.mul_(factor)
             self.head.out.bias.mul_(factor)

@@ -117,6 +117,18 @@ def advantage_histogram(advantage: np.ndarray, stage: np.ndarray, threshold: flo
     return figure
 
 
+def calibration(rows: list[dict]) -> Figure:
+    """Mean V against mean return of groups of held-out frames, in steps; on the diagonal V is what came."""
+    figure = Figure(figsize=(4.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    value, returns = ([row[key] for row in rows] for key in ("value", "return"))
+    ends = [min(value + returns), 0.0]
+    axes.plot(ends, ends, color="black", lw=0.6, ls="--")
+    axes.plot(value, returns, "o-", color=LINES[0], ms=4, lw=1.0)
+    axes.set(xlabel="V(s) / steps", ylabel="return / steps")
+    return figure
+
+
 def losses(history: dict[str, list[dict]]) -> Figure:
     """Loss of every phase over its steps, with a running mean of 20 steps."""
     figure = Figure(figsize=(8, 2.6), layout="constrained")

@@ -16,8 +16,8 @@ import numpy as np
 
 from rove_contract.modes import Outcome, Stage
 from rove_contract.timing import POLICY_HZ
-from rove_learning.report import figures
-from rove_learning.report.page import Section, embed, embed_png, page, table
+from rove_learning.report import diagnostics, figures
+from rove_learning.report.page import Section, embed, embed_png, page, table, warning
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,25 @@ def sections(run: Path, episodes: int = 3) -> tuple[list[Section], dict]:
         )
     by_stage, by_episode = stage_rows(labels), episode_rows(labels)
     parts.append(("Labels per stage", table(by_stage)))
+    behaviour, recovery = diagnostics.behaviour_rows(labels), diagnostics.recovery_row(labels)
+    parts.append(("Labels by behaviour", table(behaviour)))
+    parts.append(("Length of recoveries", _recoveries(recovery)))
+    scores = diagnostics.held_out_scores(labels)
+    if scores is not None:
+        calibration = diagnostics.calibration(labels)
+        parts.append(("Critic on held-out episodes", table([scores]) + embed(figures.calibration(calibration))))
+    if "condition_effect_rad" in summary:
+        effect = {name: summary[name] for name in ("condition_effect_rad", "sampling_noise_rad")}
+        parts.append(("What the text condition moves", table([effect])))
     parts.append(("Losses", embed(figures.losses(history))))
     parts.append(("Episodes", table(by_episode)))
-    return parts, {"train": summary, "stages": by_stage, "episode_table": by_episode}
+    numbers = {"train": summary, "stages": by_stage, "behaviour": behaviour, "recovery": recovery}
+    return parts, numbers | {"held_out": scores, "episode_table": by_episode}
+
+
+def _recoveries(row: dict) -> str:
+    figures_ = {key: value for key, value in row.items() if key != "warning"}
+    return (warning(row["warning"]) if row["warning"] else "") + table([figures_])
 
 
 def evaluation_section(results: dict[str, dict]) -> Section:
@@ -130,6 +146,7 @@ def evaluation_section(results: dict[str, dict]) -> Section:
     rows = [
         {
             "policy": name,
+            "beta": r.get("guidance"),
             "episodes": r["episodes"],
             "success": r["success_rate"],
             "95 % from": r["wilson95"][0],

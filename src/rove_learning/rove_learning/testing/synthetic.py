@@ -94,8 +94,15 @@ def make_plan(
     from rove_learning.training.plan import Plan
 
     settings = TrainConfig((), str(out), threads=1, **config)
-    previous = SimpleNamespace(actor=start_actor, critic=start_critic) if start_actor or start_critic else None
-    plan = Plan(settings, Normaliser(scale), iteration=0, previous=previous, critic_phases=phases, progress=False)
+    plan = Plan(
+        settings,
+        Normaliser(scale),
+        iteration=0,
+        previous=SimpleNamespace(actor=start_actor, critic=start_critic) if start_actor or start_critic else None,
+        start_critic=start_critic,
+        critic_phases=phases,
+        progress=False,
+    )
     buffers = Buffers(plan)
     buffers.actor = buffers.critic = buffer
     return plan, buffers

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 from rove_learning.config import BackboneConfig
 from rove_learning.data.buffer import Buffer
@@ -41,12 +42,13 @@ class Buffers:
 
 
 def observations(
-    plan: Plan, buffer: Buffer, backbone: Backbone, *, conditions: bool = False, in_memory: bool = False
+    plan: Plan, buffer: Buffer, backbone: Backbone, *, conditions: Sequence[str] = (), in_memory: bool = False
 ) -> Observations:
     """Where a model on `backbone` gets its observations from: pictures where the backbone is trained, else its tokens.
 
     Tokens of a pretrained backbone are cached on the disk, and all processes compute what the cache lacks. conditions:
-    with the text conditions. in_memory: tokens of a small frozen backbone may be kept in memory (no conditions then).
+    the text conditions to cache. in_memory: tokens of a small frozen backbone may be kept in memory, without
+    conditions.
     """
     config = plan.config
     if any(p.requires_grad for p in backbone.parameters()):

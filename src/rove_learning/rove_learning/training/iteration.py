@@ -5,7 +5,11 @@ run's folder, so that each can be a command of its own.
 
 from __future__ import annotations
 
+import sys
+
 from rove_learning.data.dataset import DatasetError
+from rove_learning.data.recoveries import describe_short_recoveries, recovery_lengths
+from rove_learning.inference.scoring import condition_effect
 from rove_learning.training import label, processes
 from rove_learning.training.buffers import Buffers
 from rove_learning.training.plan import Plan
@@ -51,8 +55,12 @@ def run_label(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
     if processes.main_process():
         of_actor = scores.at(buffers.critic.has_robot) if scores is not None else label.unscored(buffer)
         labels = label.assign(plan, buffer, of_actor.advantage)
+        lengths = recovery_lengths(buffer.stage, buffer.episode)
+        warning = describe_short_recoveries(lengths, config.critic.horizon)
+        if warning:
+            print(f"label: {warning}", file=sys.stderr)
         file = folder.save_labels(buffer, labels, of_actor)
-        summary = {"labels": str(file), **label.shares(labels)}
+        summary = {"labels": str(file), **label.shares(labels), **({"warning": warning} if warning else {})}
         if scores is not None:
             summary["scores"] = folder.save_scores(buffers.critic, scores, labels, critic_hash)
     processes.wait_for_all(config.device)
@@ -82,6 +90,8 @@ def run_actor(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
         **label.shares(labels),
         **_losses(history),
     }
+    if plan.method.conditioned and processes.main_process():
+        summary |= condition_effect(result.actor, buffer, config.device)
     folder.save_summary(summary)
     processes.wait_for_all(config.device)
     return summary

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rove_learning.algorithm.advantage import Labels
+from rove_learning.algorithm.advantage import Labels, centred
 from rove_learning.data.buffer import Buffer
 from rove_learning.inference.scoring import advantages, values
 from rove_learning.models.critic import Critic
@@ -45,7 +45,10 @@ def assign(plan: Plan, buffer: Buffer, advantage: np.ndarray) -> Labels:
     name = plan.config.method
     if plan.method.critic is not None and not np.isfinite(advantage).all():
         raise ValueError(f"the method {name} labels with advantages and needs a critic")
-    labels = plan.method.label(advantage, buffer.label_frames(), plan.config.labels.percentile)
+    config = plan.config.labels
+    if config.centre != "none" and plan.method.critic is not None:
+        advantage = centred(advantage, buffer.stage if config.centre == "stage" else buffer.dataset_numbers())
+    labels = plan.method.label(advantage, buffer.label_frames(), config.percentile)
     if not labels.keep.any():
         raise ValueError(
             f"the method {name} keeps none of the {len(buffer)} frames; it needs e.g. successful demonstrations "

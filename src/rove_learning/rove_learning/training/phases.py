@@ -35,6 +35,7 @@ from rove_learning.models.backbone import load_own_state, own_state
 from rove_learning.training import processes, sharding
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+HELD_OUT_BATCHES = 8  # of one evaluation on held-out episodes
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Phase:
     loss: Callable[[nn.Module, Any], tuple[torch.Tensor, dict[str, float]]]
     after_step: Callable[[], None] = lambda: None
     accumulate: int = 1  # parts per process and step
+    # draws as `batch` does from episodes that do not train; the phase ends early when the loss on them has not fallen
+    # for `patience` evaluations, one every `evaluate_every` steps
+    held_out: Callable[[BatchPart], Any] | None = None
+    patience: int = 0
+    evaluate_every: int = 0
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -202,6 +208,23 @@ def optimise(
     return history
 
 
+@torch.no_grad()
+def _held_out_loss(phase: Phase, seed: int, model: nn.Module) -> float:
+    """Mean loss on the same batches of held-out frames at every evaluation."""
+    training = model.training
+    model.eval()
+    draws = [(seed, zlib.crc32(b"held out"), i) for i in range(HELD_OUT_BATCHES)]
+    losses = [phase.loss(model, phase.held_out(BatchPart(draw)))[0] for draw in draws]
+    model.train(training)
+    return float(torch.stack(losses).mean())
+
+
+def _stagnates(history: list[dict], patience: int) -> bool:
+    """The loss on held-out episodes was lowest more than `patience` evaluations ago."""
+    losses = [row["held_out"] for row in history if "held_out" in row]
+    return len(losses) - 1 - int(np.argmin(losses)) >= patience
+
+
 def _train(phase, file, seed, begin, history, optimizer_state, accelerator, save_every_s, progress, stop) -> None:
     """The steps from `begin` on, appended to `history`; the models may be sharded."""
     online = phase.models["online"]
@@ -277,6 +300,10 @@ def _train(phase, file, seed, begin, history, optimizer_state, accelerator, save
         )
         if step % 20 == 0:
             bar.set_postfix(loss=f"{value:.4f}", data=f"{waited / (time.perf_counter() - started):.0%}")
+        if phase.held_out is not None and (step + 1) % phase.evaluate_every == 0:
+            history[-1]["held_out"] = _held_out_loss(phase, seed, online)
+            if _stagnates(history, phase.patience):
+                break
         if stop():
             batches.close()
             save(step + 1)

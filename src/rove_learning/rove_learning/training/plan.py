@@ -25,7 +25,7 @@ from rove_learning.training import processes
 from rove_recorder.dataset import corrections
 
 # What a model's weights fit: an iteration takes these from the checkpoint that it starts from.
-ARCHITECTURE = ("backbone", "width", "layers", "heads", "mlp_ratio", "chunk", "predict")
+ARCHITECTURE = ("backbone", "width", "layers", "heads", "mlp_ratio", "chunk", "predict", "bins")
 
 
 def never() -> bool:
@@ -38,10 +38,11 @@ class Plan:
     """One iteration of Algorithm 1, or one base policy, in one folder.
 
     config: the configuration in force. iteration: k of Algorithm 1; None for a base policy (imitation from scratch).
-    normaliser: of the values of every critic in this run. previous: the checkpoint of iteration k - 1. fixed_critic:
-    the critic of --critic-checkpoint and its hash, which labels as it is. critic_phases: what trains the critic, in
-    order, of "critic_mc" (pretraining, eq. 3), "critic_ove" (eq. 5) and "critic_mc_fine"; empty: none is trained.
-    contents: name of each dataset and a hash of its content and of what was corrected in review.
+    normaliser: of the values of every critic in this run. previous: the checkpoint of iteration k - 1. start_critic:
+    what the critic starts from; None: from scratch. fixed_critic: the critic of --critic-checkpoint and its hash, which
+    labels as it is. critic_phases: what trains the critic, in order, of "critic_mc" (pretraining, eq. 3), "critic_ove"
+    (eq. 5) and "critic_mc_fine"; empty: none is trained. contents: name of each dataset and a hash of its content and
+    of what was corrected in review.
     """
 
     config: TrainConfig
@@ -50,6 +51,7 @@ class Plan:
     contents: tuple[tuple[str, str], ...] = ()
     iteration: int | None = None
     previous: Policy | None = None
+    start_critic: Critic | None = None
     fixed_critic: tuple[Critic, str] | None = None
     critic_phases: tuple[str, ...] = ()
     progress: bool = True
@@ -90,11 +92,6 @@ class Plan:
         """What the actor starts from."""
         return self.previous.actor if self.previous else None
 
-    @property
-    def previous_critic(self) -> Critic | None:
-        """What the critic starts from; None: from scratch."""
-        return self.previous.critic if self.previous and self.config.critic_from != "scratch" else None
-
 
 def resolve(config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = never) -> Plan:
     """Read and check everything that a run needs, so that it refuses before the first step. Raises ValueError
@@ -103,18 +100,19 @@ def resolve(config: TrainConfig, progress: bool = True, stop: Callable[[], bool]
     config = replace(config, precision=processes.mixed_precision(config))  # type: ignore[arg-type]
     processes.start(config)
     previous = checkpoint.load(config.init, config.device) if config.init else None
-    config = _configuration_in_force(config, previous)
+    start_critic = _start_critic(config, previous)
+    config = _configuration_in_force(config, previous, start_critic)
     fixed = checkpoint.load_critic(config.critic_checkpoint, config.device) if config.critic_checkpoint else None
     datasets = tuple(Dataset(root) for root in config.dataset)
     _check_robot(datasets)
-    start = previous.critic if previous and config.critic_from != "scratch" else None
     plan = Plan(
         config,
-        _normaliser(config, datasets, start, fixed[0] if fixed else None),
+        _normaliser(config, datasets, start_critic, fixed[0] if fixed else None),
         datasets,
         tuple((d.root.name, picture_cache.content_hash(d.root) + corrections.digest(d.root)) for d in datasets),
         _iteration(config, previous),
         previous,
+        start_critic,
         fixed,
         progress=progress,
         stop=stop,
@@ -122,11 +120,20 @@ def resolve(config: TrainConfig, progress: bool = True, stop: Callable[[], bool]
     return replace(plan, critic_phases=_critic_phases(plan))
 
 
-def _configuration_in_force(config: TrainConfig, previous: Policy | None) -> TrainConfig:
-    """The architecture is the previous checkpoint's, the training settings are this run's."""
-    critic = previous.critic if previous and config.critic_from != "scratch" else None
-    if config.critic_from == "init" and critic is None:
-        raise ValueError(f"--critic-from init, but {config.init or 'no --init'} has no critic")
+def _start_critic(config: TrainConfig, previous: Policy | None) -> Critic | None:
+    """What --critic-from names."""
+    if config.critic_from == "scratch":
+        return None
+    if config.critic_from in ("auto", "init"):
+        critic = previous.critic if previous else None
+        if critic is None and config.critic_from == "init":
+            raise ValueError(f"--critic-from init, but {config.init or 'no --init'} has no critic")
+        return critic
+    return checkpoint.load_critic(config.critic_from, config.device)[0]
+
+
+def _configuration_in_force(config: TrainConfig, previous: Policy | None, critic: Critic | None) -> TrainConfig:
+    """The architecture is that of the checkpoints that it starts from, the training settings are this run's."""
     if previous is not None:
         config = replace(config, actor=_with_architecture(config.actor, previous.actor.config))
     if critic is not None:
@@ -136,6 +143,17 @@ def _configuration_in_force(config: TrainConfig, previous: Policy | None) -> Tra
             raise ValueError(
                 f"--{name}.freeze-backbone, but its backbone starts from nothing: give --init, or train end to end"
             )
+    actor = config.actor
+    if actor.guide_from == "unconditional" and not (actor.condition_dropout > 0 or actor.negatives == "unconditional"):
+        raise ValueError(
+            "--actor.guide-from unconditional, but nothing trains the unconditional branch: set "
+            "--actor.condition-dropout, e.g. 0.1, or --actor.negatives unconditional"
+        )
+    if actor.guide_from == "negative" and actor.negatives != "condition" and METHODS[config.method].conditioned:
+        raise ValueError(
+            f"--actor.negatives {actor.negatives} trains no negative branch to guide from: set --actor.guide-from "
+            "unconditional"
+        )
     if METHODS[config.method].critic == "mc":
         config = replace(config, critic=replace(config.critic, target="mc"))
     return config
@@ -158,7 +176,7 @@ def _critic_phases(plan: Plan) -> tuple[str, ...]:
     config = plan.config.critic
     if plan.fixed_critic is not None:
         return ()
-    pretraining = ("critic_mc",) if plan.previous_critic is None and config.mc_steps > 0 else ()
+    pretraining = ("critic_mc",) if plan.start_critic is None and config.mc_steps > 0 else ()
     if plan.method.critic is None:
         return pretraining if plan.previous is None else ()
     fine_tuning = ("critic_mc_fine" if config.target == "mc" else "critic_ove",) if config.steps > 0 else ()

@@ -45,6 +45,8 @@ class RunFolder:
             "precision": config.precision,
             "datasets": plan.contents,
             "init": plan.previous.hash if plan.previous else "",
+            "critic_from": config.critic_from,
+            "held_out": config.held_out,
             "critic_checkpoint": plan.fixed_critic[1] if plan.fixed_critic else "",
             "reward": to_dict(config.reward),
         }
@@ -74,8 +76,13 @@ class RunFolder:
         return checkpoint.load_critic(self._out, self._plan.config.device)
 
     def save_labels(self, buffer: Buffer, labels: Labels, scores: Scores) -> Path:
-        """labels.npz: one row per frame of D^actor, in the buffer's order, and the threshold."""
-        file = self._out / "labels.npz"
+        """labels.npz: one row per frame of D^actor, in the buffer's order; threshold, scale and horizon in steps.
+
+        Beside the labels what the report says about them: the episode's own return (N,) in steps, whether the critic
+        was not trained on the frame, and how far the robot moves within the horizon (rad).
+        """
+        file, config = self._out / "labels.npz", self._plan.config
+        returns = buffer.monte_carlo(buffer.rewards(config.reward), config.reward.gamma)
         columns = dict(
             episode=buffer.episode,
             frame=np.arange(len(buffer)) - buffer.first,
@@ -86,6 +93,11 @@ class RunFolder:
             positive=labels.positive,
             keep=labels.keep,
             threshold=labels.threshold,
+            scale=self._plan.normaliser.scale,
+            horizon=config.critic.horizon,
+            returns=returns,
+            held_out=buffer.held_out(config.held_out),
+            movement=buffer.movement(config.critic.horizon),
             episode_id=np.array([e.episode_id for e in buffer.episodes]),
             kind=np.array([e.kind for e in buffer.episodes]),
         )

@@ -11,7 +11,7 @@ import torch
 from rove_contract import timing
 from rove_description import joints as contract_joints
 from rove_learning.algorithm.advantage import Labels
-from rove_learning.config import ActorConfig, RegulariseConfig
+from rove_learning.config import CONDITIONS, UNCONDITIONAL, ActorConfig, RegulariseConfig
 from rove_learning.data.augmentation import draw_augmentation, noise_scale, regularise_state
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.observations import Observations, PictureObservations
@@ -24,29 +24,35 @@ from rove_learning.training.phases import BatchPart
 from rove_learning.training.plan import Plan
 
 IDLE_STD = 0.003  # rad; a joint that moves less in all the data carries no information
-IDLE_WEIGHT = 0.1
 
 
 def joint_weights(table: contract_joints.JointTable, action_std: np.ndarray, config: ActorConfig) -> np.ndarray:
-    """(J,) loss weights: the block's, a tenth of it for idle joints, scaled to mean 1."""
+    """(J,) loss weights: the block's, `idle_weight` of it for idle joints, scaled to mean 1."""
     weight = np.array([getattr(config, f"weight_{block}") for block in table.blocks])
-    weight = np.where(action_std < IDLE_STD, IDLE_WEIGHT * weight, weight)
+    weight = np.where(action_std < IDLE_STD, config.idle_weight * weight, weight)
     return weight / weight.mean()
 
 
 def set_statistics(actor: Actor, buffer: Buffer, table: contract_joints.JointTable) -> None:
-    """Normalisation of state and action, range of the state and loss weights from D^actor. Not touched again in later
-    iterations.
-    """
+    """Normalisation of state and action and loss weights from D^actor. Not touched again in later iterations."""
     config = actor.config
     for name, data in (("state", buffer.state), ("action", buffer.action)):
         getattr(actor, f"{name}_mean").copy_(torch.from_numpy(data.mean(0, dtype=np.float64)))
         getattr(actor, f"{name}_std").copy_(
             torch.from_numpy(np.maximum(data.std(0, dtype=np.float64), config.std_floor))
         )
-    actor.state_lower.copy_(torch.from_numpy(buffer.state.min(0)))
-    actor.state_upper.copy_(torch.from_numpy(buffer.state.max(0)))
     actor.loss_weight.copy_(torch.from_numpy(joint_weights(table, buffer.action.std(0, dtype=np.float64), config)))
+
+
+def extend_range(actor: Actor, buffer: Buffer) -> None:
+    """Extend the range that noisy states are clipped to (App. G: "the original value range") by the states of D^actor,
+    in every iteration: real states are never clipped.
+    """
+    lower, upper = (
+        torch.from_numpy(bound).to(actor.state_lower) for bound in (buffer.state.min(0), buffer.state.max(0))
+    )
+    actor.state_lower.copy_(torch.where(actor.state_lower.isfinite(), actor.state_lower.minimum(lower), lower))
+    actor.state_upper.copy_(torch.where(actor.state_upper.isfinite(), actor.state_upper.maximum(upper), upper))
 
 
 class ActorData:
@@ -64,7 +70,9 @@ class ActorData:
         self.buffer, self.labels, self.config = buffer, labels, actor.config
         self.regularise, self.device = regularise, device
         self.observe = observe or PictureObservations(buffer, device)
-        self.kept = np.flatnonzero(labels.keep)
+        kept = labels.keep & labels.positive if self.config.negatives == "drop" else labels.keep
+        self.kept = np.flatnonzero(kept)
+        self.chunk_weight = np.where(labels.positive, 1.0, self.config.negative_weight)  # (N,)
         self.sigma = noise_scale(contract_joints.load(), regularise)
         self.stats = {
             name: getattr(actor, name).cpu().numpy()
@@ -83,6 +91,14 @@ class ActorData:
         self.weight = tail[:, None] * self.stats["loss_weight"]
         self.total_weight = np.cumsum(self.weight.sum(1, dtype=np.float64))  # of a chunk with 1, 2, ... valid steps
 
+    def conditions(self, index: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B,) frames -> numbers of `config.CONDITIONS`: the label, or none where it is hidden."""
+        positive = self.labels.positive[index]
+        hidden = ~positive & (self.config.negatives == "unconditional")
+        if self.config.condition_dropout > 0:
+            hidden |= rng.random(len(index)) < self.config.condition_dropout
+        return np.where(hidden, CONDITIONS.index(UNCONDITIONAL), positive)
+
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.device)
 
@@ -98,21 +114,29 @@ class ActorData:
             states, self.sigma, stats["state_lower"], stats["state_upper"], self.regularise, rng
         )
         t = rng.beta(config.beta_a, config.beta_b, total * n)
+        conditions = self.conditions(index, rng)
         steps = np.minimum(self.buffer.last[index] - index + 1, config.chunk)  # valid steps of each chunk
         drawn = index[pictures]
         chunks, valid = self.buffer.chunks(drawn, config.chunk)
         actions = (chunks - stats["action_mean"]) / stats["action_std"]
+        weight = self.chunk_weight[drawn, None, None] * valid[:, :, None] * self.weight
         return {
-            "observation": self.observe(drawn, self.labels.positive[drawn], gain[pictures], shift[pictures]),
+            "observation": self.observe(drawn, conditions[pictures], gain[pictures], shift[pictures]),
             "state": self.tensor((state[samples] - stats["state_mean"]) / stats["state_std"]),
             "visible": torch.from_numpy(visible[samples]).to(self.device),
             "actions": self.tensor(np.repeat(actions, n, axis=0)),
-            "weight": self.tensor(np.repeat(valid[:, :, None] * self.weight, n, axis=0)),
+            "weight": self.tensor(np.repeat(weight, n, axis=0)),
             "t": sample_time(self.tensor(t[samples])),
             "noise": self.tensor(part.normal(samples, actions.shape[1:])),
             # the whole global batch's weight, so that the mean over the parts is the global batch's weighted mean
-            "normaliser": n * float(self.total_weight[steps - 1].sum()) / part.count,
+            "normaliser": n * float(self.chunk_weight[index] @ self.total_weight[steps - 1]) / part.count,
         }
+
+
+def trained_conditions(config: ActorConfig) -> tuple[str, ...]:
+    """The text conditions that training meets."""
+    hides = config.condition_dropout > 0 or config.negatives == "unconditional"
+    return CONDITIONS if hides else CONDITIONS[: CONDITIONS.index(UNCONDITIONAL)]
 
 
 @dataclass(frozen=True)
@@ -138,8 +162,9 @@ def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observati
         if previous.joints != actor.joints:
             raise ValueError(f"the previous actor has {previous.joints} joints, the dataset {actor.joints}")
         actor.load_state_dict(previous.state_dict())
+    extend_range(actor, buffer)
     average = phases.frozen_copy(actor)
-    observe = observe or observations(plan, buffer, actor.backbone, conditions=True)
+    observe = observe or observations(plan, buffer, actor.backbone, conditions=trained_conditions(settings))
     data = ActorData(buffer, labels, actor, plan.config.regularise, plan.config.device, observe)
     models = {"online": actor, "average": average}
 

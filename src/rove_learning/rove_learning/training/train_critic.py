@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ def train_critic(plan: Plan, buffers: Buffers, observe: Observations | None = No
     observe: where observations come from; None: what suits the backbone.
     """
     torch.manual_seed(plan.config.seed)
-    start = plan.previous_critic
+    start = plan.start_critic
     critic = Critic(plan.config.critic, pretrained_backbone(start))
     if start is not None:
         critic.load_state_dict(start.state_dict())
@@ -53,6 +54,12 @@ class CriticData:
 
     def __init__(self, plan: Plan, buffers: Buffers, observe: Observations):
         self.plan, self.buffer, self.observe = plan, buffers.critic, observe
+        self.held_out = self.buffer.held_out(plan.config.held_out)
+
+    def split(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Some frames (N,) bool of the buffer -> numbers of those that train, and of those held out."""
+        trained = frames & ~self.held_out
+        return np.flatnonzero(trained if trained.any() else frames), np.flatnonzero(frames & self.held_out)
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.plan.config.device)
@@ -72,13 +79,14 @@ def pretrain(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic, list
     -(mean length).
 
     Its returns are shorter than those of fine-tuning (no C_fail of -500), so they have a normalisation of their own, in
-    which the head sees all of [-1, 0]; afterwards the values are brought to the plan's.
+    which a scalar head sees all of [-1, 0]; afterwards the values are brought to the plan's.
     """
     config, buffer = plan.config, data.buffer
     demonstrated = np.array([e.kind != "rollout" for e in buffer.episodes])[buffer.episode]
-    frames = np.flatnonzero(demonstrated) if demonstrated.any() else np.arange(len(buffer))
+    frames = demonstrated if demonstrated.any() else np.ones(len(buffer), dtype=bool)
     returns = buffer.monte_carlo(buffer.rewards(config.reward, pretraining=True), config.reward.gamma)
-    normaliser = Normaliser(max(1.0, -float(returns[frames].min())))
+    worst = max(1.0, -float(returns[frames].min()))
+    normaliser = Normaliser(worst) if critic.can_rescale else plan.normaliser
     critic.set_scale(normaliser.scale)
     history = _regress("critic_mc", plan, data, critic, frames, returns / normaliser.scale, config.critic.mc_steps)
     critic.set_scale(plan.normaliser.scale)
@@ -90,38 +98,41 @@ def fine_tune_mc(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic, 
     config, buffer = plan.config, data.buffer
     returns = buffer.monte_carlo(buffer.rewards(config.reward), config.reward.gamma)
     critic.set_scale(plan.normaliser.scale)
-    frames, normalised = np.arange(len(buffer)), plan.normaliser.returns(returns)
+    frames, normalised = np.ones(len(buffer), dtype=bool), plan.normaliser.returns(returns)
     return critic, _regress("critic_mc_fine", plan, data, critic, frames, normalised, config.critic.steps)
 
 
 def _regress(
     name: str, plan: Plan, data: CriticData, critic: Critic, frames: np.ndarray, returns: np.ndarray, steps: int
 ) -> list[dict]:
-    """MC regression (eq. 3) of the normalised returns (N,) on the given frames."""
+    """MC regression (eq. 3) of the normalised returns (N,) on the given frames (N,) bool."""
+    histogram = critic.histogram
 
-    def batch(part: BatchPart):
+    def batch(part: BatchPart, frames: np.ndarray):
         index, gain, shift = data.draw(part, frames)
         return data.observe(index, gain=gain, shift=shift), data.tensor(returns[index])
 
     def loss(model, drawn):
         observation, target = drawn
-        return mc_loss(model(observation), target), {}
+        return mc_loss(model(observation), target, histogram), {}
 
-    return phases.optimise(_phase(plan, name, steps, {"online": critic}, batch, loss), **plan.loop)
+    return phases.optimise(_phase(plan, name, steps, {"online": critic}, data.split(frames), batch, loss), **plan.loop)
 
 
 def fine_tune_ove(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic, list[dict]]:
-    """Fine-tuning by OVE (eq. 4 and 5). Returns the EMA critic, the less noisy of the two."""
+    """Fine-tuning by OVE (eq. 4 and 5). Returns the critic whose values make the labels: V_phi as Algorithm 1, line 4
+    prints it, or the EMA target critic (`critic.values_from`).
+    """
     config, buffer = plan.config, data.buffer
     critic.set_scale(plan.normaliser.scale)
     sums, following, discount = buffer.segments(
         buffer.rewards(config.reward), config.critic.horizon, config.reward.gamma, plan.normaliser
     )
-    frames = np.arange(len(buffer))
     models = {"online": critic, "target": phases.frozen_copy(critic)}
-    target_critic = models["target"]
+    trained = dict(models)  # while weights are sharded, others stand in `models`
+    histogram = critic.histogram
 
-    def batch(part: BatchPart):
+    def batch(part: BatchPart, frames: np.ndarray):
         index, gain, shift = data.draw(part, frames)
         now, ahead = data.observe(index, gain=gain, shift=shift), data.observe(following[index])
         return now, ahead, data.tensor(sums[index]), data.tensor(discount[index])
@@ -129,20 +140,31 @@ def fine_tune_ove(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic,
     def loss(model, drawn):
         now, ahead, sums_, discount_ = drawn
         next_value = models["target"].value(ahead)
-        return ove_loss(model(now), sums_, discount_, next_value, config.critic.tau), {}
+        return ove_loss(model(now), sums_, discount_, next_value, config.critic.tau, histogram), {}
 
     def follow() -> None:
         ema_update(models["target"], models["online"], config.critic.ema)
 
-    phase = _phase(plan, "critic_ove", config.critic.steps, models, batch, loss, after_step=follow)
-    return target_critic, phases.optimise(phase, **plan.loop)
+    split = data.split(np.ones(len(buffer), dtype=bool))
+    phase = _phase(plan, "critic_ove", config.critic.steps, models, split, batch, loss, after_step=follow)
+    history = phases.optimise(phase, **plan.loop)
+    return trained[config.critic.values_from], history
 
 
 PHASES = {"critic_mc": pretrain, "critic_ove": fine_tune_ove, "critic_mc_fine": fine_tune_mc}
 
 
-def _phase(plan: Plan, name: str, steps: int, models: dict, batch, loss, **options) -> Phase:
-    """With the critic's settings; the learning rate is `lr_next` where a later iteration fine-tunes (App. G)."""
-    config = plan.config.critic
+def _phase(plan: Plan, name: str, steps: int, models: dict, split, batch, loss, **options) -> Phase:
+    """With the critic's settings; the learning rate is `lr_next` where a later iteration fine-tunes (App. G). split:
+    numbers of the frames that train and of those held out. batch(part, frames) draws from some of them.
+    """
+    config, (trained, held_out) = plan.config.critic, split
     lr = config.lr if plan.first or name == "critic_mc" else config.lr_next
-    return Phase(name, steps, lr, config.weight_decay, models, batch, loss, accumulate=config.accumulate, **options)
+    if config.patience and len(held_out):
+        options |= {
+            "held_out": lambda part: batch(part, held_out),
+            "patience": config.patience,
+            "evaluate_every": config.evaluate_every,
+        }
+    draw = functools.partial(batch, frames=trained)
+    return Phase(name, steps, lr, config.weight_decay, models, draw, loss, accumulate=config.accumulate, **options)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rove_learning.algorithm.advantage import Labels
-from rove_learning.config import BackboneConfig, RegulariseConfig, RewardConfig, TrainConfig
+from rove_learning.config import CONDITIONS, BackboneConfig, RegulariseConfig, RewardConfig, TrainConfig
 from rove_learning.data import feature_cache
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
@@ -50,7 +50,8 @@ def frozen(seed=0):
 
 
 def opened(roots, backbone=None, conditions=True, **options):
-    return FeatureCache(buffer_of(roots), backbone or frozen(), conditions=conditions, progress=False, **options)
+    texts = CONDITIONS if conditions else ()
+    return FeatureCache(buffer_of(roots), backbone or frozen(), conditions=texts, progress=False, **options)
 
 
 class Rounded:
