@@ -109,8 +109,8 @@ def fill_joint_state(
 def fill_chunk(msg: Any, point_class: Any, table: JointTable, stamp: int, chunk: np.ndarray, period_s: float) -> Any:
     """Write an action chunk (H, J) rad, one step every `period_s`, into a trajectory_msgs/JointTrajectory.
 
-    point_class: trajectory_msgs.msg.JointTrajectoryPoint. Step i holds for time_from_start = i * period_s after `stamp`
-    (ns).
+    point_class: trajectory_msgs.msg.JointTrajectoryPoint. Step i is due at time_from_start = (i + 1) * period_s after
+    `stamp` (ns): the first step answers the observation at `stamp`, as the first action of a dataset's frame does.
     """
     set_stamp(msg.header.stamp, stamp)
     msg.joint_names = list(table.names)
@@ -118,7 +118,7 @@ def fill_chunk(msg: Any, point_class: Any, table: JointTable, stamp: int, chunk:
     for i, row in enumerate(np.ascontiguousarray(chunk, dtype=np.float64)):
         point = point_class()
         point.positions = array.array("d", row.tobytes())
-        set_stamp(point.time_from_start, round(i * period_s * 1e9))
+        set_stamp(point.time_from_start, round((i + 1) * period_s * 1e9))
         points.append(point)
     msg.points = points
     return msg

@@ -48,11 +48,12 @@ def worker(config: CollectConfig) -> Callable[[int], dict]:
         env = sim.env
         expert = Expert(env, np.random.default_rng([seed, 7]), config.imperfection)
         expert.reset(env.q)
-        columns: dict[str, list] = {key: [] for key in ("state", "action", "images")}
+        columns: dict[str, list] = {key: [] for key in ("state", "images", "action")}
         while sim.tick < round(config.max_seconds * timing.POLICY_HZ) and not env.success:
             for key, value in zip(columns, sim.observe()):
                 columns[key].append(value)
             sim.follow(expert.target(env.q, env.state()))
+            columns["action"].append(np.array(sim.command))
         outcome = Outcome.SUCCESS if env.success else Outcome.FAILURE
         return {
             **{key: np.array(values) for key, values in columns.items()},

@@ -58,7 +58,7 @@ def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
     stage, best, best_at, t_r, takeover = Stage.ROLLOUT, env.state()["progress"], 0.0, -1, -1
     expert: Expert | None = None
     adaptation_end: AdaptationEnd | None = None
-    columns: dict[str, list] = {key: [] for key in ("state", "action", "images", "stage")}
+    columns: dict[str, list] = {key: [] for key in ("state", "images", "stage", "action")}
     failed = False
     while not env.success and env.time < config.max_seconds:
         state = env.state()
@@ -77,12 +77,14 @@ def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
             columns[key].append(value)
         if expert is not None:
             sim.follow(expert.target(env.q, state))
+            columns["action"].append(np.array(sim.command))
             continue
         if sim.tick % timing.EXECUTE_STEPS == 0:
             sim.load(
                 policy.act(columns["images"][-1], env.q.copy(), env.task.instruction, guidance=config.guidance, rng=rng)
             )
         sim.play()
+        columns["action"].append(np.array(sim.command))
     outcome = Outcome.SUCCESS if env.success and not failed else Outcome.FAILURE
     arrays = {key: np.array(values) for key, values in columns.items()}
     source = np.where(arrays["stage"] == Stage.ROLLOUT, Source.POLICY, Source.OPERATOR)

@@ -3,7 +3,7 @@
 MuJoCo.
 
 Timing is that of the running system: a chunk is predicted from the picture and state of a tick, its row i is the target
-i / 20 s later.
+(i + 1) / 20 s later, and the action of a frame is the command one tick after it.
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ class Simulation:
         self.tick = 0
 
     def load(self, chunk: np.ndarray) -> None:
-        """Play this chunk (H, 50) from now on; its row 0 is due now."""
-        self.player.load(chunk, np.arange(len(chunk)) / timing.POLICY_HZ, 0.0, self.env.time)
+        """Play this chunk (H, 50) from now on; its row 0 is due one tick later."""
+        self.player.load(chunk, np.arange(1, len(chunk) + 1) / timing.POLICY_HZ, 0.0, self.env.time)
 
-    def observe(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a dataset frame holds: measured q (50,), commanded joints (50,), ego picture (H, W, 3)."""
-        return self.env.q.copy(), np.array(self.command), self.env.render()
+    def observe(self) -> tuple[np.ndarray, np.ndarray]:
+        """What a dataset frame holds of this moment: measured q (50,), ego picture (H, W, 3). Its action is `command`
+        after the tick that follows.
+        """
+        return self.env.q.copy(), self.env.render()
 
     def play(self) -> None:
         """One tick of the loaded chunk; without one, or behind its end, the filter stops the robot."""

@@ -44,10 +44,28 @@ def test_chunk_rows_are_reached_in_their_time(sim):
     chunk = np.tile(home, (50, 1))
     chunk[:, elbow] += 0.1 * (1 - np.cos(np.arange(50) / 10))
     sim.load(chunk)
-    for row in range(1, 30):
+    for row in range(29):
         sim.play()
         assert abs(sim.command[elbow] - chunk[row, elbow]) < 0.01  # 10 ms of lag at 0.2 rad/s, and the filter's own
     assert sim.tick == 29 and sim.env.time == pytest.approx(29 / 20)
+
+
+def test_actions_of_a_recording_played_as_a_chunk_repeat_its_commands(sim):
+    """Policy, simulator and recording agree: row i of a chunk is the action of frame i, due one tick after it."""
+    sim.reset(3)
+    elbow = TABLE.index["left_elbow"]
+    actions = []
+    for i in range(30):
+        goal = np.array(mjcf.home(TABLE))
+        goal[elbow] += 0.2 * (1 - np.cos((i + 1) / 10))
+        sim.observe()
+        sim.follow(goal)
+        actions.append(np.array(sim.command))
+    sim.reset(3)
+    sim.load(np.array(actions))
+    for action in actions[:28]:
+        sim.play()
+        assert abs(sim.command[elbow] - action[elbow]) < 0.01
 
 
 def test_a_chunk_that_ran_out_stops_the_robot(sim):

@@ -62,10 +62,12 @@ class Slot:
 
 
 def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | None, camera: str) -> dict:
-    """The `features` of info.json. names: joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
+    """The `features` of info.json. `action` of a frame is the command in force one period after its observation.
+
+    names: joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
     scalar = {"shape": [1], "names": None}
     joints = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
-    result = {STATE: dict(joints), ACTION: dict(joints)}
+    result = {STATE: dict(joints), ACTION: {**joints, "info": {"commanded_after_s": 1.0 / fps}}}
     if image_size is not None:
         height, width = image_size
         result[CAMERA] = {

@@ -103,7 +103,9 @@ class EpisodeBag:
         for name in STREAMS:
             # Reception order is all but sorted; a stable sort keeps the later of two equal stamps last.
             order[name] = np.argsort(self.stamps[name], kind="stable")
-            index = resample.last_before(self.stamps[name][order[name]], at)
+            # An action answers the observation: it is the command in force one period later.
+            time = at + round(1e9 / fps) if name == COMMAND else at
+            index = resample.last_before(self.stamps[name][order[name]], time)
             chosen[name] = order[name][index]
         decoded = self._decode(table, {name: set(index.tolist()) for name, index in chosen.items()})
         state = np.stack([decoded[STATE][i] for i in chosen[STATE].tolist()])

@@ -41,12 +41,13 @@ def last_of(given, topic, tick):
 
 
 def test_every_frame_is_the_last_sample_before_its_tick_with_pauses_removed(tmp_path):
+    """Its action is the command in force one period later: what was commanded in answer to the observation."""
     given = samples()
     export_bags([write_bag(tmp_path / "e", given)], tmp_path / "d", progress=False)
     frames, ticks = rows(tmp_path / "d", "data"), source_ticks()
     assert len(frames) == len(ticks) == 46
     for frame, tick in zip(frames, ticks):
-        state, command = (last_of(given, name, tick) for name in ("/joint_states", "/joint_command"))
+        state, command = last_of(given, "/joint_states", tick), last_of(given, "/joint_command", tick + PERIOD)
         np.testing.assert_array_equal(frame["observation.state"], q_at(state.publish_ns).astype(np.float32))
         np.testing.assert_array_equal(frame["action"], (q_at(command.publish_ns) + 0.01).astype(np.float32))
     np.testing.assert_allclose([f["timestamp"] for f in frames], np.arange(46) / 20, atol=1e-6)
@@ -74,8 +75,12 @@ def test_exported_frames_equal_frames_decoded_live_bit_for_bit(tmp_path):
     reader, store = messages.JointReader(TABLE), typestore()
     for frame, tick in zip(rows(tmp_path / "d", "data"), source_ticks()):
         live = {
-            name: store.deserialize_cdr(last_of(given, name, tick).data, topics.BY_NAME[name].type)
-            for name in ("/joint_states", "/joint_command", topics.EGO_IMAGE.name)
+            name: store.deserialize_cdr(last_of(given, name, at).data, topics.BY_NAME[name].type)
+            for name, at in (
+                ("/joint_states", tick),
+                ("/joint_command", tick + PERIOD),
+                (topics.EGO_IMAGE.name, tick),
+            )
         }
         for column, topic in (("observation.state", "/joint_states"), ("action", "/joint_command")):
             np.testing.assert_array_equal(

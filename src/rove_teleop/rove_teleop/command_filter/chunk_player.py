@@ -73,8 +73,11 @@ class ChunkPlayer:
         times = self._times
         if t > times[-1] + 1e-6:  # rounding of a monotonic clock that counts weeks
             return None
-        if t <= times[0] or len(times) == 1:
+        if len(times) == 1:
             return self._positions[0], np.zeros(self._positions.shape[1])
+        if t < times[0]:  # the first step is due a moment after the observation: come to it at its own velocity
+            before = min(times[0] - t, times[1] - times[0])
+            return self._positions[0] - before * self._slopes[0], self._slopes[0]
         i = min(int(np.searchsorted(times, t)), len(times) - 1) - 1
         h = times[i + 1] - times[i]
         s = (t - times[i]) / h

@@ -23,6 +23,17 @@ def test_the_target_at_a_step_is_the_steps_own_and_between_steps_it_moves_on():
     np.testing.assert_allclose(dq, 1.0)
 
 
+def test_a_first_step_that_is_due_later_is_come_to_at_its_own_velocity():
+    player = ChunkPlayer()
+    player.load(ramp()[1:], TIMES[1:], age_s=0.0, now=100.0)
+    for t in (0.0, 0.02, 0.05, 0.3):
+        q, dq = player.target(100.0 + t)
+        np.testing.assert_allclose(q, t, atol=1e-9)
+        np.testing.assert_allclose(dq, 1.0)
+    player.load(ramp()[1:], TIMES[1:] + 10.0, age_s=0.0, now=100.0)
+    np.testing.assert_allclose(player.target(100.0)[0], 0.0, atol=1e-9)  # never further back than one step
+
+
 def test_time_runs_from_the_observation_not_from_the_receipt():
     player = ChunkPlayer()
     player.load(ramp(), TIMES, age_s=0.2, now=100.0)
