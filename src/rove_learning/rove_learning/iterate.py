@@ -61,6 +61,7 @@ class IterateConfig:
     )
     evaluation_episodes: int = 0  # per policy, in the simulator, the same seeds for all
     evaluation_seed: int = 900_000
+    evaluation_betas: tuple[float, ...] = ()  # further guidance scales that every policy is evaluated with, e.g. 0 1
     train: TrainConfig = field(default_factory=lambda: TrainConfig((), ""))
     deployment: DeployConfig = field(default_factory=DeployConfig)
 
@@ -137,6 +138,22 @@ def loop_report(out: Path, rows: list[dict]) -> None:
     )
 
 
+def evaluated(config: IterateConfig, policy: Path, name: str, beta: float | None, progress: bool = True) -> dict:
+    """Success of a policy in the simulator, evaluated unless it was. beta: of guidance, None: the checkpoint's own."""
+    file = Path(config.out) / f"evaluation_{name}{'' if beta is None else f'_beta_{beta:g}'}.json"
+    if not file.is_file():
+        settings = EvaluateConfig(
+            str(policy),
+            config.evaluation_episodes,
+            config.evaluation_seed,
+            config.deployment.workers,
+            beta,
+            out=str(file),
+        )
+        evaluate(settings, progress)
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) -> list[dict]:
     """Run the loop. Returns one row per policy, also in OUT/iterations.json. Raises WaitingForRobot, ValueError."""
     if not config.train.dataset:
@@ -154,23 +171,15 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
     def add(policy: Path, k: int | None, **numbers) -> None:
         row = {"policy": str(policy), "iteration": k, **numbers}
         if config.evaluation_episodes:
-            file = out / f"evaluation_{policy_name(k)}.json"
-            if not file.is_file():
-                evaluate(
-                    EvaluateConfig(
-                        str(policy),
-                        config.evaluation_episodes,
-                        config.evaluation_seed,
-                        config.deployment.workers,
-                        out=str(file),
-                    ),
-                    progress,
-                )
-            result = json.loads(file.read_text(encoding="utf-8"))
+            result = evaluated(config, policy, policy_name(k), None, progress)
             row |= {
                 "evaluation_episodes": result["episodes"],
                 **{key: result[key] for key in ("success_rate", "wilson95", "grasp_rate")},
             }
+            for beta in config.evaluation_betas:
+                row[f"success_at_beta_{beta:g}"] = evaluated(config, policy, policy_name(k), beta, progress)[
+                    "success_rate"
+                ]
         rows.append(row)
         files.write(out / "iterations.json", json.dumps(rows, indent=1) + "\n")
         loop_report(out, rows)

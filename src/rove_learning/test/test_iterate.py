@@ -89,17 +89,19 @@ def test_every_policy_is_evaluated_on_the_same_seeds_the_one_it_starts_from_incl
     seen = []
 
     def evaluate(settings, progress=True):
-        seen.append((settings.checkpoint.rsplit("/", 1)[1], settings.seed))
-        rate = len(seen) / 10
+        if settings.guidance is None:
+            seen.append((settings.checkpoint.rsplit("/", 1)[1], settings.seed))
+        rate = len(seen) / 10 if settings.guidance is None else settings.guidance
         Path(settings.out).write_text(
             json.dumps({"episodes": 20, "success_rate": rate, "wilson95": [0.0, 1.0], "grasp_rate": 0.5})
         )
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
-    settings = config(mixed, tmp_path / "loop", evaluation_episodes=20, deploy_first=True)
+    settings = config(mixed, tmp_path / "loop", evaluation_episodes=20, deploy_first=True, evaluation_betas=(0.0, 1.0))
     settings = replace(settings, train=replace(settings.train, init=str(tmp_path / "first/base")))
     rows = iterate(settings, progress=False)
     assert [row.get("success_rate") for row in rows] == [0.1, 0.2, 0.3]
+    assert [(row["success_at_beta_0"], row["success_at_beta_1"]) for row in rows] == [(0.0, 1.0)] * 3
     assert seen == [(name, settings.evaluation_seed) for name in ("base", "k0", "k1")]
     assert iterate(settings, progress=False) == rows and len(seen) == 3  # evaluated once
     assert not list((tmp_path / "first/base").glob("evaluation*"))  # what was given is left as it is

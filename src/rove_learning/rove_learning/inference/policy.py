@@ -61,7 +61,8 @@ class Policy:
         image: (H, W, 3) uint8 RGB. q: (J,) rad, contract order. guidance: beta, default the checkpoint's. rng: numpy
         Generator of the initial noise; None starts from zero noise (deterministic). -> (chunk, J) float64 rad, absolute
         targets at 20 Hz, row i due (i + 1) / 20 s after the observation. known: actions (chunk, J) rad and weights
-        (chunk,) of steps that are given, from `realtime.align`. Raises ValueError for a wrong shape or a state that is not finite.
+        (chunk,) of steps that are given, from `realtime.align`. Raises ValueError for a wrong shape or a state that is
+        not finite.
         """
         return self._chunk(image, q, instruction, guidance, rng, known)[0]
 

@@ -19,8 +19,8 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
     """p of the exact two-sided McNemar test of two policies on the same seeds, (n,) each; 1 where none differs."""
-    before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
-    won, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    first, second = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    won, lost = int((second & ~first).sum()), int((first & ~second).sum())
     return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 

@@ -90,7 +90,7 @@ def test_a_critic_with_a_histogram_trains_labels_and_is_read_back(mixed, tmp_pat
 
 def test_a_critic_with_a_histogram_learns_the_returns_of_an_episode(tmp_path):
     one = Buffer([Dataset(write_dataset(tmp_path / "one", [episode_frames(0, 20)]))], 48, progress=False)
-    settings = replace(CRITIC, bins=51, mc_steps=150, lr=3e-3)
+    settings = replace(CRITIC, bins=51, mc_steps=300)
     plan = make_plan(one, tmp_path / "out", 40.0, ("critic_mc",), critic=settings, held_out=0.0)
     critic = train_critic(*plan).critic
     from rove_learning.inference.scoring import values
