@@ -13,6 +13,7 @@ from rove_contract import timing
 from rove_contract.modes import SOURCE_OF, Mode, Source
 from rove_description.joints import Limits
 from rove_teleop.command_filter.chunk_player import ChunkPlayer
+from rove_teleop.command_filter.operator_track import OperatorTrack
 
 OK, WARN, ERROR = 0, 1, 2
 
@@ -35,42 +36,6 @@ LEVEL = {
 # After entering ROLLOUT a chunk counts only if its observation was made after the entry; the policy may have heard of
 # the mode one executor cycle earlier than we did.
 ENTRY_TOLERANCE_S = 0.05
-# Between two operator samples the target moves on with its velocity, for at most two periods of a 60 Hz source.
-EXTRAPOLATE_S = 0.034
-
-
-class OperatorTrack:
-    """Operator targets with their velocity, carried on between samples."""
-
-    def __init__(self, limits: Limits):
-        self._velocity_limit = limits.velocity
-        self._acceleration_limit = limits.acceleration
-        self.clear()
-
-    def clear(self) -> None:
-        self.q: np.ndarray | None = None
-        self.at = -np.inf
-        self._raw = self._smooth = np.zeros(0)
-
-    def add(self, q: np.ndarray, now: float) -> None:
-        """A sample (J,) rad received at now. A joint that moved as no joint can has jumped: its velocity counts as
-        0.
-        """
-        gap = now - self.at
-        if self.q is None or gap > timing.TELEOP_STALE_S:
-            self._raw, self._smooth = np.zeros(len(q)), np.zeros(len(q))
-        elif gap > 1e-3:  # closer samples are two that waited together; their difference in receipt time means nothing
-            raw = (q - self.q) / gap
-            plausible = (np.abs(raw) <= self._velocity_limit) & (
-                np.abs(raw - self._raw) <= np.maximum(self._acceleration_limit * gap * 2.0, 0.05 * self._velocity_limit)
-            )
-            self._smooth = np.where(plausible, self._smooth + 0.4 * (raw - self._smooth), 0.0)
-            self._raw = raw
-        self.q, self.at = q, now
-
-    def target(self, now: float) -> tuple[np.ndarray, np.ndarray]:
-        assert self.q is not None  # a sample was added
-        return self.q + self._smooth * min(max(now - self.at, 0.0), EXTRAPOLATE_S), self._smooth
 
 
 class CommandSource:

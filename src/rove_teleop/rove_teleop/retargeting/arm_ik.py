@@ -25,6 +25,9 @@ HALVINGS = 4  # of the interval between a swivel that fits and one that does not
 MARGIN = 0.2  # rad from a joint's limit at which a free swivel begins to give way
 DRIFT = 0.02  # rad per frame at most
 STEPS = 4  # of the least squares per frame; the next frame goes on from there
+STRAIGHT = 17.0  # rad/m: how far the elbow turns in a frame at most for what is missing to the wanted distance
+BENT = 0.20  # rad; an elbow bent by more is not damped
+NOISE_M = 0.002  # and by so much less as what is missing is not more than a tracker's noise
 BAD_COST = 4e-4  # m^2 = (2 cm)^2
 
 
@@ -48,7 +51,7 @@ class ArmIK:
         steps (7,): how far joints may go on from it, rad; None: anywhere (the first frame, or tracking was long lost).
         Returns (q: 7 floats within the limits, exact: bool).
         """
-        circle = _Circle(self, wrist, rotation, seed)
+        circle = _Circle(self, wrist, rotation, seed, damped=steps is not None)
         seed = self.arm.clipped(seed)
         wanted = (
             circle.towards(hint, HINT_RADIUS) if hint is not None else 0.0 if steps is None else self._relaxed(circle)
@@ -141,7 +144,7 @@ class _Circle:
     wrist: the target, pulled in to what the arm can reach. reachable: it was not.
     """
 
-    def __init__(self, ik: ArmIK, wrist, rotation, seed):
+    def __init__(self, ik: ArmIK, wrist, rotation, seed, damped: bool):
         self._arm = arm = ik.arm
         self._seed, self.rotation = seed, rotation
         s, a, b = arm.shoulder, arm.upper_arm, arm.forearm
@@ -153,7 +156,17 @@ class _Circle:
         self.n = n = _unit(offset, (-sp * cr, sr, -cp * cr))
         d = min(max(distance, ik.reach_min), ik.reach_max)
         self.reachable = abs(d - distance) < 1e-9
-        self.wrist = wrist if self.reachable else (s[0] + d * n[0], s[1] + d * n[1], s[2] + d * n[2])
+        self._angle = -acos(min(max((d * d - a * a - b * b) / (2 * a * b), -1.0), 1.0))
+        bent = max(seed[3] / BENT, -1.0)
+        if damped and bent > -1.0:
+            # Near a straight arm the elbow turns by up to 0.2 rad per mm of distance, and noise would shake it.
+            before = sqrt(max(a * a + b * b + 2 * a * b * cos(seed[3]), 0.0))
+            missing = abs(d - before)
+            change = STRAIGHT * missing * missing / (missing + NOISE_M) / (1.0 - bent * bent)
+            if abs(self._angle - seed[3]) > change:
+                self._angle = min(max(self._angle, seed[3] - change), seed[3] + change)
+                d = sqrt(max(a * a + b * b + 2 * a * b * cos(self._angle), 0.0))
+        self.wrist = wrist if d == distance else (s[0] + d * n[0], s[1] + d * n[1], s[2] + d * n[2])
         u = cross(normal, n)
         size = norm(u)
         self.u = (
@@ -162,7 +175,6 @@ class _Circle:
             else _unit(cross(n, (0.0, 1.0, 0.0)), (0.0, 0.0, -1.0))
         )
         self.v = cross(n, self.u)
-        self._angle = -acos(min(max((d * d - a * a - b * b) / (2 * a * b), -1.0), 1.0))
         self._m = (a * a + d * d - b * b) / (2 * d)
         self._rho = sqrt(max(a * a - self._m * self._m, 0.0))
 

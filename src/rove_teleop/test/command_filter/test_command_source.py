@@ -155,7 +155,8 @@ def test_the_operators_velocity_is_found_and_a_jump_is_not_a_velocity():
         session.source.on_operator(speed * max(0.0, min(k / 30, 1.0)) * k / 60, session.now)
     target, velocity = session.source.target(session.now + 0.005)
     np.testing.assert_allclose(velocity, speed, rtol=0.02)
-    np.testing.assert_allclose(target, speed * (59 / 60 + 0.005), rtol=0.02)
+    delay = (speed * (59 / 60 + 0.005) - target) / speed
+    assert np.all((delay > 0.0) & (delay < 0.05))
     session.source.on_operator(np.zeros(50), session.now + 0.016)
     assert np.all(session.source.target(session.now + 0.016)[1] == 0.0)
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's targets between samples: noise stays out of the drives, and motion is followed without overshoot."""
+
+import numpy as np
+import pytest
+
+from rove_description import joints, mjcf
+from rove_teleop.command_filter.filter import CommandFilter
+from rove_teleop.command_filter.operator_track import OperatorTrack
+
+TABLE = joints.load()
+LIMITS = TABLE.limits
+HOME = mjcf.home(TABLE)
+PERIOD = 0.01
+
+
+def command(pose, seconds):
+    """(T, J) rad: the command filter's output for targets `pose(k)` (J,) rad at 60 Hz."""
+    track, limiter = OperatorTrack(LIMITS), CommandFilter(LIMITS, PERIOD)
+    limiter.reset(pose(0))
+    path, k = [], 0
+    for n in range(int(seconds / PERIOD)):
+        while k / 60 <= n * PERIOD + 1e-9:
+            track.add(pose(k), n * PERIOD)
+            k += 1
+        path.append(limiter.step(*track.target(n * PERIOD)))
+    return np.array(path)
+
+
+def test_a_trackers_noise_keeps_accelerations_below_a_tenth_and_the_jerk_off_its_limit():
+    """3 mrad in every joint is what 0.5 mm and 4 mrad of a tracker become."""
+    rng = np.random.default_rng(0)
+    path = command(lambda k: HOME + rng.normal(scale=0.003, size=len(TABLE)), 6.0)[100:]
+    acceleration = np.diff(path, n=2, axis=0) / PERIOD**2 / LIMITS.acceleration
+    jerk = np.abs(np.diff(path, n=3, axis=0)) / PERIOD**3
+    arms = TABLE.indices("arm")
+    assert np.sqrt((acceleration[:, arms] ** 2).mean()) <= 0.1
+    assert (jerk[:, arms] >= 0.95 * LIMITS.jerk[arms]).mean() <= 0.1
+
+
+@pytest.mark.parametrize("frequency", [0.5, 1.0, 2.0])
+def test_a_sine_at_six_tenths_of_the_limits_is_overshot_by_less_than_3_percent_and_followed_within_80_ms(frequency):
+    joint = TABLE.index["left_elbow"]
+    w = 2 * np.pi * frequency
+    size = 0.6 * min(LIMITS.velocity[joint] / w, LIMITS.acceleration[joint] / w**2, LIMITS.jerk[joint] / w**3)
+
+    def pose(k):
+        q = HOME.copy()
+        q[joint] = -1.2 + size * np.sin(w * k / 60)
+        return q
+
+    path = command(pose, 6.0)[200:, joint] + 1.2
+    t = 2.0 + PERIOD * np.arange(len(path))
+    assert np.abs(path).max() <= 1.03 * size
+    delay = -np.arctan2(path @ np.cos(w * t), path @ np.sin(w * t)) / w
+    assert 0.0 < delay < 0.080
+
+
+def test_the_velocity_is_the_derivative_of_the_position():
+    track = OperatorTrack(LIMITS)
+    positions, velocities = [], []
+    for n in range(300):
+        if n % 2 == 0:
+            track.add(HOME + 0.1 * np.sin(2 * np.pi * 0.5 * n * PERIOD), n * PERIOD)
+        q, v = track.target(n * PERIOD)
+        positions.append(q)
+        velocities.append(v)
+    numeric = (np.array(positions)[51:] - np.array(positions)[49:-2]) / (2 * PERIOD)
+    np.testing.assert_allclose(np.array(velocities)[50:-1], numeric, atol=0.02)
+
+
+def test_asking_twice_for_the_same_time_changes_nothing():
+    track = OperatorTrack(LIMITS)
+    track.add(HOME, 0.0)
+    track.add(HOME + 0.02, 0.016)
+    first = track.target(0.02)
+    for a, b in zip(first, track.target(0.02)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_after_a_silence_the_track_begins_anew_at_rest():
+    track = OperatorTrack(LIMITS)
+    for k in range(30):
+        track.add(HOME + 0.01 * k, k / 60)
+    track.add(HOME, 5.0)
+    q, v = track.target(5.0)
+    np.testing.assert_array_equal(q, HOME)
+    assert not v.any()
