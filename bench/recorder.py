@@ -29,7 +29,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from rove_contract import domain, images, topics
 from rove_recorder.bag.bag import BagTopic, BagWriter
-from rove_recorder.bag.recording import Recording, Sample
+from rove_recorder.bag.recording import RawMessage, Recording
 from rove_recorder.bag.recover import read_metadata
 from rove_recorder.testing.synthetic import T0, cdr, joint_state, kind, stamp
 
@@ -44,7 +44,7 @@ def camera_jpeg(rng) -> bytes:
     return images.encode_jpeg(np.clip(picture, 0, 255).astype(np.uint8), 85)
 
 
-def second_of_session(rng) -> list[Sample]:
+def second_of_session(rng) -> list[RawMessage]:
     """What one second brings: 100 Hz joint states, commands and targets, 30 Hz pictures, each another one. Stamps are
     relative.
     """
@@ -53,15 +53,15 @@ def second_of_session(rng) -> list[Sample]:
     header = kind("std_msgs/msg/Header")(stamp(T0), "ego")
     for i in range(100):
         for name in STREAMS:
-            found.append(Sample(name, i * 10_000_000, i * 10_000_000, states[i]))
+            found.append(RawMessage(name, i * 10_000_000, i * 10_000_000, states[i]))
     for i in range(30):
         image = kind("sensor_msgs/msg/CompressedImage")(header, "jpeg", np.frombuffer(camera_jpeg(rng), np.uint8))
         data = cdr(image, "sensor_msgs/msg/CompressedImage")
-        found.append(Sample(topics.EGO_IMAGE.name, i * 33_333_333, i * 33_333_333, data))
+        found.append(RawMessage(topics.EGO_IMAGE.name, i * 33_333_333, i * 33_333_333, data))
     return sorted(found, key=lambda sample: sample.log_ns)
 
 
-def ours(folder: Path, session: list[list[Sample]], seconds: int, compression: str) -> dict:
+def ours(folder: Path, session: list[list[RawMessage]], seconds: int, compression: str) -> dict:
     """As fast as the writer thread takes it, fsyncs included."""
     recording = Recording(
         lambda: BagWriter(folder, [BagTopic.of(t) for t in topics.TOPICS], {}, compression=compression)
@@ -84,7 +84,7 @@ def ours(folder: Path, session: list[list[Sample]], seconds: int, compression: s
     }
 
 
-def theirs(folder: Path, session: list[list[Sample]], seconds: int) -> dict:
+def theirs(folder: Path, session: list[list[RawMessage]], seconds: int) -> dict:
     """rosbags' writer in the same thread: neither compressed nor brought to the disk, so compare it with rove_none."""
     store = get_typestore(Stores.ROS2_JAZZY)
     begin, cpu = time.perf_counter(), time.process_time()

@@ -23,9 +23,9 @@ from std_srvs.srv import Trigger as TriggerService
 from rove_contract import ros, topics
 from rove_contract.modes import Trigger
 from rove_recorder.bag.bag import COMPRESSION, BagTopic
-from rove_recorder.bag.episode_recorder import Session, Settings
+from rove_recorder.bag.episode_recorder import EpisodeRecorder, Settings
 from rove_recorder.bag.parameters import Parameters
-from rove_recorder.bag.recording import Sample
+from rove_recorder.bag.recording import RawMessage
 from rove_recorder.bag.schema import UnknownType
 
 POLL_S = 0.02
@@ -84,13 +84,13 @@ class RecorderNode(Node):
             "parameters": {"recorder": {name: self.get_parameter(name).value for name in PARAMETERS}},
         }
         try:
-            self.session = Session(settings, ros.now_ns, provenance)
+            self.recorder = EpisodeRecorder(settings, ros.now_ns, provenance)
         except OSError as error:
             raise ValueError(
                 f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
             ) from error
         self.parameters = Parameters(self)
-        self.session.parameters = self.parameters.values
+        self.recorder.parameters = self.parameters.values
         self.group = Polled()
         self.subs: dict = {}
         for topic in topics.TOPICS:
@@ -130,15 +130,15 @@ class RecorderNode(Node):
                         sequence = 0
                     received = info["received_timestamp"] or ros.now_ns()
                     samples.append(
-                        Sample(name, received, info["source_timestamp"] or received, data, sequence & 0xFFFFFFFF)
+                        RawMessage(name, received, info["source_timestamp"] or received, data, sequence & 0xFFFFFFFF)
                     )
         if samples:
             samples.sort(key=lambda sample: sample.log_ns)
-            self.session.feed(samples)
-        failed = self.session.failed
-        self.session.poll()
-        if self.session.failed > failed:  # what happens from here on would be lost
-            self.get_logger().error(f"the episode is ended: {self.session.error}")
+            self.recorder.feed(samples)
+        failed = self.recorder.failed
+        self.recorder.poll()
+        if self.recorder.failed > failed:  # what happens from here on would be lost
+            self.get_logger().error(f"the episode is ended: {self.recorder.error}")
             self.abort.call_async(TriggerService.Request())
         self.announce()
 
@@ -158,9 +158,9 @@ class RecorderNode(Node):
         self.parameters.update()
         if self.patterns:
             self.discover()
-        if self.session.disk_almost_full():
+        if self.recorder.disk_almost_full():
             self.get_logger().error("the disk is almost full: the episode is ended")
-            self.session.stop("the disk was almost full", timeout_s=0.0)
+            self.recorder.stop("the disk was almost full", timeout_s=0.0)
             self.abort.call_async(TriggerService.Request())
         self.announced = None
         self.announce()
@@ -182,7 +182,7 @@ class RecorderNode(Node):
             qos = topics.Qos("reliable" if reliable else "best_effort", "transient_local" if latched else "volatile")
             topic = BagTopic(name, types[0], (qos,))
             try:
-                self.session.add_topic(topic)
+                self.recorder.add_topic(topic)
                 self.subscribe(topic)
             except (UnknownType, ImportError, AttributeError) as error:
                 self.refused.add(name)
@@ -198,24 +198,24 @@ class RecorderNode(Node):
 
     def report(self):
         """(level, message, values) for /recorder/status and /diagnostics."""
-        session = self.session
-        reason = self.waiting or session.not_ready()
-        values = {"ready": str(not reason).lower(), **session.values()}
+        recorder = self.recorder
+        reason = self.waiting or recorder.not_ready()
+        values = {"ready": str(not reason).lower(), **recorder.values()}
         values["topics"] = json.dumps(values["topics"])
-        if session.error:
-            return 2, session.error, values
+        if recorder.error:
+            return 2, recorder.error, values
         if values["dropped"]:
             return 2, f"{values['dropped']} messages were dropped", values
         if float(str(values["unsaved_s"])) > UNSAVED_S:
             return 1, f"the disk does not keep up: a crash now would lose {values['unsaved_s']} s", values
-        if session.recording is not None:
+        if recorder.recording is not None:
             return 0, "recording", values
         return (1, reason, values) if reason else (0, "ready", values)
 
     def close(self) -> None:
         if self.context.ok():
             self.poll()
-        self.session.stop("the recorder was stopped")
+        self.recorder.stop("the recorder was stopped")
 
 
 def main() -> int:

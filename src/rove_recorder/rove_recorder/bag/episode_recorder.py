@@ -21,10 +21,10 @@ from rove_contract.messages import diagnostic_values
 from rove_description import joints
 from rove_recorder.bag.bag import SPLIT_BYTES, BagTopic, BagWriter
 from rove_recorder.bag.preroll import continuous_since
-from rove_recorder.bag.recording import QUEUE_BYTES, Counts, Recording, Sample, rounded
+from rove_recorder.bag.recording import QUEUE_BYTES, Counts, RawMessage, Recording, rounded
 from rove_recorder.bag.schema import schema, typestore
 
-DRAIN_NS = (
+LATE_NS = (
     300_000_000  # after `ended`: three times the slowest message still under way (a picture over a loaded network)
 )
 # Of what is published after `ended` only this much: the mode IDLE and the robot's stop, but no later re-seating or
@@ -49,7 +49,7 @@ class Settings:
 
 
 @dataclass
-class Session:
+class EpisodeRecorder:
     """Feeds messages to at most one open `Recording`. provenance: goes into every bag. bag_topics: recorded topics by
     name.
 
@@ -80,8 +80,8 @@ class Session:
         self._ended_ns = 0
         self._table = joints.load()
         self._folder: Path | None = None
-        self._ring: deque[Sample] = deque()
-        self._latched: dict[str, Sample] = {}
+        self._ring: deque[RawMessage] = deque()
+        self._latched: dict[str, RawMessage] = {}
         self.parameters: Mapping[str, Mapping[str, object]] = {}  # {node: {parameter: value}}, kept up by the node
         self._checkpoint_hash = ""
         self._ended: set[str] = set()
@@ -96,7 +96,7 @@ class Session:
         if self.recording is not None:
             self.recording.add_topic(topic)
 
-    def feed(self, samples: list[Sample]) -> None:
+    def feed(self, samples: list[RawMessage]) -> None:
         """Messages in the order of their log_ns. Never waits for the disk."""
         begin = 0
         for i, sample in enumerate(samples):
@@ -109,7 +109,7 @@ class Session:
             self._on_episode(sample)
         self._keep(samples[begin:])
 
-    def _keep(self, samples: list[Sample]) -> None:
+    def _keep(self, samples: list[RawMessage]) -> None:
         if not samples:
             return
         if self.recording is not None:
@@ -128,7 +128,7 @@ class Session:
         while self._ring and self._ring[0].log_ns < horizon:
             self._ring.popleft()
 
-    def _on_episode(self, sample: Sample) -> None:
+    def _on_episode(self, sample: RawMessage) -> None:
         try:
             message = typestore().deserialize_cdr(sample.data, topics.EPISODE.type)
             episode = episodes.from_status(message)
@@ -147,9 +147,9 @@ class Session:
             self._ended.add(episode.id)
             if self.recording is not None and self.episode.id == episode.id:
                 self.episode = episode
-                self._ended_ns, self._close_ns = sample.publish_ns, sample.log_ns + DRAIN_NS
+                self._ended_ns, self._close_ns = sample.publish_ns, sample.log_ns + LATE_NS
 
-    def _on_diagnostics(self, sample: Sample) -> None:
+    def _on_diagnostics(self, sample: RawMessage) -> None:
         """The policy says the hash of the weights that it loaded; the supervisor knows only their path."""
         if POLICY_NODE not in sample.data:  # most are other nodes': not worth decoding
             return

@@ -40,7 +40,7 @@ class Parameters:
     def __init__(self, node):
         self.values: dict[str, dict[str, object]] = {}
         self._node = node
-        self._asked: dict[str, Question] = {}
+        self._questions: dict[str, Question] = {}
         self._known: set[str] = set()
         self._events = node.create_subscription(
             ParameterEvent, "/parameter_events", self._on_event, qos_profile_parameter_events
@@ -55,17 +55,17 @@ class Parameters:
         }
         there.discard(self._node.get_fully_qualified_name())
         self._known &= there  # one that comes back is asked again: it may have other parameters
-        for name, question in list(self._asked.items()):
+        for name, question in list(self._questions.items()):
             if name not in there or time.monotonic() - question.since > ANSWER_S:
                 self._done(question)
             else:
                 self._send(question)
-        for name in there - self._known - self._asked.keys():
+        for name in there - self._known - self._questions.keys():
             self._ask(name, ListParameters, "list_parameters", ListParameters.Request(), self._on_names)
 
     def _ask(self, name: str, kind, service: str, request, then) -> None:
         client = self._node.create_client(kind, f"{name}/{service}")
-        self._asked[name] = question = Question(name, client, request, then, time.monotonic())
+        self._questions[name] = question = Question(name, client, request, then, time.monotonic())
         self._send(question)
 
     def _send(self, question: Question) -> None:
@@ -76,12 +76,12 @@ class Parameters:
             )
 
     def _on_answer(self, question: Question, future) -> None:
-        if self._asked.get(question.name) is question:
+        if self._questions.get(question.name) is question:
             self._done(question)
             question.then(question, future.result())
 
     def _done(self, question: Question) -> None:
-        del self._asked[question.name]
+        del self._questions[question.name]
         self._node.destroy_client(question.client)
 
     def _on_names(self, question: Question, answer) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from rove_contract import messages, topics
 from rove_contract.timing import CONTROL_PERIOD_S
 from rove_description.joints import JointTable
-from rove_recorder.bag.recording import Sample
+from rove_recorder.bag.recording import RawMessage
 from rove_recorder.bag.schema import typestore
 
 COMMAND_RATIO = 1.0 + 1e-6  # the command filter keeps the velocity limit in every period; only in IDLE it may step
@@ -21,7 +21,7 @@ COMMAND_RATIO = 1.0 + 1e-6  # the command filter keeps the velocity limit in eve
 STATE_RATIO = 4.0
 
 
-def continuous_since(samples: Iterable[Sample], table: JointTable) -> int:
+def continuous_since(samples: Iterable[RawMessage], table: JointTable) -> int:
     """ns: all joint commands and states from here on (log_ns >= it) form one continuous motion; 0 when all of them do.
 
     samples: messages in the order of log_ns, any topics. Messages that cannot be read count as a jump.

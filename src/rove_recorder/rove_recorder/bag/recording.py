@@ -26,7 +26,7 @@ PER_MESSAGE_BYTES = 200  # of Python objects around the payload
 TOTALS = ("received", "written", "dropped", "missed")
 
 
-class Sample(NamedTuple):
+class RawMessage(NamedTuple):
     """One message on its way into the bag. log_ns, publish_ns: ns since the epoch; sequence: the publisher's counter, 0
     = unknown.
     """
@@ -74,7 +74,7 @@ class Recording:
         self.error: str = ""
         self.info: BagInfo | None = None  # once closed without an error
         self.bytes_written = 0
-        self._queue: deque[Sample | BagTopic] = deque()
+        self._queue: deque[RawMessage | BagTopic] = deque()
         self._queued_bytes = 0
         self._limit = queue_bytes
         self._checkpoint_s = checkpoint_s
@@ -104,7 +104,7 @@ class Recording:
         """
         return 0.0 if self.done else time.monotonic() - self._safe
 
-    def put(self, samples: list[Sample]) -> None:
+    def put(self, samples: list[RawMessage]) -> None:
         """Enqueue messages; never waits. Messages beyond the queue's limit, or after an error, are dropped and
         counted.
         """
@@ -124,7 +124,7 @@ class Recording:
             if self._queued_bytes > self._limit // 4:
                 self._wake.notify()  # else the writer comes by itself every 50 ms: fewer, larger batches
 
-    def _watch(self, sample: Sample, count: Counts) -> None:
+    def _watch(self, sample: RawMessage, count: Counts) -> None:
         last_ns, last_sequence = self._last.get(sample.topic, (0, 0))
         if last_ns:
             count.longest_gap_s = max(count.longest_gap_s, (sample.publish_ns - last_ns) * 1e-9)

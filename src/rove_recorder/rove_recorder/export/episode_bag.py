@@ -116,7 +116,7 @@ class EpisodeBag:
         frames = EpisodeFrames(
             state,
             action,
-            Pictures(pictures, chosen[IMAGE]),
+            RepeatedJpegs(pictures, chosen[IMAGE]),
             stage=np.array([STAGE_OF[Mode(mode)] for mode in modes]),
             source=np.array([SOURCE_OF[Mode(mode)] for mode in modes]),
             mode=modes,
@@ -178,7 +178,7 @@ class EpisodeBag:
         )
 
 
-class Pictures(Sequence):
+class RepeatedJpegs(Sequence):
     """T JPEGs of which neighbours may be the same one: held once."""
 
     def __init__(self, jpegs: dict[int, bytes], index: np.ndarray):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,22 +193,3 @@ def import_clips(
 
 def _bar(total: int, progress: bool) -> tqdm:
     return tqdm(total=total, unit="video", disable=not (progress and total))
-
-
-def report(results: list[Result], out: Path) -> int:
-    """Print what was done, notes and errors; returns the exit status."""
-    for result in results:
-        if result.note:
-            print(f"note: {result.note}")
-        if result.error:
-            where = f"{result.clip.origin}: " if result.clip.origin else ""
-            print(f"error: {where}{result.error}", file=sys.stderr)
-    done = [result.episode.frames for result in results if result.episode is not None]
-    failed = sum(bool(result.error) for result in results)
-    good = sum(frames.outcome == Outcome.SUCCESS for frames in done)
-    count = sum(map(len, done))
-    already = sum(result.already for result in results)
-    text = f"{len(done)} human videos ({good} successes, {len(done) - good} failures), {count} frames -> {out}"
-    text += f", {already} there already" if already else ""
-    print(text + (f"; {failed} failed" if failed else ""))
-    return 1 if failed else 0

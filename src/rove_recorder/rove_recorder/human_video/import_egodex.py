@@ -12,18 +12,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
 from rove_contract.modes import Outcome
-from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset.engine import Engine, EngineError
-from rove_recorder.dataset.staging import Busy
-from rove_recorder.human_video.clips import Clip, Result, import_clips, report
-from rove_recorder.human_video.video_clip import Fit
+from rove_recorder.human_video.clips import Clip, Result
+from rove_recorder.human_video.command import DEFAULT, Options, run_import
 
 HANDS = ("Hand", "Finger", "Thumb")  # parts of the joint names that belong to the hands
 
@@ -61,7 +58,10 @@ def read_annotation(path: Path) -> Annotation:
     `which_llm_description`), `llm_description2`; in older files `description` or `description2`; without any, the
     folder's name. Raises EgoDexError.
     """
-    import h5py
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f"EgoDex needs h5py ({error}): pip install h5py") from error
 
     try:
         with h5py.File(path, "r") as file:
@@ -147,13 +147,7 @@ def run(
     failure: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     min_confidence: float = 0.0,
     limit: int = 0,
-    fps: int | None = None,
-    image_size: tuple[int, int] | None = None,
-    camera: Literal["video", "image"] | None = None,
-    fit: Fit = "crop",
-    workers: int = 0,
-    engine: Engine = "process",
-    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    encoding: Options = DEFAULT,
 ) -> int:
     """Import EgoDex as successful human episodes for the critic's pretraining; appends when the dataset exists, and
     goes on after a stop.
@@ -165,39 +159,17 @@ def run(
         min_confidence: leave out episodes whose hands were seen with less confidence, 0 to 1; those without confidences
           stay.
         limit: import only the first so many episodes; 0 is all.
-        fps: frames per second; the dataset's, for a new one the policy's (20).
-        image_size: height and width; the dataset's, for a new one the ego camera's (192 192).
-        camera: video or JPEGs in the data files; the dataset's, for a new one video.
-        fit: what happens where the shapes differ: crop the middle, pad with black, or stretch.
-        workers: processes; 0 is one per core.
-        engine: process, or ray for a cluster that sees the same folders.
-        quiet: no progress bar.
     """
-    try:
+
+    def clips() -> tuple[list[Clip], list[Result]]:
         if not folders:
             raise EgoDexError("no folder was given; name a part of EgoDex")
-        clips, results = collect(folders, Outcome.FAILURE if failure else Outcome.SUCCESS, min_confidence, not quiet)
-        results += import_clips(
-            clips[: limit or None],
-            out,
-            fps=fps,
-            image_size=image_size,
-            camera=camera,
-            fit=fit,
-            workers=workers,
-            engine=engine,
-            progress=not quiet,
+        found, rest = collect(
+            folders, Outcome.FAILURE if failure else Outcome.SUCCESS, min_confidence, not encoding.quiet
         )
-    except (EgoDexError, layout.DatasetError, Busy, EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ImportError as error:
-        print(f"error: EgoDex needs h5py ({error}): pip install h5py", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return report(results, out)
+        return found[: limit or None], rest
+
+    return run_import(clips, out, encoding, EgoDexError)
 
 
 def main() -> int:

@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from rove_contract.modes import Outcome
-from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset.engine import EngineError
-from rove_recorder.dataset.staging import Busy
-from rove_recorder.human_video.clips import Clip, Result, import_clips, report
-from rove_recorder.human_video.video_clip import Fit
+from rove_recorder.human_video.clips import Clip, Result
+from rove_recorder.human_video.command import DEFAULT, Options, run_import
 
 SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"}
 NEEDED, OPTIONAL = ("file", "task", "outcome"), ("start", "end", "operator")
@@ -140,12 +138,7 @@ def run(
     operator: str = "",
     start: float = 0.0,
     end: float | None = None,
-    fps: int | None = None,
-    image_size: tuple[int, int] | None = None,
-    camera: Literal["video", "image"] | None = None,
-    fit: Fit = "crop",
-    workers: int = 0,
-    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    encoding: Options = DEFAULT,
 ) -> int:
     """Import human experience videos as episodes for the critic; appends when the dataset exists, and goes on after a
     stop.
@@ -159,14 +152,9 @@ def run(
         operator: who is seen.
         start: seconds; where the part to import begins. For a single file; in a CSV it is a column.
         end: seconds; where it ends.
-        fps: frames per second; the dataset's, for a new one the policy's (20).
-        image_size: height and width; the dataset's, for a new one the ego camera's (192 192).
-        camera: video or JPEGs in the data files; the dataset's, for a new one video.
-        fit: what happens where the shapes differ: crop the middle, pad with black, or stretch.
-        workers: processes; 0 is one per core.
-        quiet: no progress bar.
     """
-    try:
+
+    def clips() -> tuple[list[Clip], list[Result]]:
         if success and failure:
             raise LabelError(
                 "--success and --failure exclude each other; import the two kinds one after the other, or write a CSV"
@@ -174,23 +162,16 @@ def run(
         if not paths:
             raise LabelError("no videos were given; name files or a folder")
         outcome = Outcome.SUCCESS if success else Outcome.FAILURE if failure else Outcome.NONE
-        clips, results = collect(paths, task.strip(), outcome, operator)
-        if (start, end) != (0.0, None):
-            if len(clips) != 1 or clips[0].origin:
-                raise LabelError(
-                    "--start and --end are for one file; for several, write a CSV with the columns start and end"
-                )
-            clips = [Clip(clips[0].path, clips[0].task, clips[0].outcome, start, end, operator)]
-        results += import_clips(
-            clips, out, fps=fps, image_size=image_size, camera=camera, fit=fit, workers=workers, progress=not quiet
-        )
-    except (LabelError, layout.DatasetError, Busy, EngineError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return report(results, out)
+        found, rest = collect(paths, task.strip(), outcome, operator)
+        if (start, end) == (0.0, None):
+            return found, rest
+        if len(found) != 1 or found[0].origin:
+            raise LabelError(
+                "--start and --end are for one file; for several, write a CSV with the columns start and end"
+            )
+        return [replace(found[0], start_s=start, end_s=end)], rest
+
+    return run_import(clips, out, encoding, LabelError)
 
 
 def main() -> int:

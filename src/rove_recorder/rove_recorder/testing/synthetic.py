@@ -12,7 +12,7 @@ from rove_contract import images, topics
 from rove_contract.modes import Mode, Outcome
 from rove_description import joints
 from rove_recorder.bag.bag import BagTopic, BagWriter
-from rove_recorder.bag.recording import Sample
+from rove_recorder.bag.recording import RawMessage
 from rove_recorder.bag.schema import typestore
 
 TABLE = joints.load()
@@ -83,22 +83,24 @@ def samples(
     before.
     """
     episode = episodes.Episode(name, "erase the whiteboard", started_ns=start, operator="op", **more)
-    found = [Sample(topics.EPISODE.name, start - 1, start - 1, status(episode))]
+    found = [RawMessage(topics.EPISODE.name, start - 1, start - 1, status(episode))]
     previous = Mode.IDLE
     for at, now in [*story, (length_ms, Mode.IDLE)][: None if ended else -1]:
         ns = start + at * MS
         for beat in range(2):  # the transition and a heartbeat that repeats it
-            found.append(Sample(topics.MODE.name, ns + beat * 50 * MS, ns + beat * 50 * MS, mode(previous, now, ns)))
+            found.append(
+                RawMessage(topics.MODE.name, ns + beat * 50 * MS, ns + beat * 50 * MS, mode(previous, now, ns))
+            )
         previous = now
     for i, at in enumerate(range(-lead_ms, length_ms + 50, 10)):
         ns = start + at * MS + 137_000  # off the ticks' grid
-        found.append(Sample(topics.JOINT_STATES.name, ns, ns, joint_state(ns), i + 1))
-        found.append(Sample(topics.JOINT_COMMAND.name, ns + 1000, ns, joint_state(ns, q_at(ns) + 0.01), i + 1))
+        found.append(RawMessage(topics.JOINT_STATES.name, ns, ns, joint_state(ns), i + 1))
+        found.append(RawMessage(topics.JOINT_COMMAND.name, ns + 1000, ns, joint_state(ns, q_at(ns) + 0.01), i + 1))
         if i % 3 == 0:
-            found.append(Sample(topics.EGO_IMAGE.name, ns + 2 * MS, ns, image(ns, i // 3), i // 3 + 1))
+            found.append(RawMessage(topics.EGO_IMAGE.name, ns + 2 * MS, ns, image(ns, i // 3), i // 3 + 1))
     if ended:
         end = start + length_ms * MS + 1
-        found.append(Sample(topics.EPISODE.name, end, end, status(episode.ended(outcome, end))))
+        found.append(RawMessage(topics.EPISODE.name, end, end, status(episode.ended(outcome, end))))
     return sorted(found, key=lambda sample: sample.log_ns)
 
 

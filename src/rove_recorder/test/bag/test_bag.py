@@ -15,7 +15,7 @@ from rosbags.highlevel import AnyReader
 from rove_contract import topics
 from rove_recorder.bag.bag import BagError, BagTopic, BagWriter
 from rove_recorder.bag.mcap_stream import McapStream, NotMcap
-from rove_recorder.bag.recording import Recording, Sample
+from rove_recorder.bag.recording import RawMessage, Recording
 from rove_recorder.bag.recover import find_bags, needs_recovery, read_metadata, recover
 from rove_recorder.testing.synthetic import MS, T0, samples, write_bag
 
@@ -166,9 +166,9 @@ recording = Recording(lambda: BagWriter(Path({folder!r}), [BagTopic.of(t) for t 
 i = 0
 while True:
     now = time.time_ns()
-    recording.put([Sample("/joint_states", now, now, data, i + 1), Sample("/joint_command", now, now, data, i + 1)])
+    recording.put([RawMessage(name, now, now, data, i + 1) for name in ("/joint_states", "/joint_command")])
     if i % 3 == 0:
-        recording.put([Sample("/ego_camera/image/compressed", now, now, jpeg, i // 3 + 1)])
+        recording.put([RawMessage("/ego_camera/image/compressed", now, now, jpeg, i // 3 + 1)])
     sys.stdout.write(f"{{now}}\\n")
     sys.stdout.flush()
     i += 1
@@ -266,7 +266,7 @@ def test_a_stalled_disk_drops_beyond_the_queue_counts_it_and_never_blocks(tmp_pa
     recording = Recording(lambda: bag, queue_bytes=20_000)
     begin = time.monotonic()
     for i in range(200):
-        recording.put([Sample("/joint_states", T0 + i * 10 * MS, T0 + i * 10 * MS, bytes(800), i + 1)])
+        recording.put([RawMessage("/joint_states", T0 + i * 10 * MS, T0 + i * 10 * MS, bytes(800), i + 1)])
     assert time.monotonic() - begin < 1.0
     bag.go.set()
     recording.close()
@@ -280,7 +280,9 @@ def test_a_stalled_disk_drops_beyond_the_queue_counts_it_and_never_blocks(tmp_pa
 def test_messages_that_never_arrived_are_counted_by_the_publishers_numbers(tmp_path):
     recording = Recording(lambda: BagWriter(tmp_path / "e", [BagTopic.of(topics.JOINT_STATES)], {}))
     for sequence in (1, 2, 5, 6, 9):
-        recording.put([Sample("/joint_states", T0 + sequence * 10 * MS, T0 + sequence * 10 * MS, b"0123", sequence)])
+        recording.put(
+            [RawMessage("/joint_states", T0 + sequence * 10 * MS, T0 + sequence * 10 * MS, b"0123", sequence)]
+        )
     recording.close({"outcome": "success"})
     assert recording.join(10)
     assert recording.counts["/joint_states"].missed == 4
@@ -292,7 +294,7 @@ def test_messages_that_never_arrived_are_counted_by_the_publishers_numbers(tmp_p
 def test_a_writer_that_cannot_open_its_bag_reports_the_reason(tmp_path):
     write_bag(tmp_path / "e", [])
     recording = Recording(lambda: BagWriter(tmp_path / "e", [], {}))
-    recording.put([Sample("/joint_states", T0, T0, b"0123")])
+    recording.put([RawMessage("/joint_states", T0, T0, b"0123")])
     recording.close()
     assert recording.join(10)
     assert "exists already" in recording.error

@@ -179,7 +179,7 @@ folder, limit, wait = Path(sys.argv[1]), float(sys.argv[2]), threading.Event()
 recording = Recording(lambda: BagWriter(folder, [BagTopic.of(t) for t in topics.TOPICS], {}, compression=sys.argv[3]))
 begin, jpeg, count = time.time_ns(), image(T0, 0), 0
 episode = episodes.Episode(folder.name, "erase the whiteboard", started_ns=begin)
-put = lambda topic, data, n=0: recording.put([Sample(topic, now, now, data, n)])
+put = lambda topic, data, n=0: recording.put([RawMessage(topic, now, now, data, n)])
 now = begin
 put(topics.EPISODE.name, status(episode))
 put(topics.MODE.name, mode(Mode.IDLE, Mode.ROLLOUT, begin))

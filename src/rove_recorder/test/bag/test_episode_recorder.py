@@ -7,9 +7,9 @@ import pytest
 
 from rove_contract import topics
 from rove_contract.modes import Outcome
-from rove_recorder.bag.episode_recorder import Session, Settings
+from rove_recorder.bag.episode_recorder import EpisodeRecorder, Settings
 from rove_recorder.bag.mcap_stream import McapStream
-from rove_recorder.bag.recording import Sample
+from rove_recorder.bag.recording import RawMessage
 from rove_recorder.bag.recover import read_metadata
 from rove_recorder.testing.synthetic import MS, T0, cdr, joint_state, kind, q_at, samples, stamp
 
@@ -24,7 +24,7 @@ def record(session, found, clock, batch=20):
 
 def session_in(tmp_path, **more):
     clock = [0]
-    return Session(Settings(tmp_path, **more), lambda: clock[0], {"revision": "abc"}), clock
+    return EpisodeRecorder(Settings(tmp_path, **more), lambda: clock[0], {"revision": "abc"}), clock
 
 
 def in_bag(folder):
@@ -39,7 +39,7 @@ def finish(session, clock):
 
 def test_a_bag_holds_the_episode_its_preroll_and_the_latched_state(tmp_path):
     session, clock = session_in(tmp_path)
-    success = Sample(topics.SIM_SUCCESS.name, T0 - 10**10, T0 - 10**10, b"\x00\x01\x00\x00\x00")
+    success = RawMessage(topics.SIM_SUCCESS.name, T0 - 10**10, T0 - 10**10, b"\x00\x01\x00\x00\x00")
     found = samples(lead_ms=2000)
     record(session, [success, *found], clock)
     finish(session, clock)
@@ -93,8 +93,8 @@ def test_late_messages_of_the_episode_are_kept_and_later_ones_are_not(tmp_path):
         if found[-1].topic == topics.EPISODE.name
         else max(s.log_ns for s in found if s.topic == topics.EPISODE.name)
     )
-    late = Sample(topics.EGO_IMAGE.name, end + 250 * MS, end - 20 * MS, b"late", 500)
-    reseat = Sample("/joint_command", end + 260 * MS, end + 260 * MS, joint_state(end, np.ones(50)), 900)
+    late = RawMessage(topics.EGO_IMAGE.name, end + 250 * MS, end - 20 * MS, b"late", 500)
+    reseat = RawMessage("/joint_command", end + 260 * MS, end + 260 * MS, joint_state(end, np.ones(50)), 900)
     record(session, sorted([*found, late, reseat], key=lambda s: s.log_ns), clock)
     finish(session, clock)
     got = [bytes(m.data) for m in in_bag(tmp_path / "e")]
@@ -121,7 +121,7 @@ def test_no_episode_may_start_on_a_full_disk(tmp_path):
 
 def test_a_malformed_episode_message_is_reported_and_survived(tmp_path):
     session, clock = session_in(tmp_path)
-    record(session, [Sample(topics.EPISODE.name, T0 - 10, T0 - 10, b"\x00\x01\x00\x00\xff\xff")], clock)
+    record(session, [RawMessage(topics.EPISODE.name, T0 - 10, T0 - 10, b"\x00\x01\x00\x00\xff\xff")], clock)
     assert "unreadable message" in session.error
     record(session, samples(), clock)
     finish(session, clock)
@@ -142,7 +142,7 @@ def test_provenance_names_the_weights_the_parameters_and_the_clocks_from_the_sta
     session, clock = session_in(tmp_path)
     session.parameters = {"policy": {"guidance": 1.5}}
     said = diagnostics(robot={"ready": "true"}, policy={"checkpoint": "0123456789ab"})
-    found = [Sample(topics.DIAGNOSTICS.name, T0 - 190 * MS, T0 - 190 * MS, said)]
+    found = [RawMessage(topics.DIAGNOSTICS.name, T0 - 190 * MS, T0 - 190 * MS, said)]
     found += [
         s._replace(publish_ns=s.publish_ns + 40 * MS) if s.topic == "/joint_states" else s for s in samples(ended=False)
     ]
