@@ -13,6 +13,7 @@ import fnmatch
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from rclpy.callback_groups import CallbackGroup
@@ -84,7 +85,7 @@ class RecorderNode(Node):
             "parameters": {"recorder": {name: self.get_parameter(name).value for name in PARAMETERS}},
         }
         try:
-            self.recorder = EpisodeRecorder(settings, ros.now_ns, provenance)
+            self.recorder = EpisodeRecorder(settings, ros.now_ns, provenance, steady_ns=time.monotonic_ns)
         except OSError as error:
             raise ValueError(
                 f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
@@ -132,10 +133,10 @@ class RecorderNode(Node):
                     samples.append(
                         RawMessage(name, received, info["source_timestamp"] or received, data, sequence & 0xFFFFFFFF)
                     )
+        failed = self.recorder.failed
         if samples:
             samples.sort(key=lambda sample: sample.log_ns)
             self.recorder.feed(samples)
-        failed = self.recorder.failed
         self.recorder.poll()
         if self.recorder.failed > failed:  # what happens from here on would be lost
             self.get_logger().error(f"the episode is ended: {self.recorder.error}")

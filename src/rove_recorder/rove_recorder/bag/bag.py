@@ -28,6 +28,7 @@ from rove_recorder.bag.schema import qos_dict, qos_yaml, schema
 PROFILE = "ros2"
 DISTRO = "jazzy"
 PROVENANCE = "rove"  # name of the MCAP metadata record
+CLOCK = "rove_clock"  # name of the records that compare the system clock with the steady one
 COMPRESSION = {"zstd": CompressionType.ZSTD, "lz4": CompressionType.LZ4, "none": CompressionType.NONE}
 CHUNK_BYTES = 4 * 2**20  # a second of camera at 30 Hz and 100 kB is 3 MB: time closes the chunk first
 SPLIT_BYTES = 4 * 2**30
@@ -73,6 +74,7 @@ class BagInfo:
     counts: dict[str, int]
     files: list[FileInfo] = field(default_factory=list)
     custom: dict[str, str] = field(default_factory=dict)
+    clock: list[list[int]] = field(default_factory=list)  # [system, steady] ns, see BagWriter.note_clock
 
     def to_dict(self) -> dict:
         used = [file for file in self.files if file.messages]
@@ -211,6 +213,14 @@ class BagWriter:
         self.info.files[-1].saw(log_ns)
         self.info.counts[topic] += 1
 
+    def note_clock(self, system_ns: int, steady_ns: int) -> None:
+        """The two clocks at one moment: at the start, and whenever the system clock was set. What was written before
+        this was stamped before it.
+        """
+        self.info.clock.append([system_ns, steady_ns])
+        self._writer.flush()  # records of this kind stand outside the chunks
+        self._writer.add_metadata(CLOCK, {"system_ns": str(system_ns), "steady_ns": str(steady_ns)})
+
     def flush(self) -> None:
         """Close the chunk and hand it to the kernel: a kill of this process cannot take it any more. Begins a new file
         at split_bytes.
@@ -248,7 +258,8 @@ class BagWriter:
         """Write the index and metadata.yaml; `custom` joins the provenance. Raises OSError: then the bag is not
         complete.
         """
-        self.info.custom |= custom_strings(dict(custom))
+        clock = {"clock": json.dumps(self.info.clock)} if self.info.clock else {}
+        self.info.custom |= custom_strings({**clock, **dict(custom)})
         self._writer.add_metadata(PROVENANCE, self.info.custom)
         text = yaml.safe_dump(self.info.to_dict(), sort_keys=False, allow_unicode=True)
         self._writer.add_metadata("rosbag2", {"serialized_metadata": text, "ROS_DISTRO": DISTRO})

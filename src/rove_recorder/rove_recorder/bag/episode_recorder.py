@@ -8,6 +8,7 @@ next bag (see preroll.py).
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,13 +16,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rove_contract import episode as episodes
-from rove_contract import topics
+from rove_contract import files, topics
 from rove_contract.episode import Episode
 from rove_contract.messages import diagnostic_values
+from rove_contract.modes import ACTIVE, Mode
 from rove_description import joints
 from rove_recorder.bag.bag import SPLIT_BYTES, BagTopic, BagWriter
 from rove_recorder.bag.preroll import continuous_since
-from rove_recorder.bag.recording import QUEUE_BYTES, Counts, RawMessage, Recording, rounded
+from rove_recorder.bag.recording import QUEUE_BYTES, ClockNote, Counts, RawMessage, Recording, rounded
 from rove_recorder.bag.schema import schema, typestore
 
 LATE_NS = (
@@ -31,6 +33,14 @@ LATE_NS = (
 # reset.
 TAIL_NS = 100_000_000
 GIGABYTE = 1e9
+# An episode's bag is closed when the supervisor says for this long that no episode runs, though it never ended this
+# one (it was restarted), and when it says nothing at all for SILENT_NS. `ended` follows the mode within milliseconds.
+ORPHAN_NS = 2_000_000_000
+SILENT_NS = 10_000_000_000
+CLOCK_SET_NS = 20_000_000  # the system clock was set; slewing changes it by 0.01 ms between two polls
+REDACTED = "redacted"
+# Of the parts of a parameter's name.
+SECRET = re.compile(r"(?:^|_)(token|secret|password|passwd|passphrase|credentials?|(?:private|secret|api)_?key)(?:$|_)")
 POLICY_NODE = b"policy"  # name of its status on /diagnostics
 
 
@@ -53,7 +63,8 @@ class EpisodeRecorder:
     """Feeds messages to at most one open `Recording`. provenance: goes into every bag. bag_topics: recorded topics by
     name.
 
-    clock_ns: ns since the epoch. free_gb: () -> free disk space.
+    clock_ns: ns since the epoch. steady_ns: of a clock that nobody sets, ns, to notice when that one is set; None: not
+    noticed. free_gb: () -> free disk space.
     """
 
     settings: Settings
@@ -63,6 +74,7 @@ class EpisodeRecorder:
         default_factory=lambda: {topic.name: BagTopic.of(topic) for topic in topics.TOPICS}
     )
     free_gb: Callable[[], float] | None = None
+    steady_ns: Callable[[], int] | None = None
 
     def __post_init__(self):
         self.settings.out_dir.mkdir(parents=True, exist_ok=True)
@@ -86,6 +98,9 @@ class EpisodeRecorder:
         self._checkpoint_hash = ""
         self._ended: set[str] = set()
         self._closing: list[Recording] = []
+        self._offset_ns = None if self.steady_ns is None else self.clock_ns() - self.steady_ns()
+        self._heard_ns = 0  # when the supervisor published its mode last,
+        self._idle_ns = 0  # and since when that is one without an episode; 0 = it is not
 
     def is_latched(self, name: str) -> bool:
         return any(qos.durability == "transient_local" for qos in self.bag_topics[name].qos)
@@ -102,6 +117,8 @@ class EpisodeRecorder:
         for i, sample in enumerate(samples):
             if sample.topic == topics.DIAGNOSTICS.name:
                 self._on_diagnostics(sample)
+            elif sample.topic == topics.MODE.name:
+                self._on_mode(sample)
             if sample.topic != topics.EPISODE.name:
                 continue
             self._keep(samples[begin : i + 1])
@@ -149,6 +166,28 @@ class EpisodeRecorder:
                 self.episode = episode
                 self._ended_ns, self._close_ns = sample.publish_ns, sample.log_ns + LATE_NS
 
+    def _on_mode(self, sample: RawMessage) -> None:
+        self._heard_ns = sample.log_ns
+        try:
+            event = typestore().deserialize_cdr(sample.data, topics.MODE.type)
+            active = Mode(event.goal_state.id) in ACTIVE
+        except Exception:  # as in _on_episode; a mode that cannot be read is none without an episode
+            active = True
+        if active:
+            self._idle_ns = 0
+        elif not self._idle_ns:
+            self._idle_ns = sample.log_ns
+
+    def _orphaned(self) -> str:
+        """Why nobody will end the episode any more; "" while somebody may."""
+        if self._close_ns is not None or not self._heard_ns:
+            return ""
+        if self._idle_ns and self._heard_ns - self._idle_ns > ORPHAN_NS:
+            return "the supervisor was restarted: it says that no episode runs, and never ended this one"
+        if self.clock_ns() - self._heard_ns > SILENT_NS:
+            return f"the supervisor was silent for {SILENT_NS * 1e-9:g} s"
+        return ""
+
     def _on_diagnostics(self, sample: RawMessage) -> None:
         """The policy says the hash of the weights that it loaded; the supervisor knows only their path."""
         if POLICY_NODE not in sample.data:  # most are other nodes': not worth decoding
@@ -164,7 +203,7 @@ class EpisodeRecorder:
         """What is known now of how the episode came about. delays: see Counts.delay_s, of topics that are not
         latched.
         """
-        nodes = {**self.parameters, **self.provenance.get("parameters", {})}  # type: ignore[dict-item]
+        nodes = redact({**self.parameters, **self.provenance.get("parameters", {})})  # type: ignore[dict-item]
         hashes = {"checkpoint_hash": self._checkpoint_hash} if episode.kind == "rollout" else {}
         return {
             **self.provenance,
@@ -183,7 +222,12 @@ class EpisodeRecorder:
         return {name: round(delay, 4) for name, delay in sorted(with_delay.items())}
 
     def _open(self, episode: Episode, start_ns: int) -> None:
-        folder = self.settings.out_dir / episode.id
+        try:
+            folder = self.settings.out_dir / files.name(episode.id, "episode id")
+        except files.UnsafePath as error:
+            self._ended.add(episode.id)
+            self.failed, self.error = self.failed + 1, f"the episode is not recorded: {error}"
+            return
         attempt = 2
         while folder.exists():  # a recorder that was killed and respawned within the episode
             folder, attempt = self.settings.out_dir / f"{episode.id}.{attempt}", attempt + 1
@@ -202,6 +246,9 @@ class EpisodeRecorder:
             ),
             queue_bytes=settings.queue_bytes,
         )
+        self._heard_ns, self._idle_ns = 0, 0
+        if self.steady_ns is not None:
+            self.recording.note_clock(ClockNote(self.clock_ns(), self.steady_ns()))
         since = continuous_since(self._ring, self._table)
         ring = [sample for sample in self._ring if sample.log_ns >= since]
         first_ns = ring[0].log_ns if ring else start_ns
@@ -214,6 +261,9 @@ class EpisodeRecorder:
 
     def poll(self) -> None:
         """Close what is due and collect what is closed; call it often (every 20-50 ms)."""
+        self._watch_clock()
+        if self.recording is not None and (reason := self._orphaned()):
+            self._close(reason)
         if self.recording is not None:
             due = self._close_ns is not None and self.clock_ns() > self._close_ns
             if due or self.recording.error:
@@ -234,6 +284,21 @@ class EpisodeRecorder:
             else:
                 self.last_bag = str(recording.folder)
                 self.bags += 1
+
+    def _watch_clock(self) -> None:
+        if self.steady_ns is None:
+            return
+        system, steady = self.clock_ns(), self.steady_ns()
+        step = system - steady - self._offset_ns
+        self._offset_ns += step
+        if abs(step) <= CLOCK_SET_NS:
+            return
+        self._ring.clear()  # stamped by the clock as it was before
+        self._heard_ns, self._idle_ns = (value + step if value else 0 for value in (self._heard_ns, self._idle_ns))
+        if self._close_ns is not None:
+            self._close_ns, self._ended_ns = self._close_ns + step, self._ended_ns + step
+        if self.recording is not None:
+            self.recording.note_clock(ClockNote(system, steady))
 
     def _close(self, note: str = "") -> None:
         recording, episode = self.recording, self.episode
@@ -288,3 +353,12 @@ class EpisodeRecorder:
             "last_bag": self.last_bag,
             "disk_free_gb": f"{self.free_gb():.2f}",
         }
+
+
+def redact(nodes: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object]]:
+    """{node: {parameter: value}} with the values of parameters named like secrets replaced; empty ones stay."""
+
+    def value(name: str, held: object) -> object:
+        return REDACTED if held and SECRET.search(name.lower().replace(".", "_")) else held
+
+    return {node: {name: value(name, held) for name, held in values.items()} for node, values in nodes.items()}

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import lz4.frame
 import zstandard
 from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Metadata, Schema
 from mcap.writer import MCAP0_MAGIC
@@ -25,6 +26,24 @@ from mcap.writer import MCAP0_MAGIC
 HEAD = struct.Struct("<BQ")  # opcode, length of the record
 MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
 KNOWN = frozenset(int(opcode) for opcode in Opcode)
+
+
+LARGEST_CHUNK = 256 * 2**20  # bytes; rosbag2's default is 0.8 MB, ours 4 MB and what one batch adds
+LATEST_NS = 2**62  # a stamp in the year 2116
+MOST_PROBLEMS = 20  # sentences about one file
+# What the records of a damaged file lead to in the parsers: too short, no UTF-8, a length beyond the end.
+DAMAGE = (
+    struct.error,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    McapError,
+    zstandard.ZstdError,
+)
 
 
 class NotMcap(ValueError):
@@ -90,37 +109,42 @@ class McapStream:
                 self.good_bytes += HEAD.size + length
 
     def _chunk(self, body: bytes, wanted: frozenset[str] | None) -> Iterator[Message]:
-        chunk = Chunk.read(ReadDataStream(BytesIO(body)))
         try:
-            if chunk.compression == "zstd":
-                data = zstandard.decompress(chunk.data, chunk.uncompressed_size)
-            elif chunk.compression == "lz4":
-                data = lz4.frame.decompress(chunk.data)
-            else:
-                data = chunk.data
-        except (zstandard.ZstdError, RuntimeError) as error:
+            chunk = Chunk.read(ReadDataStream(BytesIO(body)))
+            data = _decompressed(chunk)
+        except DAMAGE as error:
             self.problems.append(f"the chunk at byte {self.good_bytes} cannot be decompressed ({error}); skipped")
             return
         if chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc:
             self.problems.append(f"the chunk at byte {self.good_bytes} has a wrong checksum; skipped")
             return
         view, position, end = memoryview(data), 0, len(data)
-        while position < end:
+        while position + HEAD.size <= end:
             opcode, length = HEAD.unpack_from(view, position)
             position += HEAD.size
+            if position + length > end:
+                self.problems.append(f"the chunk at byte {self.good_bytes} ends within a record; the rest is skipped")
+                return
             message = self._record(opcode, view[position : position + length], wanted)
             if message is not None:
                 yield message
             position += length
 
     def _record(self, opcode: int, body: memoryview, wanted: frozenset[str] | None) -> Message | None:
+        try:
+            return self._parsed(opcode, body, wanted)
+        except DAMAGE as error:
+            self._skip(f"a damaged record ({error})")
+            return None
+
+    def _parsed(self, opcode: int, body: memoryview, wanted: frozenset[str] | None) -> Message | None:
         if opcode == Opcode.MESSAGE:
             channel_id, sequence, log_ns, publish_ns = MESSAGE.unpack_from(body)
             channel = self.channels.get(channel_id)
             if channel is None:
-                self.problems.append(
-                    f"a message of the unknown channel {channel_id} at byte {self.good_bytes}; skipped"
-                )
+                self._skip(f"a message of the unknown channel {channel_id}")
+            elif max(log_ns, publish_ns) >= LATEST_NS:
+                self._skip(f"a message with the impossible stamp {max(log_ns, publish_ns)} ns")
             elif wanted is None or channel.topic in wanted:
                 return Message(channel.topic, log_ns, publish_ns, sequence, body[MESSAGE.size :])
         elif opcode == Opcode.CHANNEL:
@@ -132,6 +156,31 @@ class McapStream:
         elif opcode == Opcode.METADATA:
             self.metadata.append(Metadata.read(ReadDataStream(BytesIO(body))))
         return None
+
+    def _skip(self, what: str) -> None:
+        """Of many problems the first ones are enough; a file can hold millions."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(f"{what} at byte {self.good_bytes}; skipped")
+
+
+def _decompressed(chunk: Chunk) -> bytes:
+    """The records of a chunk. Raises ValueError before anything is decompressed to more than LARGEST_CHUNK bytes."""
+    size = chunk.uncompressed_size
+    if size > LARGEST_CHUNK:
+        raise ValueError(f"it declares {size} bytes, at most {LARGEST_CHUNK} are read")
+    if chunk.compression == "zstd":
+        declared = zstandard.frame_content_size(chunk.data)
+        if declared > size:
+            raise ValueError(f"it declares {size} bytes and its content {declared}")
+        return zstandard.ZstdDecompressor().decompress(chunk.data, max_output_size=size)
+    if chunk.compression == "lz4":
+        data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, max_length=size + 1)
+        if len(data) != size:
+            raise ValueError(f"it declares {size} bytes and holds {'more' if len(data) > size else len(data)}")
+        return data
+    if chunk.compression:
+        raise ValueError(f"unknown compression {chunk.compression!r}")
+    return chunk.data
 
 
 def is_complete(path: Path) -> bool:

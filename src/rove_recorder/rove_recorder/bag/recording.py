@@ -22,6 +22,7 @@ from rove_recorder.bag.bag import BagInfo, BagTopic, BagWriter
 QUEUE_BYTES = 256 * 2**20  # minutes of a session's 2-3 MB/s while a disk stalls
 CHECKPOINT_S = 0.5  # half of the second that may be lost: the other half is for a slow fsync
 PER_MESSAGE_BYTES = 200  # of Python objects around the payload
+UNDER_WAY_NS = 1_000_000_000  # no message is under way for longer
 
 TOTALS = ("received", "written", "dropped", "missed")
 
@@ -36,6 +37,13 @@ class RawMessage(NamedTuple):
     publish_ns: int
     data: bytes
     sequence: int = 0
+
+
+class ClockNote(NamedTuple):
+    """The system clock (ns since the epoch) and the steady clock (ns) at one moment."""
+
+    system_ns: int
+    steady_ns: int
 
 
 @dataclass
@@ -74,11 +82,12 @@ class Recording:
         self.error: str = ""
         self.info: BagInfo | None = None  # once closed without an error
         self.bytes_written = 0
-        self._queue: deque[RawMessage | BagTopic] = deque()
+        self._queue: deque[RawMessage | BagTopic | ClockNote] = deque()
         self._queued_bytes = 0
         self._limit = queue_bytes
         self._checkpoint_s = checkpoint_s
         self._last: dict[str, tuple[int, int]] = {}  # topic -> (publish_ns, sequence)
+        self._set_ns = 0  # when the system clock was set last
         self.folder: Path | None = None  # set by who opened it
         self._closing: dict | None = None
         self._on_done = on_done
@@ -131,6 +140,8 @@ class Recording:
         if last_sequence and sample.sequence > last_sequence + 1:
             count.missed += sample.sequence - last_sequence - 1
         self._last[sample.topic] = (sample.publish_ns, sample.sequence)
+        if sample.publish_ns > sample.log_ns and 0 <= sample.log_ns - self._set_ns < UNDER_WAY_NS:
+            return  # sent before the clock was set back, received after it: its delay says nothing
         delay = (sample.log_ns - sample.publish_ns) * 1e-9
         count.delay_s = delay if count.delay_s is None else min(count.delay_s, delay)
 
@@ -138,6 +149,12 @@ class Recording:
         """A topic that was discovered while recording."""
         with self._wake:
             self._queue.append(topic)
+
+    def note_clock(self, note: ClockNote) -> None:
+        """The bag says how the clocks compare: at its start, and when the system clock was set."""
+        with self._wake:
+            self._set_ns = note.system_ns
+            self._queue.append(note)
 
     def close(self, custom: Mapping[str, object] = MappingProxyType({})) -> None:
         """Write what is queued and close the bag, in the writer thread; see `join` and on_done."""
@@ -207,6 +224,7 @@ class Recording:
 
     def _write_until_closed(self, bag: BagWriter) -> None:
         due = 0.0  # the pre-roll and the latched state are safe at once
+        complete = self._flushed  # what was put before this has been written: it was in a batch before the current one
         while True:
             with self._wake:
                 if not self._queue and self._closing is None:
@@ -219,11 +237,15 @@ class Recording:
                 if isinstance(entry, BagTopic):
                     bag.add_topic(entry)
                     continue
+                if isinstance(entry, ClockNote):
+                    bag.note_clock(*entry)
+                    continue
                 bag.write(entry.topic, entry.log_ns, entry.publish_ns, entry.data, entry.sequence)
                 self.bytes_written += len(entry.data)
                 self.counts[entry.topic].written += 1
                 if due and time.monotonic() >= due:  # also within a long batch: it may have waited for a slow disk
-                    due = self._flush(bag, self._flushed)
+                    due = self._flush(bag, complete)
+            complete = taken
             if closing:
                 return
             if time.monotonic() >= due and (batch or due):

@@ -10,6 +10,7 @@ into a new one, which then takes its place.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import sys
@@ -28,6 +29,7 @@ from rove_recorder.bag.bag import BagError, BagInfo, BagTopic, FileInfo
 from rove_recorder.bag.mcap_stream import McapStream, is_complete
 from rove_recorder.bag.recording import CHECKPOINT_S
 
+LARGEST_METADATA = 16 * 2**20  # bytes; a bag of hours has some 10 kB
 YEAR_S = 365 * 86400.0
 
 
@@ -95,13 +97,27 @@ def needs_recovery(folder: Path) -> bool:
 
 
 def read_metadata(folder: Path) -> dict:
-    """Content of metadata.yaml. Raises BagError when it is not one."""
+    """Content of metadata.yaml; custom_data are texts by name. Raises BagError when it is not one."""
+    path = Path(folder) / "metadata.yaml"
     try:
-        return yaml.safe_load((Path(folder) / "metadata.yaml").read_text(encoding="utf-8"))[
-            "rosbag2_bagfile_information"
-        ]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise BagError(f"{folder}/metadata.yaml is not readable ({error}); remove it and run recover") from error
+        if path.stat().st_size > LARGEST_METADATA:
+            raise ValueError(f"it has {path.stat().st_size} bytes, at most {LARGEST_METADATA} are read")
+        info = yaml.load(path.read_text(encoding="utf-8"), _Plain)["rosbag2_bagfile_information"]
+        custom = info.get("custom_data") or {}
+        if not isinstance(custom, dict) or not all(isinstance(x, str) for x in [*custom, *custom.values()]):
+            raise ValueError("its custom_data are no texts by name")
+        return info | {"custom_data": custom, "message_count": int(info["message_count"])}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise BagError(f"{path} is not readable ({error}); remove it and run recover") from error
+
+
+class _Plain(yaml.SafeLoader):
+    """Without aliases: a kilobyte of them can stand for gigabytes."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it holds an alias, which rosbag2 never writes")
+        return super().compose_node(parent, index)
 
 
 def recover(folder: Path) -> Recovery:
@@ -118,6 +134,8 @@ def recover(folder: Path) -> Recovery:
     info = BagInfo([], {})
     for path in files:
         _recover_file(path, info, result)
+    if info.clock:
+        info.custom["clock"] = json.dumps(info.clock)
     result.messages = sum(info.counts.values())
     result.until_ns = max((file.end_ns for file in info.files if file.messages), default=0)
     info.custom["recovered"] = json.dumps(
@@ -148,9 +166,15 @@ def _recover_file(path: Path, info: BagInfo, result: Recovery) -> None:
     for record in source.metadata:
         if record.name == bags.PROVENANCE:
             info.custom |= record.metadata
+        elif record.name == bags.CLOCK:
+            with contextlib.suppress(KeyError, ValueError):  # damaged; the bag is as good as one without the note
+                info.clock.append([int(record.metadata["system_ns"]), int(record.metadata["steady_ns"])])
     known = {topic.name for topic in info.topics}
     for channel in source.channels.values():
         if channel.topic not in known:
+            if channel.schema_id not in source.schemas:
+                result.problems.append(f"{path.name}: {channel.topic} has no schema; its type is unknown")
+                continue
             info.topics.append(BagTopic(channel.topic, source.schemas[channel.schema_id].name, _qos(channel.metadata)))
             info.counts.setdefault(channel.topic, 0)
 
@@ -202,14 +226,22 @@ def _write_copy(source: McapStream, file: FileInfo, info: BagInfo, new: Path) ->
 
 
 def _qos(metadata: dict[str, str]) -> tuple[topics.Qos, ...]:
-    profiles = yaml.safe_load(metadata.get("offered_qos_profiles", "") or "[]")
+    """What a channel says of its publishers' QoS; () where that cannot be read."""
     result = []
-    for profile in profiles:
-        deadline = profile["deadline"]["sec"] + profile["deadline"]["nsec"] * 1e-9
-        never = deadline > YEAR_S  # rmw says 292 years when it means none
-        result.append(
-            topics.Qos(profile["reliability"], profile["durability"], profile["depth"], None if never else deadline)
-        )
+    try:
+        for profile in yaml.load(metadata.get("offered_qos_profiles", "") or "[]", _Plain):
+            deadline = profile["deadline"]["sec"] + profile["deadline"]["nsec"] * 1e-9
+            never = deadline > YEAR_S  # rmw says 292 years when it means none
+            result.append(
+                topics.Qos(
+                    str(profile["reliability"]),
+                    str(profile["durability"]),
+                    int(profile["depth"]),
+                    None if never else deadline,
+                )
+            )
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
+        return ()
     return tuple(result)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def encode_episode(
         image_stats = ImageStats(length)
         if camera in CODEC_OF:
             folder.mkdir(parents=True, exist_ok=True)
-            segment = folder / f"{frames.episode_id or id(frames)}.mp4"
+            segment = folder / f"{uuid.uuid4().hex}.mp4"
             video.encode(segment, image_stats.watch(map(_picture, frames.images)), fps, image_size, CODEC_OF[camera])
         else:
             jpegs = [image if isinstance(image, bytes) else images.encode_jpeg(image, 95) for image in frames.images]

@@ -90,7 +90,7 @@ class DatasetWriter:
             raise DatasetError(f"{self.root} has {info['fps']} fps, expected {self.fps}")
         for name in sorted(set(info["features"]) | set(self.features)):
             old, new = info["features"].get(name), self.features.get(name)
-            if old is None or new is None or any(old[key] != new[key] for key in ("dtype", "shape", "names")):
+            if old is None or new is None or any(old.get(key) != new[key] for key in ("dtype", "shape", "names")):
                 raise DatasetError(
                     f"cannot append to {self.root}: its {name!r} is {_brief(old)}, the new episodes' is {_brief(new)}"
                 )

@@ -10,6 +10,7 @@ One line of JSON per episode in DATASET/meta/quality.jsonl; `flags` are sentence
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -53,6 +54,7 @@ class Thresholds:
     # differ; more, that too or a network too slow for the assumption that samples count from their reception.
     early_s: float = -0.002
     delay_s: float = 0.1
+    skew_s: float = 0.25  # beyond it an episode is excluded: its samples are five frames from where they belong
 
 
 DEFAULT = Thresholds()
@@ -79,14 +81,16 @@ class Quality:
     missed: dict[str, int] = field(default_factory=dict)  # published, never received; topics with any
     delay_s: dict[str, float] = field(default_factory=dict)  # least reception - publication
     flags: list[str] = field(default_factory=list)
+    excluded: bool = False  # not to be trained on, whatever its outcome
 
     def line(self) -> str:
         stages = " ".join(f"{name.lower()} {count}" for name, count in self.stages.items())
         gaps = {name: f"gap {gap * 1e3:.0f} ms" for name, gap in self.longest_gap_s.items()}
         rates = ", ".join(f"{name.split('/')[1]} {rate:.0f} Hz ({gaps[name]})" for name, rate in self.rates_hz.items())
+        skew = max((abs(self.delay_s.get(name, 0.0)) for name in STREAMS), default=0.0)
         text = (
             f"{self.length_s:.1f} s [{stages}], pauses {self.paused_s:.1f} s, {rates}, tracking "
-            f"{self.tracking_rad:.3f} rad"
+            f"{self.tracking_rad:.3f} rad, clocks within {skew * 1e3:.0f} ms"
         )
         return text + "".join(f"\n    ! {flag}" for flag in self.flags)
 
@@ -104,13 +108,13 @@ def assess(
     ages_s: Mapping[str, np.ndarray],
     complete: bool,
     problems: Iterable[str] = (),
-    recorded: Mapping[str, str] | None = None,
+    recorded: Sequence[Mapping[str, str]] = (),
     limits: Thresholds = DEFAULT,
 ) -> Quality:
     """state, action: (T, J) rad; mode: (T,) ids; pictures: T JPEGs; at_ns: (T,) source time of the frames; stretches:
     see resample.py; stamps: sorted reception times of each stream, ns; ages_s: (T,) of each stream's sample at each
-    frame. complete: the bag holds the episode's end. problems: damage found while reading. recorded: the bag's
-    custom_data."""
+    frame. complete: the bag holds the episode's end. problems: damage found while reading. recorded:
+    custom_data of the bag, or of its parts."""
     acted_s = sum(end - begin for begin, end in stretches) * 1e-9
     span_s = (stretches[-1][1] - stretches[0][0]) * 1e-9
     rates, gaps, oldest, flags = {}, {}, {}, list(problems)
@@ -162,7 +166,8 @@ def assess(
         frozen,
         flags=flags,
     )
-    _recorder(result, recorded or {}, limits)
+    for part in recorded:
+        _recorder(result, part, limits)
     return result
 
 
@@ -183,19 +188,37 @@ def _frozen_s(state: np.ndarray, pictures: Sequence[bytes], at_ns: np.ndarray, m
 
 def _recorder(result: Quality, recorded: Mapping[str, str], limits: Thresholds) -> None:
     """What the recorder itself knew: lost messages and clocks."""
-    counts = json.loads(recorded.get("counts", "{}"))
-    result.dropped = sum(count["dropped"] for count in counts.values())
-    result.missed = {name: count["missed"] for name, count in counts.items() if count["missed"]}
-    result.delay_s = {name: float(delay) for name, delay in json.loads(recorded.get("clock_offsets", "{}")).items()}
-    if result.dropped:
-        names = ", ".join(name for name, count in counts.items() if count["dropped"])
-        result.flags.append(f"the recorder dropped {result.dropped} messages of {names}")
+    try:
+        counts = json.loads(recorded.get("counts", "{}"))
+        delays = json.loads(recorded.get("clock_offsets", "{}"))
+        dropped = {name: int(count["dropped"]) for name, count in counts.items()}
+        missed = {name: int(count["missed"]) for name, count in counts.items()}
+        received = {name: int(count["received"]) for name, count in counts.items()}
+        delays = {name: float(delay) for name, delay in delays.items() if math.isfinite(float(delay))}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        result.flags.append(f"what the recorder counted cannot be read ({error})")
+        return
+    result.dropped += sum(dropped.values())
+    for name, count in missed.items():
+        if count:
+            result.missed[name] = result.missed.get(name, 0) + count
+    result.delay_s |= {
+        name: delay for name, delay in delays.items() if abs(delay) >= abs(result.delay_s.get(name, 0.0))
+    }
+    if any(dropped.values()):
+        names = ", ".join(name for name, count in dropped.items() if count)
+        result.flags.append(f"the recorder dropped {sum(dropped.values())} messages of {names}")
     for name in STREAMS:
-        missed = result.missed.get(name, 0)
-        if missed > limits.missed * (missed + counts.get(name, {}).get("received", 0)):
-            result.flags.append(f"{missed} messages of {name} never arrived")
-        delay = result.delay_s.get(name, 0.0)
-        if delay < limits.early_s:
+        if missed.get(name, 0) > limits.missed * (missed.get(name, 0) + received.get(name, 0)):
+            result.flags.append(f"{missed[name]} messages of {name} never arrived")
+        delay = delays.get(name, 0.0)
+        if abs(delay) > limits.skew_s:
+            result.excluded = True
+            result.flags.append(
+                f"{name} arrived {abs(delay) * 1e3:.0f} ms {'after' if delay > 0 else 'before'} it was sent: its "
+                f"computer's clock and the recorder's differ, so its samples belong to other moments; excluded"
+            )
+        elif delay < limits.early_s:
             result.flags.append(
                 f"{name} arrived {-delay * 1e3:.0f} ms before it was sent: the clocks of its computer and the "
                 f"recorder differ"

@@ -8,41 +8,76 @@ just the chosen messages, so memory grows with the episode's chosen JPEGs and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rove_contract import episode as episodes
-from rove_contract import images, messages, topics
+from rove_contract import files, images, messages, topics
 from rove_contract.episode import Episode
 from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
+from rove_contract.timing import CAMERA_HZ
 from rove_description.joints import JointTable
-from rove_recorder.bag.bag import BagError
-from rove_recorder.bag.mcap_stream import McapStream
+from rove_recorder.bag.bag import CLOCK, BagError
+from rove_recorder.bag.mcap_stream import LATEST_NS, McapStream, Message
 from rove_recorder.bag.recover import files_of, read_metadata
 from rove_recorder.bag.schema import typestore
 from rove_recorder.dataset.encoding import EpisodeFrames
 from rove_recorder.dataset.quality import COMMAND, IMAGE, STATE, STREAMS, Quality, assess
 from rove_recorder.export import resample
+from rove_recorder.export.clock import SteadyTime, noted
+
+LONGEST_GAP_S = 1.0  # without a sample of one stream: frames in it would be frozen, so they are left out
+KEPT_S = 1 / CAMERA_HZ  # as long as the last sample before such a gap still counts
+SET_BACK_S = 0.5  # that stamps may go back in a bag: messages wait in queues, but no longer
 
 
 class EpisodeBag:
-    """Index of one bag: stamps of the streams, mode timeline, and the episode as last announced. Raises BagError."""
+    """Index of one episode's bag: stamps of the streams, mode timeline, and the episode as last announced.
 
-    def __init__(self, folder: Path):
-        self.folder = Path(folder)
-        self.files = files_of(self.folder)
+    folders: the bag, or its parts when the recorder died within the episode and came back. Times are those of the
+    system clock at the start of the bag, see clock.py. Raises BagError.
+    """
+
+    def __init__(self, *folders: Path):
+        self.folders = tuple(map(Path, folders))
+        self.folder = self.folders[0]
+        self.files = [file for folder in self.folders for file in files_of(folder)]
         self.stamps: dict[str, np.ndarray] = {}
         self.problems: list[str] = []
+        self.recorded = [_custom(folder) for folder in self.folders]
         self.episode: Episode | None = None
+        self._spans: dict[Path, tuple[int, int]] = {}  # first and last stamp of each part
         self._index()
 
-    def messages(self, wanted: frozenset[str]):
-        for path in self.files:
-            stream = McapStream(path)
-            yield from stream.messages(wanted)
-            self.problems = [*self.problems, *(problem for problem in stream.problems if problem not in self.problems)]
+    def messages(self, wanted: frozenset[str]) -> Iterator[Message]:
+        """The `wanted` messages in the order in which they were written, log_ns corrected."""
+        for folder, custom in zip(self.folders, self.recorded):
+            try:
+                offsets = noted(custom)
+            except ValueError as error:
+                raise BagError(f"{folder}: {error}") from error
+            clock, first, last = SteadyTime(offsets), None, 0
+            for path in files_of(folder):
+                stream, read = McapStream(path), 0
+                for message in stream.messages(wanted):
+                    if not offsets and len(stream.metadata) > read:  # not closed: its metadata.yaml does not say it
+                        for record in stream.metadata[read:]:
+                            if record.name == CLOCK:
+                                clock.note(int(record.metadata["system_ns"]), int(record.metadata["steady_ns"]))
+                        read = len(stream.metadata)
+                    self._clock = clock
+                    message = message._replace(log_ns=clock.received(message.log_ns))
+                    first, last = message.log_ns if first is None else first, max(last, message.log_ns)
+                    yield message
+                self._found(f"{path.name} {problem}" for problem in stream.problems)
+            if first is not None:
+                self._spans[folder] = first, last
+            self._found(f"the clock was set by {step:+.2f} s within the episode" for step in clock.steps_s)
+
+    def _found(self, problems: Iterable[str]) -> None:
+        self.problems += [problem for problem in problems if problem not in self.problems]
 
     def decode(self, message):
         """CDR -> message object. Raises BagError for bytes that are no such message."""
@@ -53,19 +88,31 @@ class EpisodeBag:
 
     def _index(self) -> None:
         stamps: dict[str, list[int]] = {name: [] for name in STREAMS}
-        events = []
+        events: dict[tuple[int, Mode], int] = {}  # transition -> when, on the corrected clock
+        wanted = frozenset([*STREAMS, topics.MODE.name, topics.EPISODE.name])
         last_ns = 0
-        for message in self.messages(frozenset([*STREAMS, topics.MODE.name, topics.EPISODE.name])):
-            last_ns = max(last_ns, message.log_ns)
-            if message.topic in stamps:
-                stamps[message.topic].append(message.log_ns)
-            elif message.topic == topics.MODE.name:
+        for message in self.messages(wanted):
+            if message.topic == topics.MODE.name:
                 event = self.decode(message)
-                events.append((event.timestamp, Mode(event.goal_state.id)))
+                try:
+                    key = event.timestamp, Mode(event.goal_state.id)
+                except ValueError as error:
+                    raise BagError(f"{self.folder}: {topics.MODE.name} has the unknown mode {error}") from error
+                if event.timestamp >= LATEST_NS:
+                    raise BagError(f"{self.folder}: {topics.MODE.name} has the impossible stamp {event.timestamp} ns")
+                if key not in events:
+                    events[key] = self._clock.sent(event.timestamp, message.log_ns)
+            elif message.topic == topics.EPISODE.name:
+                self._announced(message)
             else:
-                episode = episodes.from_status(self.decode(message))
-                if self.episode is None or episode.id == self.episode.id or episode.state == episodes.ACTIVE:
-                    self.episode = episode
+                last = stamps[message.topic]
+                if last and message.log_ns < last[-1] - SET_BACK_S * 1e9:
+                    raise BagError(
+                        f"{self.folder}: {message.topic} goes back by {(last[-1] - message.log_ns) * 1e-9:.2f} s: the "
+                        f"clock was set back and the recorder did not note it, so what followed what is unknown"
+                    )
+                last.append(message.log_ns)
+            last_ns = max(last_ns, message.log_ns)
         if not last_ns and not any(True for path in self.files for _ in McapStream(path).messages()):
             raise BagError(
                 f"{self.folder}: the recorder died before anything of the episode was on the disk; there is nothing "
@@ -77,17 +124,40 @@ class EpisodeBag:
             if not values:
                 raise BagError(f"{self.folder} has no message on {name}; a dataset needs {', '.join(STREAMS)}")
             self.stamps[name] = np.array(values, dtype=np.int64)
-        self.timeline = resample.timeline(events)
+        self.timeline = resample.timeline((at, mode) for (_, mode), at in events.items())
         self.end_ns = last_ns
+
+    def _announced(self, message: Message) -> None:
+        try:
+            episode = episodes.from_status(self.decode(message))
+            files.name(episode.id, "episode id")
+            if not all(0 <= at < LATEST_NS for at in (episode.started_ns, episode.ended_ns, episode.t_r_ns)):
+                raise ValueError(f"episode {episode.id} has an impossible stamp")
+        except ValueError as error:
+            raise BagError(f"{self.folder}: {error}") from error
+        if self.episode is None or episode.id == self.episode.id or episode.state == episodes.ACTIVE:
+            self.episode = episode
 
     def ticks(self, fps: int) -> np.ndarray:
         """(T,) int64 ns. Raises BagError when no frame can be made."""
-        self.stretches = resample.stretches(self.timeline, self.end_ns)
-        if not self.stretches:
+        acted = resample.stretches(self.timeline, self.end_ns)
+        if not acted:
             modes = ", ".join(mode.name for mode in self.timeline.modes) or "none"
             raise BagError(f"the robot never acted in {self.folder}; its modes: {modes}")
         first = max(int(self.stamps[name].min()) for name in STREAMS)
-        result = resample.ticks(self.stretches, round(1e9 / fps), first)
+        spans = sorted(self._spans.values())
+        for (_, last), (begin, _) in zip(spans, spans[1:]):
+            acted = resample.without(acted, [(last + round(KEPT_S * 1e9), begin)])
+            self._found([f"the recorder died and was back after {(begin - last) * 1e-9:.2f} s, which are missing"])
+        for name in STREAMS:
+            stamps = np.sort(np.append(self.stamps[name], acted[-1][1]))
+            gaps = resample.holes(stamps, round(LONGEST_GAP_S * 1e9), round(KEPT_S * 1e9))
+            before, acted = acted, resample.without(acted, gaps)
+            lost = sum(b - a for a, b in before) - sum(b - a for a, b in acted)
+            if lost:
+                self._found([f"{lost * 1e-9:.2f} s without any message of {name} are left out"])
+        self.stretches = acted
+        result = resample.ticks(acted, round(1e9 / fps), first)
         if not len(result):
             raise BagError(f"{self.folder}: shorter than one frame of 1/{fps} s")
         return result
@@ -131,7 +201,9 @@ class EpisodeBag:
             excluded=not complete or episode.outcome in (Outcome.ABORTED, Outcome.NONE),
             started_ns=episode.started_ns,
         )
-        return frames, self._quality(table, frames, at, chosen, complete)
+        quality = self._quality(table, frames, at, chosen, complete)
+        frames.excluded = frames.excluded or quality.excluded
+        return frames, quality
 
     def _decode(self, table: JointTable, wanted: dict[str, set[int]]) -> dict[str, dict[int, object]]:
         """The chosen messages of each stream by their number in the bag: (J,) arrays, JPEG bytes."""
@@ -158,10 +230,6 @@ class EpisodeBag:
     def _quality(
         self, table: JointTable, frames: EpisodeFrames, at: np.ndarray, chosen: dict[str, np.ndarray], complete: bool
     ) -> Quality:
-        try:
-            recorded = read_metadata(self.folder)["custom_data"] or {}
-        except BagError:  # a bag that could not be repaired where it is
-            recorded = {}
         return assess(
             table=table,
             state=frames.state,
@@ -174,7 +242,7 @@ class EpisodeBag:
             ages_s={name: (at - self.stamps[name][chosen[name]]) * 1e-9 for name in STREAMS},
             complete=complete,
             problems=self.problems,
-            recorded=recorded,
+            recorded=self.recorded,
         )
 
 
@@ -189,6 +257,14 @@ class RepeatedJpegs(Sequence):
 
     def __getitem__(self, i):
         return self._jpegs[self._index[i]]
+
+
+def _custom(folder: Path) -> dict[str, str]:
+    """What the recorder noted about a bag; {} of one that could not be repaired where it is."""
+    try:
+        return read_metadata(folder)["custom_data"] or {}
+    except BagError:
+        return {}
 
 
 def _resized(jpeg: bytes, size: tuple[int, int] | None) -> bytes:

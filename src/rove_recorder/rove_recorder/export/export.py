@@ -10,6 +10,8 @@ others. Bags and dataset may be in an object store (s3://...); a shard is put to
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from tqdm import tqdm
 from rove_contract.timing import POLICY_HZ
 from rove_description import joints
 from rove_recorder.bag.bag import BagError
+from rove_recorder.bag.mcap_stream import LATEST_NS
 from rove_recorder.bag.recover import Unrepaired, find_bags, needs_recovery, read_metadata, recover
 from rove_recorder.dataset import engine as engines
 from rove_recorder.dataset import lerobot_format as layout
@@ -37,7 +40,7 @@ from rove_recorder.export.episode_bag import EpisodeBag, picture_size
 class Job:
     """What a worker needs to make one episode."""
 
-    folder: str | Path  # local or remote
+    folders: tuple[str | Path, ...]  # the episode's bag, or its parts; local or remote
     segments: Path
     fps: int
     image_size: tuple[int, int]
@@ -60,17 +63,26 @@ def convert(job: Job) -> Result:
     """Read, resample and encode one bag; errors that belong to the bag end up in the result."""
     try:
         table = joints.load()
-        with remote.fetched(job.folder) as folder:
-            if remote.is_remote(job.folder) and needs_recovery(folder):
-                recover(folder)  # the copy here
-            frames, quality = EpisodeBag(folder).frames(table, job.fps, job.image_size if job.resize else None)
+        with contextlib.ExitStack() as stack:
+            folders = [stack.enter_context(remote.fetched(folder)) for folder in job.folders]
+            for address, folder in zip(job.folders, folders):
+                if remote.is_remote(address) and needs_recovery(folder):
+                    recover(folder)  # the copy here
+            frames, quality = EpisodeBag(*folders).frames(table, job.fps, job.image_size if job.resize else None)
             episode = encode_episode(
                 frames, job.segments, fps=job.fps, image_size=job.image_size, joints=len(table), camera=job.camera
             )
         episode.quality = quality
-        return Result(job.folder, episode, quality)
-    except (ValueError, BagError, OSError) as error:
-        return Result(job.folder, error=str(error))
+        return Result(job.folders[0], episode, quality)
+    except Exception as error:
+        return Result(job.folders[0], error=_sentence(error))
+
+
+def _sentence(error: Exception) -> str:
+    """What is wrong with one bag. Parsers raise whatever its damage leads to; the other bags must not suffer for it."""
+    if isinstance(error, (ValueError, BagError, OSError)) and str(error):
+        return str(error)
+    return f"it cannot be read: {type(error).__name__}: {error}"
 
 
 def _find(paths: Iterable[str | Path]) -> list[str | Path]:
@@ -85,16 +97,41 @@ def _name(bag: str | Path) -> str:
     return str(bag).rstrip("/").rsplit("/", 1)[-1]
 
 
-def _prepared(bags: Iterable[str | Path], results: list[Result]) -> list[tuple[int, str, str | Path, str]]:
-    """(start, id, bag, note) of the usable bags in the order of their start; the others' reasons go to `results`."""
-    usable = []
+def _stem(bag: str | Path) -> str:
+    """Name of a bag without the number of its part: a recorder that died goes on in NAME.2."""
+    return re.sub(r"\.\d+$", "", _name(bag))
+
+
+def _part(bag: str | Path) -> int:
+    number = _name(bag)[len(_stem(bag)) + 1 :]
+    return int(number) if number else 1
+
+
+def _prepared(bags: Iterable[str | Path], results: list[Result]) -> list[tuple[int, str, tuple[str | Path, ...], str]]:
+    """(start, id, bag and its later parts, note) of the usable episodes in the order of their start; the others'
+    reasons go to `results`.
+    """
+    episodes: dict[tuple[str, str], list[tuple[int, int, str | Path, str]]] = {}  # by id and place
     for bag in bags:
         try:
             start_ns, name, note = _provenance(bag)
-            usable.append((start_ns, name, bag, note))
-        except (ValueError, BagError, OSError) as error:
-            results.append(Result(bag, error=str(error)))
-    return sorted(usable, key=lambda entry: entry[:2])
+            place = str(bag).rstrip("/").removesuffix(_name(bag)) + _stem(bag)
+            episodes.setdefault((name, place), []).append((_part(bag), start_ns, bag, note))
+        except Exception as error:
+            results.append(Result(bag, error=_sentence(error)))
+    usable = []
+    for (name, _), parts in episodes.items():
+        parts.sort(key=lambda part: part[0])
+        notes = "; ".join(note for *_, note in parts if note)
+        usable.append((min(start for _, start, *_ in parts), name, tuple(bag for _, _, bag, _ in parts), notes))
+    return sorted(usable, key=lambda entry: (*entry[:2], str(entry[2][0])))
+
+
+def _start(custom: dict[str, str]) -> int:
+    start_ns = int(custom["started_ns"])
+    if not 0 <= start_ns < LATEST_NS:
+        raise BagError(f"its custom_data say that it was started at {start_ns} ns since the epoch")
+    return start_ns
 
 
 def _provenance(bag: str | Path) -> tuple[int, str, str]:
@@ -103,7 +140,7 @@ def _provenance(bag: str | Path) -> tuple[int, str, str]:
         with remote.fetched(bag, "metadata.yaml") as folder:
             custom = (read_metadata(folder)["custom_data"] or {}) if (folder / "metadata.yaml").is_file() else {}
         if {"id", "started_ns"} <= custom.keys():
-            return int(custom["started_ns"]), custom["id"], ""
+            return _start(custom), custom["id"], ""
     with remote.fetched(bag) as folder:
         note, custom = "", {}
         try:
@@ -112,7 +149,7 @@ def _provenance(bag: str | Path) -> tuple[int, str, str]:
         except (OSError, Unrepaired) as error:  # a full or read-only disk
             note = f"{error}; read as it is"
         if {"id", "started_ns"} <= custom.keys():
-            return int(custom["started_ns"]), custom["id"], note
+            return _start(custom), custom["id"], note
         episode = EpisodeBag(folder).episode  # another recorder's bag of a session
         return episode.started_ns, episode.id, note
 
@@ -138,7 +175,7 @@ def export_bags(
     out with a note. Raises BagError, DatasetError, Busy, EngineError, RemoteError for what concerns all.
     """
     found = _find(bags)
-    chosen = found if shard is None else [bag for bag in found if shard.takes(_name(bag))]
+    chosen = found if shard is None else [bag for bag in found if shard.takes(_stem(bag))]
     target = out if shard is None else shard.folder(out)
     results: list[Result] = []
     usable = _prepared(chosen, results)
@@ -158,11 +195,11 @@ def _first_size(usable: list, results: list[Result]) -> tuple[int, int] | None:
     """(H, W) of the first bag that has pictures; those before it leave `usable`, with the reason in `results`."""
     while usable:
         try:
-            with remote.fetched(usable[0][2]) as folder:
+            with remote.fetched(usable[0][2][0]) as folder:
                 EpisodeBag(folder)  # a better reason than the lack of pictures, where there is one
                 return picture_size(folder)
-        except (ValueError, BagError, OSError) as error:
-            results.append(Result(usable.pop(0)[2], error=str(error)))
+        except Exception as error:
+            results.append(Result(usable.pop(0)[2][0], error=_sentence(error)))
     return None
 
 
@@ -182,13 +219,13 @@ def _export(usable, out: Path, results: list[Result], fps, image_size, camera, w
     with DatasetWriter(out, fps, size, joints.load().names, camera, grow=grow) as writer:
         jobs, notes = [], {}
         seen = set(writer.episode_ids)
-        for _, name, bag, note in usable:
-            notes[bag] = note
+        for _, name, parts, note in usable:
+            notes[parts[0]] = note
             if name in seen:
-                results.append(Result(bag, notes=f"episode {name} is in the dataset already"))
+                results.append(Result(parts[0], notes=f"episode {name} is in the dataset already"))
                 continue
             seen.add(name)
-            jobs.append(Job(bag, writer.segments, fps, size, camera, image_size is not None))
+            jobs.append(Job(parts, writer.segments, fps, size, camera, image_size is not None))
         with (
             engines.pool(engine, workers if len(jobs) > 1 else 1) as run,
             tqdm(total=len(jobs), unit="episode", disable=not (progress and jobs)) as bar,

@@ -58,6 +58,25 @@ def stretches(line: Timeline, end_ns: int) -> list[tuple[int, int]]:
     return result
 
 
+def without(parts: Iterable[tuple[int, int]], holes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The stretches [begin, end) without what lies in one of the holes [begin, end); both in ns."""
+    result = list(parts)
+    for begin, end in holes:
+        kept = []
+        for a, b in result:
+            kept += [(a, min(b, begin)), (max(a, end), b)]
+        result = [(a, b) for a, b in kept if a < b]
+    return sorted(result)
+
+
+def holes(stamps_ns: np.ndarray, longest_ns: int, kept_ns: int) -> list[tuple[int, int]]:
+    """[begin, end) where a stream has no sample that counts: from kept_ns after a sample (N,) to the next one, where
+    the two are more than longest_ns apart.
+    """
+    found = np.flatnonzero(np.diff(stamps_ns) > longest_ns)
+    return [(int(stamps_ns[i]) + kept_ns, int(stamps_ns[i + 1])) for i in found]
+
+
 def ticks(parts: Iterable[tuple[int, int]], period_ns: int, first_ns: int = 0) -> np.ndarray:
     """(T,) int64 source time of each frame, strictly increasing: begin, begin + period, ... < end of every stretch,
     none before first_ns.

@@ -104,9 +104,11 @@ def samples(
     return sorted(found, key=lambda sample: sample.log_ns)
 
 
-def write_bag(folder, found, *, close=True, **more):
-    """A bag of `found`; without `close` it is left as a killed recorder leaves it."""
-    bag = BagWriter(Path(folder), [BagTopic.of(topic) for topic in topics.TOPICS], {"revision": "test"}, **more)
+def write_bag(folder, found, *, close=True, custom=(), **more):
+    """A bag of `found`, `custom` in its provenance; without `close` it is left as a killed recorder leaves it."""
+    bag = BagWriter(
+        Path(folder), [BagTopic.of(topic) for topic in topics.TOPICS], {"revision": "test", **dict(custom)}, **more
+    )
     for i, sample in enumerate(found):
         bag.write(sample.topic, sample.log_ns, sample.publish_ns, sample.data, sample.sequence)
         if i % 100 == 99:
