@@ -33,7 +33,7 @@ from rove_recorder.dataset.lerobot_format import DatasetError
 STORY = ((0, Mode.ROLLOUT), (150, Mode.PAUSED), (200, Mode.ADAPTATION), (300, Mode.RECOVERY))
 LARGEST_MEMORY_KB = 2 * 2**20
 SLOWEST_S = 30
-HOSTILE = (
+HOSTILE: tuple[object, ...] = (
     None, True, -1, 0, 1, 2**31, 2**63, 2**64, -(2**63), 10**400, 1e308, float("nan"), float("inf"), "", "x" * 5000,
     "../outside", "/etc/passwd", "a\0b", "{x.__class__}", "{file_index:9999d}", "\ud800", [], {}, [[]], [None],
     {"a": 1},
@@ -206,7 +206,6 @@ def _targets() -> dict[str, Target]:
     from rove_learning.inference.checkpoint import CheckpointError
 
     data = (DatasetError, CorrectionError)
-    saved = ("**/*.json", "**/*.safetensors")
     everything = ("**/*.json", "**/*.jsonl", "**/*.parquet", "**/*.mp4")
     return {
         target.name: target
@@ -225,9 +224,9 @@ def _targets() -> dict[str, Target]:
 TARGETS = ("bag", "dataset", "journal", "checkpoint", "yaml")
 
 
-def damage(data: bytes, rng: random.Random) -> bytes:
+def damage(sound: bytes, rng: random.Random) -> bytes:
     """One to four changes of bytes: flipped, zeroed, cut off, cut out, repeated, or a number of the dangerous kind."""
-    data = bytearray(data)
+    data = bytearray(sound)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         if not data:
             return bytes(rng.randbytes(rng.randrange(1, 64)))
@@ -338,7 +337,8 @@ def fuzz(name: str, seeds: range, folder: Path, report: Callable[[int], None] = 
         shutil.copytree(sound, home / "in")
         target.use(home / "in")  # must be right, or every refusal below would prove nothing
         shutil.rmtree(home / "in")
-    before, counts = state(home), {}
+    before = state(home)
+    counts: dict[str, int] = {}
     for seed in seeds:
         report(seed)
         rng = random.Random(f"{name} {seed}")

@@ -77,7 +77,7 @@ def test_what_the_recorder_lost_and_clocks_that_differ_are_flagged(tmp_path):
         stamps=found.stamps,
         ages_s={name: np.zeros(len(frames)) for name in quality.STREAMS},
         complete=True,
-        recorded=custom,
+        recorded=[custom],
     )
     assert (result.dropped, result.missed) == (10, {STATE: 6})
     for text in (
