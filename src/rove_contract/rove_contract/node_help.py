@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`--help` of a node: what it is and which parameters it has, read from its source. Nothing is started."""
+"""`--help` of a node: what it is and which parameters it has, read from its module. Nothing is started."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import ast
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A declared parameter. default: as written in the source. description: that of its descriptor, or empty."""
+    """A parameter of a node. default: as Python writes it; empty where only the running node knows it."""
 
     name: str
     default: str
@@ -27,41 +27,29 @@ def is_wanted(args: list[str]) -> bool:
     return "-h" in own or "--help" in own
 
 
-def parameters_of(source: str) -> list[Parameter]:
-    """The parameters that a node's source declares with a literal name, in order.
-
-    A declaration is `self.declare_parameter("name", default, descriptor)`, or the same through a local name, as in
-    `get = self.declare_parameter`. The description is the first text in the call that makes the descriptor.
+def read_parameters(module: ModuleType) -> list[Parameter]:
+    """The parameters of a node's module: its `PARAMETERS` ({name: description}) with the defaults that `get(name,
+    default)` declares, where `get = ros.parameter_reader(…)`. Raises ValueError for one that is declared and not
+    described.
     """
-    tree = ast.parse(source)
-    names = {
-        target.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Attribute)
-        and node.value.attr == "declare_parameter"
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    return list(_declarations(tree, names))
-
-
-def _declarations(tree: ast.Module, names: set[str]) -> Iterator[Parameter]:
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
-    for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
-        direct = isinstance(call.func, ast.Attribute) and call.func.attr == "declare_parameter"
-        local = isinstance(call.func, ast.Name) and call.func.id in names
-        name = call.args[0]
-        if not (direct or local) or not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+    descriptions: dict[str, str] = module.PARAMETERS
+    defaults: dict[str, str] = {}
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "get"):
             continue
-        default = ast.unparse(call.args[1]) if len(call.args) > 1 else ""
-        texts = [
-            node.value
-            for argument in call.args[2:]
-            for node in ast.walk(argument)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        ]
-        yield Parameter(name.value, default, texts[0] if texts else "")
+        name, default = node.args
+        if isinstance(name, ast.Constant):
+            defaults[str(name.value)] = _value(default, module)
+    if unknown := defaults.keys() - descriptions.keys():
+        raise ValueError(f"{module.__name__} declares {', '.join(sorted(unknown))} without a line in PARAMETERS")
+    return [Parameter(name, defaults.get(name, ""), text) for name, text in descriptions.items()]
+
+
+def _value(default: ast.expr, module: ModuleType) -> str:
+    try:
+        return repr(eval(ast.unparse(default), dict(vars(module))))  # the module's own source
+    except Exception:  # made of what only the running node has
+        return ""
 
 
 def describe(make_node: Callable[[], object]) -> str:
@@ -73,11 +61,11 @@ def describe(make_node: Callable[[], object]) -> str:
         "",
         inspect.getdoc(module) or "",
         "",
-        "parameters (name: default):",
+        "parameters:",
     ]
-    for parameter in parameters_of(inspect.getsource(module)):
-        lines.append(f"  {parameter.name}: {parameter.default}")
-        lines += [f"      {parameter.description}"] if parameter.description else []
+    for parameter in read_parameters(module):
+        lines.append(f"  {parameter.name}: {parameter.description}")
+        lines += [f"      default: {parameter.default}"] if parameter.default else []
     return "\n".join(lines)
 
 

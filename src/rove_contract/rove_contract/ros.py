@@ -18,6 +18,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import TransitionEvent
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -102,6 +103,21 @@ def subscription(node: Any, topic: topics.Topic, callback: Any, *, raw: bool = F
     if depth is not None:
         profile.depth = depth
     return node.create_subscription(message_class(topic.type), topic.name, callback, profile, raw=raw)
+
+
+def parameter_reader(
+    node: Any, descriptions: Mapping[str, str], live: frozenset[str] = frozenset()
+) -> Callable[[str, Any], Any]:
+    """(name, default) -> the declared parameter, with its description. Raises KeyError for a name without one.
+
+    A parameter is read once, at the start, so setting it later is refused; live: those that take effect then.
+    """
+
+    def read(name: str, default: Any) -> Any:
+        descriptor = ParameterDescriptor(description=descriptions[name], read_only=name not in live)
+        return node.declare_parameter(name, default, descriptor)
+
+    return read
 
 
 def mode_event(previous: Mode, trigger: Trigger | None, mode: Mode, stamp_ns: int) -> TransitionEvent:

@@ -1,25 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """`--help` names a node's parameters without making the node."""
 
+import importlib.util
+
+import pytest
+
 from rove_contract import node_help
 
-SOURCE = """
-class N:
-    def __init__(self):
-        get = self.declare_parameter
-        self.rate = get("rate", 20.0, described("Frames per second, Hz.")).value
-        self.declare_parameter("guard", True)
-        get(name, 3)
-        get("level", list(Config.lower))
-"""
+SOURCE = '''
+"""A node that listens."""
+RATE_HZ = 20.0
+PARAMETERS = {"rate_hz": "frames per second, Hz", "guard": "keep links apart", "stages": "where to begin"}
+
+def make(self, known):
+    get = ros.parameter_reader(self, PARAMETERS)
+    self.rate = get("rate_hz", RATE_HZ).value
+    for field in known:
+        get(field.name, field.default)
+    self.stages = get("stages", [known.first]).value
+'''
 
 
-def test_declared_parameters_are_found_in_order():
-    assert node_help.parameters_of(SOURCE) == [
-        node_help.Parameter("rate", "20.0", "Frames per second, Hz."),
-        node_help.Parameter("guard", "True", ""),
-        node_help.Parameter("level", "list(Config.lower)", ""),
+@pytest.fixture
+def module(tmp_path):
+    def load(source: str):
+        path = tmp_path / "ear_node.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location("ear_node", path)
+        found = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found)
+        return found
+
+    return load
+
+
+def test_parameters_have_their_descriptions_and_the_defaults_that_are_known_before_the_start(module):
+    assert node_help.read_parameters(module(SOURCE)) == [
+        node_help.Parameter("rate_hz", "20.0", "frames per second, Hz"),
+        node_help.Parameter("guard", "", "keep links apart"),
+        node_help.Parameter("stages", "", "where to begin"),
     ]
+
+
+def test_a_parameter_without_description_is_refused(module):
+    with pytest.raises(ValueError, match="ear_node declares stages without a line in PARAMETERS"):
+        node_help.read_parameters(module(SOURCE.replace(', "stages": "where to begin"', "")))
 
 
 def test_help_is_asked_for_before_ros_args_only():

@@ -44,17 +44,29 @@ NO_CHECKPOINT = (
 SLOW_S = 1.0
 
 
+PARAMETERS = {
+    "checkpoint": "directory of the policy; setting it between episodes loads another one",
+    "instruction": "what the policy is told; empty: the episode's",
+    "guidance": "strength of guidance, beta of eq. 9; NaN: the checkpoint's own",
+    "device": "cpu, cuda or auto",
+    "threads": "of torch on the CPU",
+    "value_hz": "rate of /policy/value, Hz; 0 turns it off",
+    "seed": "of the noise from which chunks are sampled",
+    "realtime_chunking": "a new chunk continues the steps that are executed while it is computed",
+    "actor_backbone": "folder or hub id of a pretrained backbone that is not where the checkpoint says",
+    "critic_backbone": "folder or hub id of a pretrained backbone that is not where the checkpoint says",
+    "cuda_graphs": "on a GPU: replay a chunk as one CUDA graph, recorded when a checkpoint is loaded",
+    "precision": "of the action head: bfloat16, float32 or auto (bfloat16 on a GPU with a pretrained backbone)",
+    "compile": "torch.compile for the layers; the start then takes minutes",
+}
+
+
 class PolicyNode(Node):
-    """Parameters: checkpoint (directory; setting it loads another one), instruction (text; empty: the episode's),
-    guidance (NaN: the checkpoint's own), device ("cpu", "cuda", "auto"), threads (torch CPU threads), value_hz (rate of
-    V(s); 0 = off), seed, realtime_chunking (a new chunk continues the steps that are executed during inference),
-    actor_backbone and critic_backbone (folder or hub id of a pretrained backbone that is not where the checkpoint
-    says). On a GPU: cuda_graphs, precision ("auto", "bfloat16", "float32" of the action head), compile (torch.compile;
-    the start then takes minutes)."""
+    """See PARAMETERS."""
 
     def __init__(self):
         super().__init__("policy")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS, live=frozenset({"checkpoint"}))
         path = get("checkpoint", "").value
         self.instruction = get("instruction", "").value
         guidance = get("guidance", float("nan")).value

@@ -32,7 +32,15 @@ from rove_recorder.bag.schema import UnknownType
 POLL_S = 0.02
 DEPTH = 500  # messages per topic that may wait for the next poll: 5 s of joint states, should Python stall
 UNSUPPORTED_SEQUENCE = 2**64 - 1  # rmw's mark
-PARAMETERS = ("out_dir", "topics", "compression", "preroll_s", "min_free_gb", "split_gb", "require")
+PARAMETERS = {
+    "out_dir": "directory of the bags",
+    "topics": "patterns of topics recorded beside the contract's, e.g. /camera/*",
+    "compression": "zstd, lz4 or none",
+    "preroll_s": "how much of the time before an episode is kept, s",
+    "min_free_gb": "no episode starts with less free space, GB",
+    "split_gb": "a longer episode goes into several files of this size, GB",
+    "require": "topics that need a publisher before an episode can start",
+}
 UNSAVED_S = 1.0  # what a crash may take
 REQUIRED = (topics.JOINT_STATES, topics.EGO_IMAGE, topics.JOINT_COMMAND, topics.MODE)
 
@@ -60,13 +68,11 @@ def revision() -> str:
 
 
 class RecorderNode(Node):
-    """Parameters: out_dir, topics (patterns like "/camera/*", beyond the contract's), compression ("zstd", "lz4",
-    "none"), preroll_s, min_free_gb (below it no episode starts), split_gb (a longer episode goes into several files),
-    require (topics that need a publisher before it is ready)."""
+    """See PARAMETERS."""
 
     def __init__(self):
         super().__init__("recorder")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS)
         out_dir = Path(get("out_dir", "runs/bags").value).expanduser()
         self.patterns = [pattern for pattern in get("topics", [""]).value if pattern]
         compression = get("compression", "zstd").value

@@ -35,17 +35,26 @@ CATCH_UP_STEPS = 5  # physics steps at once after a stall of the machine; a long
 STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /sim/state
 
 
+PARAMETERS = {
+    "seed": "seed of the first scene; each reset goes on to the next",
+    "image_size": "side of the ego picture, pixels",
+    "jpeg_quality": "of the ego picture, 1 to 100",
+    "camera_hz": "rate of the ego camera, Hz",
+    "start_stage": "where the next episode begins; the supervisor's topic sets it too",
+    "task": "folder name of the task",
+    "auto_reset": "next scene by itself 1 s after an episode ended",
+}
+
+
 class RobotNode(Node):
-    """Parameters: seed (of the first episode), image_size (pixels), jpeg_quality, start_stage, task, auto_reset,
-    camera_hz.
-    """
+    """See PARAMETERS."""
 
     seated: bool  # what was commanded last is where the robot stands
     command: np.ndarray  # (50,) rad, in force
 
     def __init__(self):
         super().__init__("robot")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS, live=frozenset({"start_stage"}))
         seed = int(get("seed", 0).value)
         size = int(get("image_size", 192).value)
         self.quality = int(get("jpeg_quality", 90).value)

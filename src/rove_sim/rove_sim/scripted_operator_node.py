@@ -21,15 +21,22 @@ from rove_description import joints
 from rove_sim.people import suit
 from rove_sim.people.operator import ScriptedOperator
 
+PARAMETERS = {
+    "endpoint": "where operator frames are sent, tcp://HOST:PORT",
+    "rate_hz": "operator frames per second, 1 to 240 Hz",
+    "imperfection": "0 (an expert) to 1, in interventions",
+    "demonstration_imperfection": "0 (an expert) to 1, in demonstrations",
+    "noise": "tracking noise; 1 is that of a usual suit",
+    "seed": "of the imperfection and the noise",
+}
+
 
 class OperatorNode(Node):
-    """Parameters: endpoint, rate_hz, imperfection [0, 1], demonstration_imperfection [0, 1], noise (1 = a usual suit),
-    seed.
-    """
+    """See PARAMETERS."""
 
     def __init__(self):
         super().__init__("scripted_operator")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS)
         self.endpoint = get("endpoint", "tcp://127.0.0.1:5591").value
         rate = float(get("rate_hz", 60.0).value)
         imperfection = float(get("imperfection", 0.7).value)

@@ -21,13 +21,36 @@ from rove_sim.people.supervision import FORCE, RESET, Patience, Supervision, Vie
 STALE_S = 1.0  # 20 samples of the simulator's state
 
 
+PARAMETERS = {
+    "kind": "what is run: rollout or demonstration",
+    "episodes": "this many, then the session ends",
+    "min_interventions": "go on beyond `episodes` until so many had an intervention",
+    "max_episodes": "at most this many; 0: as `episodes`",
+    "intervene": "hand over to the operator near failure",
+    "wait_recorder": "start no episode before the recorder is ready",
+    "wait_policy": "start no episode before the policy is ready",
+    "ready_timeout_s": "give up when the session is not ready by then, s",
+    "seed": "jitters the patience by 20 %; 0: no jitter",
+    "patience_s": "without progress before pausing, s",
+    "fist_s": "hand closed without what it shall hold, before pausing, s",
+    "dropped_s": "the object lost, before pausing, s",
+    "autonomous_s": "longest rollout, s",
+    "settle_s": "paused before the first attempt to take over, s",
+    "retry_s": "between attempts, s",
+    "force_s": "paused before the takeover is forced, s",
+    "intervention_s": "longest intervention, s",
+    "demonstration_s": "longest demonstration, s",
+    "reset_s": "waits so long between episodes before asking for a reset, s",
+    "alignment_rad": "operator and robot may differ by so much at a takeover, rad",
+}
+
+
 class SupervisorNode(Node):
-    """Parameters: kind (rollout | demonstration), episodes, min_interventions, max_episodes, intervene, wait_recorder,
-    wait_policy, ready_timeout_s, seed (jitters the patience by 20 %), and every field of `Patience`."""
+    """See PARAMETERS; the times from patience_s on are fields of `Patience`."""
 
     def __init__(self):
         super().__init__("scripted_supervisor")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS)
         kind = get("kind", "rollout").value
         episodes = int(get("episodes", 4).value)
         least = int(get("min_interventions", 0).value)

@@ -42,16 +42,35 @@ def level_of(status) -> int:
     return status.level[0] if isinstance(status.level, bytes) else int(status.level)
 
 
+PARAMETERS = {
+    "task": "name of the task, in every episode",
+    "instruction": "what the policy is told; empty: the task's name in words",
+    "operator": "who takes over, in every episode",
+    "checkpoint": "directory of the policy, in every episode; empty: no rollouts",
+    "start_stage": "where the first episode begins",
+    "start_stages": "where an episode may begin, as the panel offers it",
+    "dead_man": "pause when the page that set the robot in motion is silent; the panel switches it too",
+    "auto_pause": "pause by itself when the online value advises to; the panel switches it too",
+    "dead_man_lease_s": "how long that page may be silent, s",
+    "alignment_threshold_rad": "a takeover is refused beyond this difference of a joint, unless forced, rad",
+    "record": "an episode needs a recorder that is ready",
+    "panel_port": "TCP port of the panel; 0: any free one, -1: no panel",
+    "panel_host": "address the panel is bound to",
+    "panel_token": "access token; ROVE_PANEL_TOKEN is better, a parameter can be read by everybody in the graph",
+    "panel_cert": "certificate of the panel (PEM); with it the panel speaks https",
+    "panel_key": "private key of panel_cert (PEM)",
+    "panel_names": "host names the panel is reached under, beside its addresses",
+    "advice_threshold": "V(s) below which the panel advises to pause",
+    "bags": "directory whose episodes count as collected; empty: none",
+}
+
+
 class SupervisorNode(Node):
-    """Parameters: task (name), instruction (text), operator, checkpoint, start_stage (labels of the episodes),
-    start_stages (those the task offers), bags (directory whose episodes count as collected, "" = none), record (an
-    episode needs a ready recorder), alignment_threshold_rad, advice_threshold (V(s)), dead_man and auto_pause (both
-    false), dead_man_lease_s, panel_port (0 = any free one, -1 = no panel), panel_host, panel_names, panel_token,
-    panel_cert, panel_key."""
+    """See PARAMETERS."""
 
     def __init__(self):
         super().__init__("supervisor")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS)
         task = get("task", "erase_whiteboard").value
         settings = EpisodeSettings(
             task=task,

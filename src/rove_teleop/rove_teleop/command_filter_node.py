@@ -32,15 +32,25 @@ BLOCKED = "commands do not leave: the middleware blocks"
 LATE_S = 2.0 * timing.CONTROL_PERIOD_S  # a command that waited longer is dropped: a newer one is there
 
 
+PARAMETERS = {
+    "guard": "keep links apart and hands inside the workspace",
+    "guard_margin": "distance kept between links, m",
+    "guard_slow": "from this distance on approaching slows down, m",
+    "workspace_lower": "lower corner of the box for hands and forearms, m, pelvis frame",
+    "workspace_upper": "upper corner of the box for hands and forearms, m, pelvis frame",
+    "discovery": "how long to look for another publisher of /joint_command before starting, s",
+    "joints": "joint table (CSV); empty: the default robot's",
+    "realtime": "SCHED_FIFO priority of this process; 0: none",
+    "nice": "its priority where real time is not permitted; 0: as it is",
+}
+
+
 class CommandFilterNode(Node):
-    """Parameters: guard (bool), guard_margin (m), guard_slow (m), workspace_lower, workspace_upper (m, pelvis frame),
-    discovery (s to look for another publisher of /joint_command before starting), joints (layout file; empty = the
-    default), realtime (SCHED_FIFO priority of this process, 0 = none), nice (its priority where real time is not
-    permitted, 0 = leave it)."""
+    """See PARAMETERS."""
 
     def __init__(self):
         super().__init__("command_filter")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS)
         config = GuardConfig(
             margin_m=get("guard_margin", GuardConfig.margin_m).value,
             slow_m=get("guard_slow", GuardConfig.slow_m).value,

@@ -35,15 +35,27 @@ ALIGNMENT_HZ = 20.0
 POLL_S = 0.05
 
 
+PARAMETERS = {
+    "endpoint": "where operator frames come from: tcp://…, mvn://… or https://…",
+    "pattern": "sub (a PUB of the suit) or pull (a PUSH)",
+    "bind": "false: connect to the suit instead of waiting for it",
+    "keys": "CURVE key directory, needed beyond loopback; for https that of certificate and token",
+    "peer": "IP address of the MVN computer, where mvn:// is not on loopback",
+    "input_timeout_s": "input that is older or comes later is stale, s",
+    "mode": "absolute (the operator's pose) or relative (motion counts from the takeover)",
+    "smoothing": "filter the operator's tracking noise",
+    "calibration": "file of `rove run rove_teleop calibrate`; empty: a person with the robot's proportions",
+    "alignment_warn_rad": "diagnostics warn when operator and robot are further apart, rad",
+    "nice": "priority of this process where permitted; 0: as it is",
+}
+
+
 class TeleopNode(Node):
-    """Parameters: endpoint (tcp://…, mvn://… or https://…), pattern (sub | pull), bind (false: connect), keys (CURVE
-    key directory, needed beyond loopback; for https the directory of certificate and token), peer (IP address of the
-    MVN computer), input_timeout_s, mode (absolute | relative), smoothing, calibration (file of `calibrate`),
-    alignment_warn_rad, nice (scheduling priority where permitted; 0 = leave it)."""
+    """See PARAMETERS."""
 
     def __init__(self):
         super().__init__("teleop")
-        get = self.declare_parameter
+        get = ros.parameter_reader(self, PARAMETERS)
         endpoint = get("endpoint", DEFAULT_ENDPOINT).value
         pattern = get("pattern", "sub").value
         bind = get("bind", True).value

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of all parameters says what the nodes say, and a parameter that is read once cannot be set later."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import rclpy
+from rclpy.parameter import Parameter
+
+from rove_contract import ros
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/parameters.py"
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="an installed package without its checkout")
+def test_the_page_of_parameters_is_that_of_the_nodes():
+    spec = importlib.util.spec_from_file_location("parameters", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.render(), "run: python scripts/parameters.py --write"
+
+
+@pytest.mark.ros
+def test_a_parameter_that_is_read_once_refuses_to_be_set_and_a_live_one_takes_it():
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("ear", context=context)
+    try:
+        get = ros.parameter_reader(node, {"gain": "of the ear", "stage": "where"}, live=frozenset({"stage"}))
+        assert (get("gain", 1.0).value, get("stage", "start").value) == (1.0, "start")
+        assert node.describe_parameter("gain").description == "of the ear"
+        refused, taken = node.set_parameters([Parameter("gain", value=2.0), Parameter("stage", value="end")])
+        assert not refused.successful and "read-only" in refused.reason and taken.successful
+        assert (node.get_parameter("gain").value, node.get_parameter("stage").value) == (1.0, "end")
+        with pytest.raises(KeyError):
+            get("volume", 1)
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
