@@ -59,5 +59,5 @@ def _hand(retargeter: Retargeter, side: str, target) -> list[list[tuple[float, f
         turn = np.reshape(rot.mul(target[0], rot.transpose(pose[0])), (3, 3))
         scale = retargeter.hands[side].scale
         points = scale * (keypoints - keypoints[0]) @ turn.T + target[1]
-    points = [tuple(p) for p in points.tolist()]
-    return [[points[i] for i in digit] for digit in DIGITS] + [[points[i] for i in KNUCKLES]]
+    corners = [tuple(p) for p in points.tolist()]
+    return [[corners[i] for i in digit] for digit in DIGITS] + [[corners[i] for i in KNUCKLES]]
