@@ -147,7 +147,7 @@ def run_stages(config: DemoConfig) -> Path:
         "session.launch.yaml",
         f"task:={config.task}",
         f"checkpoint:={base}",
-        "operator:=scripted",
+        "device:=scripted",
         "record:=true",
         f"bags:={bags}",
         f"episodes:={config.episodes}",
