@@ -89,8 +89,8 @@ def pack(message: DragMessage) -> bytes:
     closure, wrists = (tuple(values[side] for side in SIDES) for values in (message.closure, message.wrists))
     offset = math.nan if message.offset_s is None else message.offset_s
     flags = FOLLOWS if message.follows else 0
-    head = (MAGIC, flags, message.seq, message.t, offset, message.rtt_s)
-    return FORMAT.pack(*head, *message.waist, *message.head, *closure, *wrists[0], *wrists[1])
+    values = np.concatenate([message.waist, message.head, closure, *wrists])
+    return FORMAT.pack(MAGIC, flags, message.seq, message.t, offset, message.rtt_s, *values)
 
 
 class Puppet:
@@ -181,7 +181,7 @@ class Puppet:
             kind = mujoco.mjtGeom(int(geom.type[0])).name.removeprefix("mjGEOM_").lower()
             numbers = np.concatenate([geom.size, geom.pos, geom.quat, geom.rgba[:3]]).round(5).tolist()
             geoms.append([int(geom.bodyid[0]), kind, *numbers])
-        hands = {side: [] for side in SIDES}
+        hands: dict[str, list[int]] = {side: [] for side in SIDES}
         for i in range(model.nbody):
             for side in SIDES:
                 wrist, body = model.body(f"{side}_wrist_link").id, i

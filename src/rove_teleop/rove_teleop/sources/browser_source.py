@@ -16,7 +16,7 @@ from rove_teleop.sources.page_source import PageSource
 PORT = 8768
 
 
-class BrowserSource(PageSource):
+class BrowserSource(PageSource[DragMessage]):
     """Serves the drag page and receives its frames: plain HTTP on this machine, with token and TLS beyond it.
 
     directory, max_delay_s: see PageSource.

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from rove_contract import timing
 from rove_contract.operator_frame import OperatorFrame
@@ -33,10 +33,20 @@ class Message(Protocol):
     clock), None while unknown, and rtt_s of the exchange it comes from.
     """
 
-    seq: int
-    t: float
-    offset_s: float | None
-    rtt_s: float
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def t(self) -> float: ...
+
+    @property
+    def offset_s(self) -> float | None: ...
+
+    @property
+    def rtt_s(self) -> float: ...
+
+
+M = TypeVar("M", bound=Message)
 
 
 def kept_token(directory: Path) -> str:
@@ -49,7 +59,7 @@ def kept_token(directory: Path) -> str:
     return path.read_text().strip()
 
 
-class PageSource(Source):
+class PageSource(Source, Generic[M]):
     """host, port: where the page is served. tls: with a certificate of our own, kept in `directory` with the token
     ("" = ~/.local/share/rove/webxr). Beyond loopback every request needs the token. frames later than max_delay_s are
     refused. Raises ValueError with what to do.
@@ -65,7 +75,7 @@ class PageSource(Source):
         host: str,
         port: int,
         tls: bool,
-        parse: Callable[[bytes], Message],
+        parse: Callable[[bytes], M],
         constants: dict,
         directory: str | Path = "",
         max_delay_s: float = timing.TELEOP_STALE_S,
@@ -73,7 +83,7 @@ class PageSource(Source):
     ):
         self._clock, self._guard, self.max_delay_s = clock, StreamGuard(max_delay_s), max_delay_s
         self._arrived = threading.Condition()
-        self._queue: deque[tuple[str, Message, float]] = deque(maxlen=QUEUE)
+        self._queue: deque[tuple[str, M, float]] = deque(maxlen=QUEUE)
         self._superseded = self._late = 0
         self._delay_s = self._rtt_s = 0.0
         self._offset_s: float | None = None  # our monotonic clock minus the page's, by its pings
@@ -96,7 +106,7 @@ class PageSource(Source):
         self.addresses = self._addresses(access)
 
     @abstractmethod
-    def frame_of(self, message: Message, name: str) -> OperatorFrame:
+    def frame_of(self, message: M, name: str) -> OperatorFrame:
         """Operator frame of a message of the page `name`."""
 
     def described(self, view: RobotView) -> dict:
@@ -121,7 +131,7 @@ class PageSource(Source):
 
     # -- the server's thread --
 
-    def _receive(self, name: str, message: Message, received_s: float) -> None:
+    def _receive(self, name: str, message: M, received_s: float) -> None:
         with self._arrived:
             self._superseded += len(self._queue) == QUEUE
             self._queue.append((name, message, received_s))
@@ -148,7 +158,7 @@ class PageSource(Source):
                 newest = sample
         return newest
 
-    def _sample(self, name: str, message: Message, received_s: float) -> Sample | None:
+    def _sample(self, name: str, message: M, received_s: float) -> Sample | None:
         delay = self._guard.accept(OperatorFrame({}, message.seq, message.t, name), received_s)
         if delay is None:
             return None

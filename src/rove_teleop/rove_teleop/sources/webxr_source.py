@@ -21,7 +21,7 @@ from rove_teleop.sources.webxr import PARTS, SIZE, Message, Scene, parse
 PORT = 8766
 
 
-class WebxrSource(PageSource):
+class WebxrSource(PageSource[Message]):
     """Serves the headset page and receives its frames.
 
     endpoint: https://HOST:PORT, or http://127.0.0.1:PORT for `adb reverse` and ssh tunnels. directory, max_delay_s: see
