@@ -29,7 +29,7 @@ import numpy as np
 import rclpy
 
 from rove_contract import domain, messages, ros, timing, topics
-from rove_contract.modes import SOURCE_OF, Mode, Source
+from rove_contract.modes import ACTIVE, SOURCE_OF, Mode, Source
 from rove_contract.priority import raise_priority
 from rove_description import joints
 from rove_teleop.command_filter import command_source as reasons
@@ -60,6 +60,7 @@ class Bench:
         self.unsent_commands = 0  # that never left the filter, since its start
         self.period_max_s = 0.0  # of the filter's loop, since `clear`
         self.reason = self.heard = ""
+        self.reporting = set()  # nodes that were heard on /diagnostics
         self.named = []
         rclpy.init()
         self.node = rclpy.create_node("faults")
@@ -96,6 +97,7 @@ class Bench:
 
     def on_diagnostics(self, msg):
         for status in msg.status:
+            self.reporting.add(status.name)
             if status.name == "command_filter":
                 values = messages.diagnostic_values(status)
                 self.reason, self.heard = values["reason"], values.get("mode", "")
@@ -204,11 +206,21 @@ class Bench:
         if kind == "kill":
             process.wait()
             self.start(victim)
+            if victim == "supervisor" and mode in (ACTIVE | {Mode.ESTOP}):
+                self.reset_emergency(mode)
         else:
             process.send_signal(signal.SIGCONT)
         self.until(lambda: self.reason == base, f"{base} again after {victim} {kind}")
         result["ok"] = result["ok"] and self.excess() <= 1.0 + 1e-6
         return self.judge_periods(result)
+
+    def reset_emergency(self, mode):
+        """A supervisor that is replaced in an episode leaves an emergency stop: as a person would, press and reset."""
+        self.until(lambda: self.reason.startswith("holding in ESTOP"), "the emergency stop is latched")
+        for step in (Mode.ESTOP, Mode.IDLE):
+            self.set_mode(step)
+            self.until(lambda step=step: self.reason == f"holding in {step.name}", f"{step.name} is heard")
+        self.set_mode(mode)
 
     def judge_periods(self, result):
         """Fail a cell in which the control loop took too long for a period."""
@@ -336,7 +348,9 @@ def main():
     raise_priority(realtime=10, nice=-10)  # below the filter: what the bench receives late it would report as late
     rows, error = [], ""
     try:
-        bench.until(lambda: bench.reason.startswith("holding"), "all processes run", 60.0)
+        bench.until(
+            lambda: bench.reason.startswith("holding") and "teleop" in bench.reporting, "all processes run", 60.0
+        )
         if args.freezes:
             rows.append(bench.freeze_all(args.freezes, args.only))
         for cell in (c for c in cells(args.quick) if args.only in c[0] and not args.freezes):

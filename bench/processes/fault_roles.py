@@ -100,7 +100,7 @@ class FakeSupervisor(Node):
             self.mode, self.changed_ns = Mode(int(line)), ros.now_ns()
 
     def tick(self):
-        self.modes.publish(ros.mode_event(Mode.IDLE, Trigger.PAUSE, self.mode, self.changed_ns))
+        self.modes.publish(ros.mode_event(Mode.IDLE, Trigger.PAUSE, self.mode, self.changed_ns, ros.session_id(self)))
 
 
 def send_input(endpoint):

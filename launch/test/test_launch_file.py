@@ -47,13 +47,8 @@ launch:
     )
     assert process.name == "ear"
     assert ros_arguments(process) == ["-r", "__node:=ear", "--params-file", str(params)] + [
-        "-p",
-        "rate:=20",
-        "-p",
-        'label:="20"',
-        "-p",
-        "fast:=true",
-    ]
+        "-p", "rate:=20", "-p", 'label:="20"', "-p", "fast:=true",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

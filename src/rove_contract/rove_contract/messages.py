@@ -8,6 +8,7 @@ No rclpy here. Message classes are passed in or come from the interface packages
 from __future__ import annotations
 
 import array
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -93,11 +94,47 @@ class JointReader:
         return positions, times
 
 
+@dataclass(frozen=True)
+class Plan:
+    """From which situation an action chunk was planned; travels in the chunk's header.frame_id.
+
+    mode_ns: stamp of the mode's transition (ns since the epoch), which is another one after every change of mode.
+    session: id of the policy's process. episode: id.
+    """
+
+    mode_ns: int
+    session: str
+    episode: str = ""
+
+    def to_text(self) -> str:
+        return f"{self.mode_ns} {self.session} {self.episode}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Plan | None:
+        """None for a chunk whose sender says nothing; raises JointMessageError for what cannot be read."""
+        if not text:
+            return None
+        number, _, rest = text.partition(" ")
+        session, _, episode = rest.partition(" ")
+        if not number.isdecimal() or len(number) > 20:
+            raise JointMessageError(f"the action chunk's frame_id must begin with the mode's stamp, got {text[:40]!r}")
+        return cls(int(number), session, episode)
+
+
 def fill_joint_state(
-    msg: Any, table: JointTable, stamp: int, position: np.ndarray, velocity: np.ndarray | None = None
+    msg: Any,
+    table: JointTable,
+    stamp: int,
+    position: np.ndarray,
+    velocity: np.ndarray | None = None,
+    session: str = "",
 ) -> Any:
-    """Write q (J,) rad and optionally dq (J,) rad/s into a sensor_msgs/JointState; `stamp` in ns. Returns `msg`."""
+    """Write q (J,) rad and optionally dq (J,) rad/s into a sensor_msgs/JointState; `stamp` in ns. Returns `msg`.
+
+    session: id of the sending process, kept in header.frame_id.
+    """
     set_stamp(msg.header.stamp, stamp)
+    msg.header.frame_id = session
     if len(msg.name) != len(table):
         msg.name = list(table.names)
     msg.position = array.array("d", np.ascontiguousarray(position, dtype=np.float64).tobytes())
@@ -106,13 +143,23 @@ def fill_joint_state(
     return msg
 
 
-def fill_chunk(msg: Any, point_class: Any, table: JointTable, stamp: int, chunk: np.ndarray, period_s: float) -> Any:
+def fill_chunk(
+    msg: Any,
+    point_class: Any,
+    table: JointTable,
+    stamp: int,
+    chunk: np.ndarray,
+    period_s: float,
+    plan: Plan | None = None,
+) -> Any:
     """Write an action chunk (H, J) rad, one step every `period_s`, into a trajectory_msgs/JointTrajectory.
 
+    plan: from which mode and episode it was planned; without it the filter judges by the stamp alone.
     point_class: trajectory_msgs.msg.JointTrajectoryPoint. Step i is due at time_from_start = (i + 1) * period_s after
     `stamp` (ns): the first step answers the observation at `stamp`, as the first action of a dataset's frame does.
     """
     set_stamp(msg.header.stamp, stamp)
+    msg.header.frame_id = "" if plan is None else plan.to_text()
     msg.joint_names = list(table.names)
     points = []
     for i, row in enumerate(np.ascontiguousarray(chunk, dtype=np.float64)):

@@ -9,6 +9,8 @@ import ctypes
 import gc
 import importlib
 import math
+import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -120,15 +122,49 @@ def parameter_reader(
     return read
 
 
-def mode_event(previous: Mode, trigger: Trigger | None, mode: Mode, stamp_ns: int) -> TransitionEvent:
+def session_id(node: Any) -> str:
+    """Who speaks, for every message of the command path: name of the node, computer and process."""
+    return f"{node.get_fully_qualified_name()}@{socket.gethostname()}:{os.getpid()}"
+
+
+def claim_role(node: Any, topic: topics.Topic, role: str, discovery_s: float) -> None:
+    """Raise ValueError if `topic` has a publisher already: one node per role. Call it before making the publisher.
+
+    discovery_s: how long to look; on one computer a peer is found within some 100 ms.
+    """
+    name = node.resolve_topic_name(topic.name)
+    until = time.monotonic() + discovery_s
+    while True:
+        others = publisher_names(node, name)
+        named = not any("UNKNOWN" in other for other in others)  # an endpoint is discovered a moment before its node
+        if others and (named or time.monotonic() >= until):
+            raise ValueError(
+                f"{name} already has a publisher: {', '.join(others)}. There is one {role} per session, and two would "
+                "fight over the robot; stop the other one first."
+            )
+        if time.monotonic() >= until:
+            return
+        time.sleep(0.02)
+
+
+def publisher_names(node: Any, topic_name: str) -> list[str]:
+    """Names of the nodes that publish a topic; topic_name: resolved, as `publisher.topic_name` gives it."""
+    found = node.get_publishers_info_by_topic(topic_name)
+    return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
+
+
+def mode_event(previous: Mode, trigger: Trigger | None, mode: Mode, stamp_ns: int, session: str = "") -> Any:
     """The latched mode message: transition, start and goal state, ns since the epoch of the transition (not of the
     heartbeat).
+
+    session: of the supervisor, see `session_id`; it stands in the transition's label behind " by ".
     """
     event = TransitionEvent()
     event.timestamp = stamp_ns
     if trigger is not None:
         event.transition.id = int(trigger)
-        event.transition.label = trigger.service
+    name = "start" if trigger is None else trigger.service
+    event.transition.label = f"{name} by {session}" if session else name
     event.start_state.id, event.start_state.label = int(previous), previous.name
     event.goal_state.id, event.goal_state.label = int(mode), mode.name
     return event
@@ -137,6 +173,11 @@ def mode_event(previous: Mode, trigger: Trigger | None, mode: Mode, stamp_ns: in
 def mode_of(event: Any) -> Mode:
     """Mode in a TransitionEvent. Raises ValueError for an id that is not a mode."""
     return Mode(event.goal_state.id)
+
+
+def mode_session(event) -> str:
+    """Session id of the supervisor that published a TransitionEvent, "" for one without."""
+    return event.transition.label.partition(" by ")[2]
 
 
 def status(

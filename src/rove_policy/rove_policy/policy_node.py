@@ -42,6 +42,7 @@ NO_CHECKPOINT = (
 
 # an inference that takes longer is reported while it runs: the chunk in force lasts 1.7 s beyond its replanning
 SLOW_S = 1.0
+DISCOVERY_S = 0.5  # how long it looks for another policy before it loads anything
 
 
 PARAMETERS = {
@@ -83,6 +84,7 @@ class PolicyNode(Node):
             raise ValueError(NO_CHECKPOINT)
         if reason := absent(path):
             raise ValueError(f"{reason}. {NO_CHECKPOINT}")
+        ros.claim_role(self, topics.ACTION_CHUNK, "policy", DISCOVERY_S)
         # torch takes seconds to import, so only after the cheap refusals.
         import numpy as np
         import torch
@@ -100,7 +102,8 @@ class PolicyNode(Node):
         self.reader = messages.JointReader(self.table)
         self.replan = Replanner()
         self.overlap = Overlap()
-        self.mode = Mode.IDLE
+        self.mode, self.mode_ns = Mode.IDLE, 0
+        self.session, self.episode_id = ros.session_id(self), ""
         self.value_period = 1.0 / value_hz if value_hz > 0 else math.inf
         self.chunks = self.dropped = self.late = self.bad = 0
         self.busy_since = 0.0  # monotonic s of the inference that runs, 0 = none
@@ -182,7 +185,8 @@ class PolicyNode(Node):
 
     def on_episode(self, msg) -> None:
         try:
-            self.episode_instruction = episodes.from_status(msg).instruction
+            episode = episodes.from_status(msg)
+            self.episode_instruction, self.episode_id = episode.instruction, episode.id
         except ValueError as error:
             self.bad += 1
             self.error = str(error)
@@ -193,12 +197,12 @@ class PolicyNode(Node):
         except ValueError:
             self.bad += 1
             return
-        if mode is self.mode:
-            return
-        self.mode = mode
+        if mode is self.mode and msg.timestamp == self.mode_ns:
+            return  # a heartbeat
+        self.mode, self.mode_ns = mode, msg.timestamp
         with self._wake:
             if mode is Mode.ROLLOUT:
-                self.replan.start()
+                self.replan.start(msg.timestamp)
             else:
                 self.replan.stop()
                 self.overlap.clear()
@@ -259,12 +263,13 @@ class PolicyNode(Node):
             self.publish_value(value)
         self.latency_s = time.monotonic() - begin
         played, stamp_ns = skip_passed(chunk, observation.stamp_ns, self.latency_s)
+        plan = messages.Plan(observation.mode_ns, self.session, self.episode_id)
         msg = messages.fill_chunk(
-            JointTrajectory(), JointTrajectoryPoint, self.table, stamp_ns, played, 1.0 / timing.POLICY_HZ
+            JointTrajectory(), JointTrajectoryPoint, self.table, stamp_ns, played, 1.0 / timing.POLICY_HZ, plan
         )
         with self._wake:
             if not self.replan.current(observation):
-                self.dropped += 1  # paused meanwhile
+                self.dropped += 1  # planned before the last change of mode
                 return
             self.chunk_pub.publish(msg)
             self.overlap.published(chunk, observation.stamp_ns)

@@ -18,21 +18,20 @@ from rove_contract import timing
 @dataclass(frozen=True)
 class Observation:
     """What one chunk is predicted from. image: (H, W, 3) uint8 RGB or the JPEG message. q: (50,) rad. stamp_ns: ns
-    since the epoch.
+    since the epoch. mode_ns: stamp of the transition into the mode it was made in.
     """
 
     image: Any
     q: np.ndarray
     stamp_ns: int
-    generation: int
+    mode_ns: int
 
 
 class Replanner:
-    """Latest observation in, "infer now" out; every pause begins a new generation, and chunks of an older one are
-    dropped.
+    """Latest observation in, "infer now" out; a chunk planned before the last change of mode is dropped.
 
     execute_s: time that a chunk runs before the next one should take over, 16 steps at 20 Hz = 0.8 s.
-    image_timeout_s: 15 frames at 30 Hz; joint_timeout_s: 10 samples at 100 Hz.
+    image_timeout_s: 15 frames at 30 Hz; state_timeout_s: 10 samples at 100 Hz.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Replanner:
         self.execute_s = execute_s
         self.image_timeout_s = image_timeout_s
         self.state_timeout_s = state_timeout_s
-        self.generation = 0
+        self.mode_ns = 0
         self.active = False
         self._image = None
         self._image_at = -np.inf
@@ -61,15 +60,13 @@ class Replanner:
             raise ValueError(f"the robot state misses {int(np.sum(~np.isfinite(q)))} joints")
         self._q, self._q_at = q, now
 
-    def start(self) -> None:
-        """Autonomy begins or resumes: infer at once."""
-        self.active = True
+    def start(self, mode_ns: int) -> None:
+        """Autonomy begins or resumes with the transition stamped mode_ns: infer at once."""
+        self.active, self.mode_ns = True, mode_ns
         self._due = -np.inf
 
     def stop(self) -> None:
         """Autonomy ends: the running inference's result will not be published."""
-        if self.active:
-            self.generation += 1
         self.active = False
 
     def missing(self, now: float) -> str:
@@ -91,8 +88,8 @@ class Replanner:
 
     def latest(self, stamp_ns: int) -> Observation:
         """The newest image and state, whether due or not."""
-        return Observation(self._image, self._q, stamp_ns, self.generation)
+        return Observation(self._image, self._q, stamp_ns, self.mode_ns)
 
     def current(self, observation: Observation) -> bool:
         """Whether a chunk from `observation` may still be published."""
-        return self.active and observation.generation == self.generation
+        return self.active and observation.mode_ns == self.mode_ns

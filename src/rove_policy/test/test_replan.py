@@ -20,7 +20,7 @@ def test_nothing_is_inferred_before_rollout():
 
 def test_first_chunk_is_due_at_once_and_the_next_after_16_steps_at_20_hz():
     replan = fed()
-    replan.start()
+    replan.start(1)
     assert replan.observation(0.0, 1) is not None
     for now in (0.1, 0.5, 0.79):
         replan.state(Q, now)
@@ -31,12 +31,12 @@ def test_first_chunk_is_due_at_once_and_the_next_after_16_steps_at_20_hz():
 
 def test_pause_drops_the_chunk_that_is_being_computed_and_resume_starts_anew():
     replan = fed()
-    replan.start()
+    replan.start(2)
     observation = replan.observation(0.0, 1)
     assert replan.current(observation)
     replan.stop()
     assert not replan.current(observation)
-    replan.start()
+    replan.start(3)
     assert not replan.current(observation)
     assert replan.observation(0.01, 2) is not None
 
@@ -48,7 +48,7 @@ def test_stale_inputs_stop_inference_with_a_named_reason(image_at, state_at, rea
     replan = Replanner()
     replan.image("image", image_at)
     replan.state(Q, state_at)
-    replan.start()
+    replan.start(4)
     assert replan.missing(1.0) == reason
     assert replan.observation(1.0, 1) is None
 

@@ -18,8 +18,9 @@ from rove_supervisor.advice import Advisor
 from rove_supervisor.lease import LEASE_S, Lease
 from rove_supervisor.machine import STARTS, EpisodeSettings, Machine, Transition
 from rove_supervisor.panel.log import SessionLog
-from rove_supervisor.watch import Alignment, Report, Watch
+from rove_supervisor.watch import Alignment, Report, Watch, to_printable
 
+COMMAND_FILTER = "command_filter"  # name of its node on /diagnostics
 FORCE_TAKEOVER = "force_takeover"
 ACTIONS: dict[str, tuple[Trigger, bool]] = {trigger.service: (trigger, False) for trigger in Trigger}
 ACTIONS[FORCE_TAKEOVER] = (Trigger.TAKEOVER, True)  # name -> (trigger, forced)
@@ -32,7 +33,7 @@ SWITCHES = ("dead_man", "auto_pause")
 
 @dataclass(frozen=True)
 class Session:
-    """What holds for the whole session. start_stages, milestones: those the task has.
+    """What holds for the whole session. start_stages: those the task offers.
 
     dead_man: the page that set the robot in motion must stay alive. auto_pause: advice to pause is acted on. Both can
     be switched.
@@ -40,7 +41,6 @@ class Session:
 
     settings: EpisodeSettings = EpisodeSettings()
     start_stages: tuple[str, ...] = ("start",)
-    milestones: tuple[str, ...] = ()
     dead_man: bool = False
     auto_pause: bool = False
     lease_s: float = LEASE_S  # silence of that page after which the robot is paused
@@ -54,7 +54,10 @@ class StartStage:
 
 
 class Supervisor:
-    """publish: (Transition | Episode | StartStage) -> None. clock: monotonic s; epoch: ns since the epoch."""
+    """publish: (Transition | Episode | StartStage) -> None. clock: monotonic s; epoch: ns since the epoch.
+
+    identity: session id under which the others hear this supervisor.
+    """
 
     def __init__(
         self,
@@ -65,8 +68,10 @@ class Supervisor:
         advisor: Advisor | None = None,
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], int] = time.time_ns,
+        identity: str = "",
     ):
         self.session = session
+        self.identity = identity
         self.watch = watch
         self.log = SessionLog()
         self.advisor = advisor or Advisor()
@@ -107,6 +112,8 @@ class Supervisor:
         with self.lock:
             now = self.now()
             previous = self.mode
+            if trigger is Trigger.ESTOP and previous is Mode.ESTOP:  # a page that floods must not delay the others
+                return True, "already in ESTOP"
             try:
                 if self.session.dead_man and not client and trigger in SETS_IN_MOTION:
                     raise Refused(
@@ -222,22 +229,6 @@ class Supervisor:
         self.on_change()
         return True, f"next episodes start at {stage!r}"
 
-    def learn_task(
-        self, name: str, instruction: str, start_stages: tuple[str, ...], milestones: tuple[str, ...]
-    ) -> None:
-        """The robot says the words of the task that it is before: instruction and stages (empty: keep those given) and
-        milestones in the order of progress. Another task than the session's is left alone.
-        """
-        with self.lock:
-            if name != self.session.settings.task:
-                return
-            settings = self.session.settings
-            if instruction:
-                settings = replace(settings, instruction=instruction)
-            stages = start_stages or self.session.start_stages
-            self.session = replace(self.session, settings=settings, start_stages=stages, milestones=milestones)
-        self.on_change()
-
     # -- what comes in
     # -------------------------------------------------------------------------------------------------------
 
@@ -257,11 +248,22 @@ class Supervisor:
 
     def saw_recorder(self, level: int, message: str, values: dict[str, str]) -> None:
         with self.lock:
-            self.watch.recorder = Report(level, message, values, self.now())
+            self.watch.recorder = Report.read(level, message, values, self.now())
 
     def saw_report(self, who: str, level: int, message: str, values: dict[str, str]) -> None:
+        report = Report.read(level, message, values, self.now())
         with self.lock:
-            self.watch.reports[who] = Report(level, message, values, self.now())
+            self.watch.reports[to_printable(who)] = report
+            emergency = who == COMMAND_FILTER and self._is_left_in_emergency(report)
+        if emergency:
+            # The supervisor before this one left an emergency stop, or an episode that nobody ended.
+            self.request(Trigger.ESTOP.service, COMMAND_FILTER, note=f"command filter: {report.values.get('reason')}")
+
+    def _is_left_in_emergency(self, report: Report) -> bool:
+        """Whether the command filter holds an emergency stop although it has heard this supervisor's present mode."""
+        values = report.values
+        heard = values.get("supervisor") == self.identity and values.get("mode_ns") == str(self.machine.last.stamp_ns)
+        return heard and values.get("mode") == Mode.ESTOP.name and self.mode is not Mode.ESTOP
 
     def saw_value(self, value: float) -> None:
         with self.lock:

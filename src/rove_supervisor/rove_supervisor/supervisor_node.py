@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -45,11 +44,11 @@ def level_of(status) -> int:
 
 PARAMETERS = {
     "task": "name of the task, in every episode",
-    "instruction": "what the policy is told; empty: the simulated task's words, else the task's name",
+    "instruction": "what the policy is told; empty: the task's name in words",
     "operator": "who takes over, in every episode",
     "checkpoint": "directory of the policy, in every episode; empty: no rollouts",
     "start_stage": "where the first episode begins",
-    "start_stages": "where an episode may begin, as the panel offers it; empty: those of the simulated task",
+    "start_stages": "where an episode may begin, as the panel offers it",
     "dead_man": "pause when the page that set the robot in motion is silent; the panel switches it too",
     "auto_pause": "pause by itself when the online value advises to; the panel switches it too",
     "dead_man_lease_s": "how long that page may be silent, s",
@@ -62,6 +61,7 @@ PARAMETERS = {
     "panel_key": "private key of panel_cert (PEM)",
     "panel_names": "host names the panel is reached under, beside its addresses",
     "advice_threshold": "V(s) below which the panel advises to pause",
+    "discovery": "how long it looks for another supervisor before it starts, s",
     "bags": "directory whose episodes count as collected; empty: none",
 }
 
@@ -80,8 +80,7 @@ class SupervisorNode(Node):
             checkpoint=get("checkpoint", "").value,
             start_stage=get("start_stage", "start").value,
         )
-        stages = [stage for stage in get("start_stages", [""]).value if stage]
-        self._given = {"instruction": bool(self.get_parameter("instruction").value), "start_stages": bool(stages)}
+        stages = [stage for stage in get("start_stages", [settings.start_stage]).value if stage]
         if settings.start_stage not in stages:
             stages.insert(0, settings.start_stage)
         session = Session(
@@ -113,10 +112,12 @@ class SupervisorNode(Node):
         self._figure = Figure()
         self._reader = messages.JointReader(self._figure.table)
         self.url = ""
+        ros.claim_role(self, topics.MODE, "supervisor", get("discovery", 0.5).value)
+        self.session = ros.session_id(self)
         self.mode_pub = ros.publisher(self, topics.MODE)
         self.episode_pub = ros.publisher(self, topics.EPISODE)
         self.stage_pub = ros.publisher(self, topics.START_STAGE)
-        self.supervisor = Supervisor(session, watch, self.publish, advisor=advisor)
+        self.supervisor = Supervisor(session, watch, self.publish, advisor=advisor, identity=self.session)
         if bags := get("bags", "").value:
             self.supervisor.log.before = collected_before(Path(bags), task)
         self.panel = (
@@ -138,7 +139,6 @@ class SupervisorNode(Node):
         ros.subscription(self, topics.RECORDER_STATUS, partial(self.on_status, self.supervisor.saw_recorder))
         ros.subscription(self, topics.POLICY_VALUE, lambda msg: self.supervisor.saw_value(msg.data))
         ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
-        ros.subscription(self, topics.SIM_TASK, self.on_task)
         # Steady clock: with the node's own a step of the system clock would stop the heartbeat, and with it the robot.
         ros.timer(self, timing.SUPERVISOR_HEARTBEAT_S, self.beat)
         self.diagnostics = ros.Diagnostics(self, self.report)
@@ -151,7 +151,7 @@ class SupervisorNode(Node):
         """Called by the core, under its lock, from the executor's or the panel's thread."""
         if isinstance(publication, Transition):
             p = publication
-            self.mode_pub.publish(ros.mode_event(p.previous, p.trigger, p.mode, p.stamp_ns))
+            self.mode_pub.publish(ros.mode_event(p.previous, p.trigger, p.mode, p.stamp_ns, self.session))
         elif isinstance(publication, StartStage):
             self.stage_pub.publish(String(data=publication.name))
         else:
@@ -166,7 +166,7 @@ class SupervisorNode(Node):
             self.get_logger().warning(done)
         self._beats += 1
         if self._beats % POLICY_LOOK == 0:
-            self.supervisor.watch.policies = self.count_publishers(topics.ACTION_CHUNK.name)
+            self.supervisor.watch.policies = self.count_publishers(self.resolve_topic_name(topics.ACTION_CHUNK.name))
 
     # -- in
     # ------------------------------------------------------------------------------------------------------------------
@@ -199,13 +199,6 @@ class SupervisorNode(Node):
 
     def on_status(self, sink, msg) -> None:
         sink(level_of(msg), msg.message, messages.diagnostic_values(msg))
-
-    def on_task(self, msg) -> None:
-        """A simulator says its task's words; what a parameter gives stays."""
-        words = json.loads(msg.data)
-        instruction = "" if self._given["instruction"] else words["instruction"]
-        stages = () if self._given["start_stages"] else tuple(words["start_stages"])
-        self.supervisor.learn_task(words["name"], instruction, stages, tuple(words["milestones"]))
 
     def on_diagnostics(self, msg) -> None:
         for status in msg.status:

@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rove_contract import timing
+from rove_contract import joints, timing
 from rove_supervisor.machine import ROBOT_GONE_S, Conditions
 
 OK, WARN, ERROR, STALE = range(4)  # levels of diagnostic_msgs/DiagnosticStatus
-BLOCKS = ("head", "waist", "arm", "hand")
+BLOCKS = joints.load().blocks_present()  # an operator is aligned when each of them is
+NO_ERROR = {"worst_joint", "age_s", "held"}  # what /teleop/alignment says beside one error per block
+TEXT_LENGTH = 500  # characters of a foreign text that are kept
 OPERATOR_SILENT_S = 5 * timing.TELEOP_STALE_S  # /teleop/alignment may come at a tenth of the input rate
 REPORT_SILENT_S = 3.0  # nodes report at 1 Hz; 3 lost reports in a row is a silent node
 
@@ -55,9 +57,10 @@ class Alignment:
         """From the plain content of the DiagnosticStatus; a value that is not a number counts as infinitely
         misaligned.
         """
-        errors = {block: _number(values[block]) for block in BLOCKS if block in values}
+        errors = {to_printable(key): _number(values[key]) for key in values if key not in NO_ERROR}
         age = _number(values.get("age_s", "0"))
-        return cls(errors, values.get("worst_joint", ""), level == STALE, age, message, now)
+        worst_joint = to_printable(values.get("worst_joint", ""))
+        return cls(errors, worst_joint, level == STALE, age, to_printable(message), now)
 
     def age(self, now: float) -> float:
         """Age of the operator's last frame, s."""
@@ -72,15 +75,24 @@ class Alignment:
             return f"the operator is stale: no alignment for {silent:.1f} s"
         if self.stale:
             return f"the operator is stale: {self.message or 'tracking lost'}"
-        missing = [block for block in BLOCKS if block not in self.errors]
-        if len(missing) == len(BLOCKS):
+        if not self.errors:
             return f"the alignment of no block is known; expected {', '.join(BLOCKS)} on /teleop/alignment"
+        if unlike := set(self.errors) ^ set(BLOCKS):
+            return (
+                f"the alignment is of other joints than the robot's: it has {', '.join(self.errors)}, the joint table "
+                f"{', '.join(BLOCKS)}; they differ in {', '.join(sorted(unlike))}"
+            )
         block = max(self.errors, key=self.errors.__getitem__)
         worst = self.errors[block]
         if worst > threshold:
             where = f"{self.worst_joint} ({block})" if self.worst_joint else f"the {block}"
             return f"misaligned: {where} is {worst:.2f} rad off, limit {threshold:.2f}"
         return ""
+
+
+def to_printable(text: str) -> str:
+    """A text of another node for people to read: no control characters (they would steer a terminal), not endless."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:TEXT_LENGTH])
 
 
 def _number(text: str) -> float:
@@ -99,6 +111,12 @@ class Report:
     message: str
     values: dict[str, str]
     arrived: float
+
+    @classmethod
+    def read(cls, level: int, message: str, values: Mapping[str, str], now: float) -> Report:
+        """From the plain content of a DiagnosticStatus."""
+        shown = {to_printable(key): to_printable(value) for key, value in values.items()}
+        return cls(level, to_printable(message), shown, now)
 
 
 class Watch:

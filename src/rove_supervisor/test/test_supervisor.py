@@ -17,7 +17,14 @@ class Bench:
         self.now, self.published = 100.0, []
         session = Session(start_stages=("start", "grasped"), **session)
         watch, publish = Watch(0.35, record=False), self.published.append
-        self.supervisor = Supervisor(session, watch, publish, clock=lambda: self.now, epoch=lambda: int(self.now * 1e9))
+        self.supervisor = Supervisor(
+            session,
+            watch,
+            publish,
+            clock=lambda: self.now,
+            epoch=lambda: int(self.now * 1e9),
+            identity="/supervisor@here:1",
+        )
         self.supervisor.watch.policies = 1
         self.run(0.05)
 
@@ -43,6 +50,56 @@ class Bench:
     @property
     def mode(self):
         return self.supervisor.mode
+
+
+def report(bench, mode, **values):
+    """The command filter says on /diagnostics which mode it is in; values: what differs from the present ones."""
+    stamp = bench.supervisor.machine.last.stamp_ns
+    said = {
+        "mode": mode,
+        "supervisor": bench.supervisor.identity,
+        "mode_ns": str(stamp),
+        "reason": "left over",
+    } | values
+    bench.supervisor.saw_report("command_filter", 1, "holding in ESTOP", said)
+
+
+def test_a_restarted_supervisor_begins_in_estop_when_the_command_filter_is_in_it():
+    bench = Bench()
+    report(bench, "ESTOP")
+    assert bench.mode is Mode.ESTOP
+    bench.press("reset")
+    report(bench, "IDLE")
+    assert bench.mode is Mode.IDLE
+
+
+@pytest.mark.parametrize("values", [{"mode_ns": "7"}, {"supervisor": "/supervisor@before:1"}])
+def test_a_report_from_before_the_filter_heard_the_present_mode_says_nothing_about_it(values):
+    bench = Bench()
+    report(bench, "ESTOP", **values)
+    assert bench.mode is Mode.IDLE
+
+
+def test_a_flood_of_emergency_stops_is_one_transition():
+    bench = Bench()
+    bench.press("estop")
+    count, changes = len(bench.published), []
+    bench.supervisor.on_change = lambda: changes.append(1)
+    for _ in range(1000):
+        assert bench.supervisor.request("estop", "panel 2", client="panel 2")[0]
+    assert len(bench.published) == count and changes == []
+
+
+def test_what_nodes_say_cannot_steer_a_terminal():
+    bench = Bench()
+    bench.supervisor.saw_report("evil\x1b[2J", 2, "\x1b]0;title\x07 red \x1b[31m\r\n", {"k\x1b": "v\x9b"})
+    bench.supervisor.saw_recorder(1, "\x1b[31mfull", {"ready": "\x1b"})
+    bench.supervisor.saw_alignment(3, "\x1b[1m", {"worst_joint": "\x07"})
+    watch = bench.supervisor.watch
+    texts = [*watch.reports, watch.recorder.message, watch.alignment.message, watch.alignment.worst_joint]
+    for item in watch.reports.values():
+        texts += [item.message, *item.values, *item.values.values()]
+    assert all(text.isprintable() for text in texts)
 
 
 def test_a_client_that_vanishes_changes_nothing_while_the_dead_man_is_off():

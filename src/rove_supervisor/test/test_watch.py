@@ -9,11 +9,12 @@ import re
 import pytest
 import yaml
 
+from rove_contract import joints
 from rove_contract.episode import Episode
 from rove_contract.modes import Mode, Outcome
 from rove_supervisor.advice import Advisor
 from rove_supervisor.panel.log import SessionLog, collected_before
-from rove_supervisor.watch import Alignment, Report, Watch
+from rove_supervisor.watch import BLOCKS, NO_ERROR, Alignment, Report, Watch
 
 GOOD = {"head": "0.1", "waist": "0.1", "arm": "0.2", "hand": "0.3", "worst_joint": "left_index_splay", "age_s": "0.01"}
 
@@ -29,12 +30,19 @@ def test_an_aligned_operator_may_take_over():
         (0, GOOD | {"arm": "nan"}, 0.0, "inf rad off"),
         (0, GOOD | {"arm": "much"}, 0.0, "inf rad off"),
         (0, {}, 0.0, "no block is known"),
+        (0, GOOD | {"end_effector": "2.5"}, 0.0, r"other joints than the robot's.*differ in end_effector"),
+        (0, {key: value for key, value in GOOD.items() if key != "hand"}, 0.0, "differ in hand"),
         (3, GOOD, 0.0, "stale: no operator input"),
         (0, GOOD, 2.0, "no alignment for 2.0 s"),
     ],
 )
 def test_takeover_is_refused_with_the_reason(level, values, later, words):
     assert re.search(words, Alignment.read(level, "no operator input", values, 10.0).refusal(10.0 + later, 0.35))
+
+
+def test_every_block_of_the_joint_table_is_asked_for():
+    assert set(BLOCKS) == set(joints.load().blocks)
+    assert set(GOOD) - NO_ERROR == set(BLOCKS)
 
 
 def test_an_operator_who_was_never_seen_cannot_take_over():

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 
@@ -11,21 +12,25 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
+from rove_contract.clock_pair import ClockPair
 from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
 from rove_contract.realtime_publisher import RealtimePublisher
 from rove_contract.thresholds import RESEAT_RAD
 from rove_description import joints
-from rove_teleop.command_filter import command_source
+from rove_teleop.command_filter import command_source, state_check
 from rove_teleop.command_filter.command_source import CommandSource
 from rove_teleop.command_filter.filter import CommandFilter
 from rove_teleop.command_filter.guard import Guard, GuardConfig
+from rove_teleop.command_filter.state_check import StateCheck
 
 RESEAT_AFTER_S = 0.05  # 5 samples in a row, so that one odd sample moves nothing
 # After the process itself stood still for so long, what arrived meanwhile is still waiting behind this tick: one period
 # of the stop law without a verdict on the others, then judge them.
 STALL_S = 0.05
-DISCOVERY_S = 0.02  # between two looks at the graph while starting
+# After a stop signal and its stop the filter holds until the robot's state ceases, since then nobody is left to hold.
+LEFT_S = 0.5
+HOLD_AT_MOST_S = 5.0
 FOREIGN_PUBLISHER = "another publisher of /joint_command"
 NO_STATE = "waiting for the first robot state"
 BLOCKED = "commands do not leave: the middleware blocks"
@@ -61,7 +66,7 @@ class CommandFilterNode(Node):
         discovery_s = get("discovery", 1.0).value
         self.table = joints.load(get("joints", "").value or None)
         realtime, nice = get("realtime", 20).value, get("nice", -10).value
-        self.refuse_second_publisher(discovery_s)
+        ros.claim_role(self, topics.JOINT_COMMAND, "command filter", discovery_s)
 
         self.reader = messages.JointReader(self.table)
         self.chunk_reader = messages.JointReader(self.table)
@@ -69,6 +74,11 @@ class CommandFilterNode(Node):
         self.limiter = CommandFilter(self.table.limits, timing.CONTROL_PERIOD_S)
         self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config) if guarded else None
         self.source = CommandSource(self.table.limits)
+        self.clocks = ClockPair(ros.now_ns(), time.monotonic())
+        self.check = StateCheck(self.table)
+        self.session = ros.session_id(self)
+        self.ending = ""  # name of the signal that asked for the end
+        self.ends_at = float("inf")
         self.measured = None  # (J,) rad
         self.measured_at = self.misplaced_since = float("inf")
         self.started = False
@@ -99,32 +109,11 @@ class CommandFilterNode(Node):
         guard = f"on, {len(self.guard.clearance.pairs)} pairs" if self.guard else "OFF"
         self.get_logger().info(f"{NO_STATE}; priority: {priority or 'as others'}; guard {guard}")
 
-    def publishers(self) -> list[str]:  # type: ignore[override]
-        """Names of the nodes that publish /joint_command, this one included once its publisher exists."""
-        found = self.get_publishers_info_by_topic(topics.JOINT_COMMAND.name)
-        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
-
-    def refuse_second_publisher(self, discovery_s: float) -> None:
-        """Raise ValueError if /joint_command has a publisher already; discovery on one machine takes some 100 ms."""
-        until = time.monotonic() + discovery_s
-        while True:
-            others = self.publishers()
-            named = not any("UNKNOWN" in name for name in others)  # an endpoint is discovered a moment before its node
-            if others and (named or time.monotonic() >= until):
-                raise ValueError(
-                    f"{topics.JOINT_COMMAND.name} already has a publisher: {', '.join(others)}. Two commanders "
-                    f"would fight over the robot; "
-                    "stop the other one first (the middleware forgets a killed process after about 20 s)."
-                )
-            if time.monotonic() >= until:
-                return
-            time.sleep(DISCOVERY_S)
-
     def look_for_foreign_publishers(self) -> None:
-        if self.count_publishers(topics.JOINT_COMMAND.name) <= 1:
+        if self.count_publishers(self.command.topic_name) <= 1:
             self.foreign = ""
             return
-        others = self.publishers()
+        others = ros.publisher_names(self, self.command.topic_name)
         if self.get_fully_qualified_name() in others:
             others.remove(self.get_fully_qualified_name())
         self.foreign = f"{FOREIGN_PUBLISHER}: {', '.join(others)}"
@@ -138,7 +127,7 @@ class CommandFilterNode(Node):
             mode = ros.mode_of(msg)
         except ValueError as error:
             return self.count_bad("mode", error)
-        self.source.on_mode(mode, time.monotonic())
+        self.source.on_mode(mode, time.monotonic(), msg.timestamp, ros.mode_session(msg))
 
     def on_state(self, msg) -> None:
         try:
@@ -146,8 +135,13 @@ class CommandFilterNode(Node):
             self.check_finite(q, "robot state")
         except ValueError as error:
             return self.count_bad("robot state", error)
-        self.measured, self.measured_at = q, time.monotonic()
-        self.source.on_state(self.measured_at)
+        now, stamp_ns = time.monotonic(), messages.stamp_ns(msg.header.stamp)
+        if self.check.repeats(stamp_ns):
+            return self.source.on_repeated_state(now)
+        fault = self.check.fault(q, self.clocks.age_s(stamp_ns, ros.now_ns(), now), now)
+        self.source.on_state(now, fault)
+        if not fault or fault.startswith(state_check.JUMPED):  # where it jumped to is where it says it is
+            self.measured, self.measured_at = q, now
 
     def on_teleop(self, msg) -> None:
         try:
@@ -155,16 +149,20 @@ class CommandFilterNode(Node):
             self.limiter.check(q)
         except ValueError as error:
             return self.count_bad("teleop target", error)
-        self.source.on_operator(q, time.monotonic())
+        self.source.on_operator(q, time.monotonic(), msg.header.frame_id)
 
     def on_chunk(self, msg) -> None:
         try:
             positions, times = self.chunk_reader.chunk(msg)
             self.limiter.check(positions)
-            age = (ros.now_ns() - messages.stamp_ns(msg.header.stamp)) * 1e-9
-            self.source.on_chunk(positions, times, age, time.monotonic())
+            plan = messages.Plan.from_text(msg.header.frame_id)
+            now = time.monotonic()
+            age = self.clocks.age_s(messages.stamp_ns(msg.header.stamp), ros.now_ns(), now)
+            refusal = self.source.on_chunk(positions, times, age, now, plan)
         except ValueError as error:
-            self.count_bad("action chunk", error)
+            return self.count_bad("action chunk", error)
+        if refusal:
+            self.get_logger().warning(f"refused {refusal}", throttle_duration_sec=1.0)
 
     def check_finite(self, q, what: str) -> None:
         missing = [name for name, value in zip(self.table.names, q) if value != value or abs(value) == float("inf")]
@@ -175,6 +173,8 @@ class CommandFilterNode(Node):
         """One control period. A late timer still advances the filter by one period, so positions stay continuous."""
         now = time.monotonic()
         if not self.started:
+            if self.ending:
+                raise KeyboardInterrupt
             if self.measured is None:
                 return self.announce(NO_STATE)
             self.reset(self.measured)
@@ -189,19 +189,23 @@ class CommandFilterNode(Node):
             stalled = period > STALL_S
         self.last_tick = now
         target, velocity = (None, None) if stalled else self.source.target(now)
+        if self.ending:
+            target, self.source.reason = None, f"ending on {self.ending}: the robot stops and is held"
         if self.foreign:
             target, self.source.reason = None, self.foreign
         if self.outlet.blocked_s() > timing.COMMANDS_CEASE_S:  # the robot has stopped by itself: be at rest with it
             target, self.source.reason = None, BLOCKED
-        if self.source.mode is Mode.IDLE:
+        if self.source.mode is Mode.IDLE and not self.ending:
             self.reseat(now)
         if self.guard is None:
             q = self.limiter.step(target, velocity)
         else:
             q = self.guard.step(self.limiter, target, velocity)
-        messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity)
+        messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity, self.session)
         self.outlet.offer(serialize_message(self.message))
         self.step_max = max(self.step_max, time.monotonic() - now)
+        if self.ending and self.limiter.at_rest and (now > self.ends_at or now - self.measured_at > LEFT_S):
+            raise KeyboardInterrupt  # leaves the executor with the context still valid
         if not stalled:
             self.announce(self.source.reason)
 
@@ -268,6 +272,8 @@ class CommandFilterNode(Node):
         values = {
             "ready": "true",
             "mode": "none" if self.source.mode is None else self.source.mode.name,
+            "mode_ns": self.source.mode_ns,
+            "supervisor": self.source.supervisor,
             "reason": message,
             "following_error_rad": f"{abs(self.measured - self.limiter.position).max():.3f}",
             "dropped": sum(self.bad.values()) + self.source.old_chunks,
@@ -282,6 +288,7 @@ class CommandFilterNode(Node):
             "send_max_ms": f"{self.outlet.send_max_s * 1e3:.1f}",
         }
         values.update({f"dropped {kind}": count for kind, count in self.bad.items()})
+        values.update({f"refused {name}": count for name, count in self.source.refused_chunks.items()})
         values.update({f"dropped target, {kind}": count for kind, count in self.limiter.dropped.items() if count})
         if self.guard is not None:
             (a, b), distance = self.guard.worst
@@ -291,13 +298,29 @@ class CommandFilterNode(Node):
         self.period_max = self.step_max = self.outlet.send_max_s = 0.0
         return level, message, values
 
+    def end_on_signals(self) -> None:
+        """SIGINT and SIGTERM run the stop law and hold; a second one ends the node as soon as the robot is at rest."""
+
+        def end(number, _frame):
+            self.ends_at = -float("inf") if self.ending else time.monotonic() + HOLD_AT_MOST_S
+            self.ending = signal.Signals(number).name
+
+        signal.signal(signal.SIGINT, end)
+        signal.signal(signal.SIGTERM, end)
+
     def close(self) -> None:
         self.outlet.close()
         self.diagnostics.close()
 
 
+def make() -> CommandFilterNode:
+    node = CommandFilterNode()
+    node.end_on_signals()
+    return node
+
+
 def main() -> int:
-    return ros.spin(CommandFilterNode, sys.argv)
+    return ros.spin(make, sys.argv)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
-from rove_contract.modes import OPERATOR_DRIVES, Mode
+from rove_contract.modes import Mode
 from rove_contract.priority import raise_priority
 from rove_contract.thresholds import TAKEOVER_RAD
 from rove_description import joints
@@ -30,21 +30,23 @@ from rove_teleop.sources import RobotView
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
 
+DRIVEN = frozenset({Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION})  # the operator moves the robot
 ALIGNMENT_HZ = 20.0
 POLL_S = 0.05
 
 
 PARAMETERS = {
-    "endpoint": "where operator frames come from: tcp://…, mvn://…, https://… or browser://…",
+    "endpoint": "where operator frames come from: tcp://…, mvn://… or https://…",
     "pattern": "sub (a PUB of the suit) or pull (a PUSH)",
     "bind": "false: connect to the suit instead of waiting for it",
-    "keys": "CURVE key directory, needed beyond loopback; for pages that of certificate and token",
+    "keys": "CURVE key directory, needed beyond loopback; for https that of certificate and token",
     "peer": "IP address of the MVN computer, where mvn:// is not on loopback",
     "input_timeout_s": "input that is older or comes later is stale, s",
     "mode": "absolute (the operator's pose) or relative (motion counts from the takeover)",
     "smoothing": "filter the operator's tracking noise",
     "calibration": "file of `rove run rove_teleop calibrate`; empty: a person with the robot's proportions",
     "alignment_warn_rad": "diagnostics warn when operator and robot are further apart, rad",
+    "discovery": "how long it looks for another teleop node before it starts, s",
     "nice": "priority of this process where permitted; 0: as it is",
 }
 
@@ -65,6 +67,8 @@ class TeleopNode(Node):
         smoothing = get("smoothing", True).value
         size = get("calibration", "").value
         self.warn_rad = get("alignment_warn_rad", TAKEOVER_RAD).value
+        discovery_s = get("discovery", 0.5).value
+        self.session = ros.session_id(self)
         self.table = joints.load()
         self.retargeter = Retargeter(
             self.table, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None
@@ -82,6 +86,7 @@ class TeleopNode(Node):
         self._lock = threading.Lock()
         self._running = True
 
+        ros.claim_role(self, topics.TELEOP_TARGETS, "teleop node", discovery_s)
         self.targets_pub = ros.publisher(self, topics.TELEOP_TARGETS)
         self.alignment_pub = ros.publisher(self, topics.TELEOP_ALIGNMENT)
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
@@ -116,9 +121,7 @@ class TeleopNode(Node):
             self.error = str(error)
             return
         with self._lock:
-            if mode is not self.mode and (
-                mode is Mode.PAUSED or (mode in OPERATOR_DRIVES and self.mode not in OPERATOR_DRIVES)
-            ):
+            if mode is not self.mode and (mode is Mode.PAUSED or (mode in DRIVEN and self.mode not in DRIVEN)):
                 self._reset_due = True  # start where the robot is
             self.mode = mode
 
@@ -145,10 +148,10 @@ class TeleopNode(Node):
             if self.measured is None:
                 return  # without the robot's pose there is nothing to start from
             # In relative mode motion counts from the takeover, so until then the anchor goes with the robot.
-            if self._reset_due or (self.retargeter.mode == "relative" and self.mode not in OPERATOR_DRIVES):
+            if self._reset_due or (self.retargeter.mode == "relative" and self.mode not in DRIVEN):
                 self.retargeter.reset(self.measured)
                 self._reset_due = False
-            if self.mode not in OPERATOR_DRIVES:
+            if self.mode not in DRIVEN:
                 self.retargeter.free_arms()
             q = self.retargeter.retarget(sample.frame)
             if OK not in self.retargeter.report.values() and LIMITED not in self.retargeter.report.values():
@@ -157,7 +160,7 @@ class TeleopNode(Node):
             self.input_s = sample.taken_s
         if not self._running:
             return
-        messages.fill_joint_state(message, self.table, ros.now_ns(), q)
+        messages.fill_joint_state(message, self.table, ros.now_ns(), q, session=self.session)
         self.targets_pub.publish(message)
         self.published += 1
         self.retarget_ms = 1e3 * (time.perf_counter() - begin)

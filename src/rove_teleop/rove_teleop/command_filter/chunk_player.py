@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-# A chunk is computed in tens to hundreds of milliseconds. An age outside this range says that the clocks of sender and
-# receiver disagree (or one was stepped), and then the age is not used.
-SANE_AGE_S = 0.5
-
 
 class ChunkError(ValueError):
     """An action chunk cannot be played; the message says what was expected and what came."""
@@ -35,9 +31,11 @@ class ChunkPlayer:
         """Forget the chunk: it will never be played again."""
         self._positions, self._slopes, self._times = np.empty((0, 0)), np.empty((0, 0)), np.empty(0)
 
-    def age(self, age_s: float) -> float:
-        """The chunk's age (s) if believable, else 0."""
-        if 0.0 <= age_s <= SANE_AGE_S:
+    def age(self, age_s: float, horizon_s: float) -> float:
+        """The chunk's age (s) if believable, else 0: one from the future or beyond its horizon says that the clocks of
+        sender and receiver disagree.
+        """
+        if 0.0 <= age_s <= horizon_s:
             return float(age_s)
         self.clock_suspect += 1
         return 0.0
@@ -58,7 +56,7 @@ class ChunkPlayer:
             raise ChunkError(f"time_from_start must increase from 0 on, got {times[:3]} ...")
         self._positions, self._times = positions, times
         self._slopes = np.gradient(positions, times, axis=0) if len(times) > 1 else np.zeros_like(positions)
-        self._origin = now - self.age(age_s)
+        self._origin = now - self.age(age_s, float(times[-1]))
 
     def target(self, now: float) -> tuple[np.ndarray, np.ndarray] | None:
         """Target (J,) rad and its velocity (J,) rad/s at the monotonic time now; None if no chunk is loaded or it has

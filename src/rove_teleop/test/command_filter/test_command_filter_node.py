@@ -45,6 +45,8 @@ class World:
         self.measured, self.operator = HOME.copy(), HOME.copy()
         self.silent: set[str] = {"teleop"}
         self.follows = True
+        self.supervisor = "/supervisor@here:1"
+        self.stamp_ns = None  # a stamp that the robot repeats
         self.values: dict[str, str] = {}
         self.commands, self.speeds, self.seen, self.reasons = [], [], [], []
         self.reader, self.speed_reader = messages.JointReader(TABLE), messages.JointReader(TABLE)
@@ -69,9 +71,10 @@ class World:
     def tick(self):
         now = ros.now_ns()
         if "robot" not in self.silent:
-            self.state.publish(messages.fill_joint_state(JointState(), TABLE, now, self.measured, np.zeros(50)))
+            stamp = now if self.stamp_ns is None else self.stamp_ns
+            self.state.publish(messages.fill_joint_state(JointState(), TABLE, stamp, self.measured, np.zeros(50)))
         if "supervisor" not in self.silent:
-            self.mode_pub.publish(ros.mode_event(Mode.IDLE, Trigger.PAUSE, self.mode, self.changed_ns))
+            self.mode_pub.publish(ros.mode_event(Mode.IDLE, Trigger.PAUSE, self.mode, self.changed_ns, self.supervisor))
         if "teleop" not in self.silent:
             self.teleop.publish(messages.fill_joint_state(JointState(), TABLE, now, self.operator))
 
@@ -243,6 +246,111 @@ def test_a_session_from_policy_to_operator_and_back_within_limits(world):
     world.measured[ARM] = -1.5
     world.until(lambda: np.abs(world.commands[-1] - world.measured).max() < 1e-9, "the command re-seats")
     np.testing.assert_array_equal(world.speeds[-1], 0.0)
+
+
+def move(world):
+    """Let the operator move the arm until it is fast."""
+    world.until_reason("holding in IDLE")
+    world.silent.discard("teleop")
+    world.operator = HOME.copy()
+    world.operator[ARM] -= 1.2
+    world.set_mode(Mode.DEMONSTRATION)
+    world.until(lambda: world.speeds and abs(world.speeds[-1][ARM]) > 1.0, "motion")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_stops_the_robot_within_its_limits_and_holds_it_until_the_second(ros_context, number):
+    world, process = World(), subprocess.Popen(command())
+    try:
+        move(world)
+        process.send_signal(number)
+        world.until_reason(f"ending on {number.name}")
+        world.until_rest()
+        world.periods(20)
+        assert process.poll() is None, "the filter holds the robot while there is one"
+        world.assert_within_limits()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        world.node.destroy_node()
+
+
+def test_a_filter_killed_at_speed_comes_back_holding_and_waits_for_a_pause(ros_context):
+    world, process = World(), subprocess.Popen(command())
+    try:
+        move(world)
+        process.kill()
+        process.wait()
+        world.commands.clear()
+        world.speeds.clear()
+        process = subprocess.Popen(command())
+        world.until_reason("waiting for a pause: the command filter started in the middle of DEMONSTRATION")
+        world.periods(20)
+        np.testing.assert_array_equal(world.speeds, 0.0)
+        world.set_mode(Mode.IDLE)
+        world.until_reason("holding in IDLE")
+    finally:
+        process.kill()
+        process.wait()
+        world.node.destroy_node()
+
+
+def test_a_frozen_a_late_an_impossible_and_a_jumping_state_stop_the_robot_and_so_does_a_second_supervisor(world):
+    move(world)
+    world.stamp_ns = ros.now_ns()
+    world.until_reason("robot state frozen")
+    world.until_rest()
+    world.stamp_ns = None
+    world.until_reason("tracking")
+
+    late = 30_000_000_000
+    feed, world.silent = world.silent, world.silent | {"robot"}
+
+    def publish(q, age_ns=0):
+        world.state.publish(messages.fill_joint_state(JointState(), TABLE, ros.now_ns() - age_ns, q, np.zeros(50)))
+        rclpy.spin_once(world.node, timeout_sec=0.01)
+        return world.reasons[-1]
+
+    here = world.measured.copy()
+    world.follows = False
+    world.until(lambda: "its stamps are 30.0 s behind" in publish(here, late), "a late stream is named")
+    world.until(lambda: publish(here) == "tracking", "it goes on")
+    world.until(lambda: publish(here + 20.0).startswith("robot state impossible"), "an impossible pose is named")
+    world.until(lambda: publish(here) == "tracking", "it goes on")
+    far = here.copy()
+    far[TABLE.index["left_elbow"]] -= 1.0
+    publish(here)
+    world.until(lambda: publish(far).startswith("robot state jumped: left_elbow"), "a jump is named")
+    world.silent, world.follows = feed, True
+    world.set_mode(Mode.PAUSED)
+    world.until_reason("holding in PAUSED")
+
+    world.set_mode(Mode.DEMONSTRATION)
+    world.until_reason("tracking")
+    rival = ros.mode_event(Mode.IDLE, Trigger.ESTOP, Mode.ESTOP, ros.now_ns(), "/rival@there:2")
+    world.mode_pub.publish(rival)
+    world.until_reason("2 nodes claim to be the supervisor: /rival@there:2 and /supervisor@here:1")
+    world.until_reason("holding in ESTOP: /rival@there:2 must reset it")
+    world.until_rest()
+
+
+def test_the_process_of_the_command_filter_imports_no_server_no_cryptography_and_no_torch():
+    program = """
+import sys
+from rove_contract import ros
+from rove_teleop import command_filter_node
+import rclpy
+rclpy.init(args=["--ros-args", "-p", "discovery:=0.0"])
+node = command_filter_node.make()
+print(*({"aiohttp", "zmq", "cryptography", "torch", "cv2", "PIL"} & set(sys.modules)))
+node.close()
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
 
 
 def test_a_second_publisher_is_refused_at_start_and_reported_when_it_comes_later(ros_context):

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web server of a page that is an operator's device: its frames in, the robot's view and the camera out. No rclpy
-here.
-"""
+"""The headset page's web server: frames of the headset in, the robot's view and the camera out. No rclpy here."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -16,19 +13,18 @@ from rove_contract.operator_frame import FrameError
 from rove_contract.web.access import Access, Bucket
 from rove_contract.web.feed import Client
 from rove_contract.web.server import WebServer
+from rove_teleop.sources.webxr import SIZE, Message, parse
 
 FRAMES_HZ, FRAMES_BURST = 300.0, 600.0  # headsets send at 60 to 120 Hz
 AUTHORITY = "/rove-ca.crt"
 
 
-class DeviceServer(WebServer):
-    """folder: of the page, in this package. parse: bytes of one frame -> message, raises FrameError.
-
-    on_frame(name, message, received_s) and on_close(name) are called in the server's thread. constants: what every page
-    gets with its greeting. authority: file offered for download.
+class HeadsetServer(WebServer):
+    """on_frame(name, message, received_s) and on_close(name) are called in the server's thread. authority: file offered
+    for download. constants: what every page gets with its greeting.
     """
 
-    port_option = "endpoint:=SCHEME://HOST:PORT"
+    port_option = "endpoint:=https://HOST:PORT"
     public = frozenset({"/healthz", AUTHORITY})
     farewell = "teleop stops"
 
@@ -36,17 +32,14 @@ class DeviceServer(WebServer):
         self,
         access: Access,
         port: int,
-        folder: str,
-        parse: Callable[[bytes], Any],
-        on_frame: Callable[[str, Any, float], None],
+        on_frame: Callable[[str, Message, float], None],
         on_close: Callable[[str], None],
         constants: dict,
         authority: Path | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock=time.monotonic,
     ):
-        super().__init__(access, port, "rove_teleop.sources", folder, clock=clock)
-        self._parse, self._on_frame, self._on_close = parse, on_frame, on_close
-        self._constants, self._authority = constants, authority
+        super().__init__(access, port, "rove_teleop.sources", "webxr_page", clock=clock)
+        self._on_frame, self._on_close, self._constants, self._authority = on_frame, on_close, constants, authority
         self._rates: dict[Client, Bucket] = {}
 
     def view(self, view: dict) -> None:
@@ -63,7 +56,7 @@ class DeviceServer(WebServer):
         return web.Response(body=self._authority.read_bytes(), content_type="application/x-x509-ca-cert")
 
     def greeting(self, client: Client) -> dict:
-        return self._constants
+        return {"frame_bytes": SIZE, **self._constants}
 
     def joined(self, client: Client) -> None:
         self._rates[client] = Bucket(FRAMES_HZ, FRAMES_BURST)
@@ -79,7 +72,7 @@ class DeviceServer(WebServer):
             self.counts["rate_limited"] += 1
             return
         try:
-            message = self._parse(data)
+            message = parse(data)
         except FrameError as error:
             self.count_malformed(error.reason, str(error))
             return
