@@ -27,10 +27,12 @@ os.environ.setdefault("LP_NUM_THREADS", "0")  # software GL draws in the calling
 import numpy as np
 
 from rove_contract import timing
-from rove_description.kinematics import Kinematics
-from rove_sim import rollout
+from rove_contract.modes import Outcome
+from rove_learning.deployment.simulation import FilterDrive
+from rove_sim.episode import play_episode
+from rove_sim.people.operator import EXPERT, Operator
+from rove_sim.people.supervision import Patience, Supervision
 from rove_sim.tasks import task as tasks
-from rove_teleop.command_filter.filter import CommandFilter
 
 LIMIT_S = 30.0
 CAMERAS = ("ego", "left_wrist", "right_wrist")
@@ -44,29 +46,30 @@ def make_world(task: str, size: int):
     return tasks.get(task).make_world(size)
 
 
-@functools.cache
-def make_kinematics() -> Kinematics:
-    """One forward kinematics per process."""
-    return Kinematics()
-
-
 def play(task: str, stage: str, seed: int, size: int = 32, pictures: bool = False) -> dict:
     """One episode of the expert: success, robot seconds, processor seconds."""
-    world = make_world(task, size)
-    world.reset(seed, stage)
-    expert = tasks.get(task).make_expert(make_kinematics(), np.random.default_rng(seed))
-    expert.reset(world.q.copy())
-
-    def draw(*_) -> None:
-        if pictures:
-            for camera in CAMERAS:
-                world.render(camera)
-
-    draw()  # the first picture makes the GL context
-    command_filter = CommandFilter(world.table.limits, timing.CONTROL_PERIOD_S)
+    world, played = make_world(task, size), tasks.get(task)
+    rng = np.random.default_rng(seed)
+    cameras = CAMERAS if pictures else ()
+    for camera in cameras:
+        world.render(camera)  # the first picture makes the GL context
     started = time.process_time()
-    success = rollout.run(world, expert.target, LIMIT_S, command_filter, on_tick=draw)
-    return {"stage": stage, "seed": seed, "success": success, "s": world.time, "cpu_s": time.process_time() - started}
+    episode = play_episode(
+        world,
+        FilterDrive(world),
+        Supervision(played, "demonstration", 1, Patience(demonstration_s=LIMIT_S), rng=rng),
+        seed=seed,
+        start_stage=stage,
+        operator=Operator(played, EXPERT, rng, 1.0 / timing.POLICY_HZ, world.table),
+        cameras=cameras,
+    )
+    return {
+        "stage": stage,
+        "seed": seed,
+        "success": episode.outcome is Outcome.SUCCESS,
+        "s": world.time,
+        "cpu_s": time.process_time() - started,
+    }
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

@@ -35,7 +35,7 @@ setup(
         "tyro",
     ],
     extras_require={
-        "test": ["hypothesis", "psutil", "pytest", "torch"]
+        "test": ["aiohttp", "hypothesis", "psutil", "pytest", "torch"]
     },  # colcon test runs pytest where a package says so
     zip_safe=False,
     maintainer="ROVE developers",

@@ -17,10 +17,12 @@ import cv2
 import numpy as np
 
 from rove_contract import timing
-from rove_description.kinematics import Kinematics
-from rove_sim import rollout
+from rove_contract.modes import Outcome
+from rove_learning.deployment.simulation import FilterDrive
+from rove_sim.episode import Tick, play_episode
+from rove_sim.people.operator import EXPERT, Operator
+from rove_sim.people.supervision import Patience, Supervision
 from rove_sim.tasks import task as tasks
-from rove_teleop.command_filter.filter import CommandFilter
 
 CAMERAS = ("third", "ego", "right_wrist")
 LIMIT_S = 30.0
@@ -28,23 +30,30 @@ LIMIT_S = 30.0
 
 def film(task: tasks.Task, seed: int, size: int) -> list[tuple[str, np.ndarray]]:
     """(phase, pictures of CAMERAS one above the other) at the end of each phase. Raises RuntimeError on a failure."""
-    world = task.make_world(size)
-    world.reset(seed)
-    expert = task.make_expert(Kinematics(), np.random.default_rng(seed))
-    expert.reset(world.q.copy())
-    columns, last = [], ["start", np.vstack([world.render(camera) for camera in CAMERAS])]
+    world, rng = task.make_world(size), np.random.default_rng(seed)
+    operator = Operator(task, EXPERT, rng, 1.0 / timing.POLICY_HZ, world.table)
+    columns: list[tuple[str, np.ndarray]] = []
 
-    def look(*_) -> None:
-        if expert.phase != last[0]:
-            columns.append(tuple(last))
-        last[:] = expert.phase, np.vstack([world.render(camera) for camera in CAMERAS])
+    def look(tick: Tick) -> None:
+        picture = np.vstack([tick.images[camera] for camera in CAMERAS])
+        if columns and columns[-1][0] == operator.expert.phase:
+            columns.pop()
+        columns.append((operator.expert.phase, picture))
 
-    command_filter = CommandFilter(world.table.limits, timing.CONTROL_PERIOD_S)
-    success = rollout.run(world, expert.target, LIMIT_S, command_filter, on_tick=look)
+    episode = play_episode(
+        world,
+        FilterDrive(world),
+        Supervision(task, "demonstration", 1, Patience(demonstration_s=LIMIT_S), rng=rng),
+        seed=seed,
+        start_stage=task.start_stages[0],
+        operator=operator,
+        observers=(look,),
+        cameras=CAMERAS,
+    )
     world.close()
-    if not success:
+    if episode.outcome is not Outcome.SUCCESS:
         raise RuntimeError(f"the expert did not succeed on seed {seed} of {task.name}; choose another seed")
-    return [*columns, tuple(last)]  # type: ignore[list-item]
+    return columns
 
 
 def main() -> None:

@@ -23,9 +23,19 @@ TABLE_NAME = "docs/reference/dependencies.md"
 TABLE = ROOT / TABLE_NAME
 # Packages of ROS 2 that are imported; they come with ROS 2 and have no name on PyPI.
 ROS = {
-    "rclpy", "ament_index_python", "launch", "launch_pytest", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs",
-    "rcl_interfaces", "sensor_msgs", "std_msgs", "std_srvs", "trajectory_msgs",
-}  # fmt: skip
+    "rclpy",
+    "ament_index_python",
+    "launch",
+    "launch_pytest",
+    "diagnostic_msgs",
+    "geometry_msgs",
+    "lifecycle_msgs",
+    "rcl_interfaces",
+    "sensor_msgs",
+    "std_msgs",
+    "std_srvs",
+    "trajectory_msgs",
+}
 # Used without an import: the launch system reads session.launch.yaml.
 LAUNCH = {"launch", "launch_ros", "launch_yaml"}
 # Which package may import which: everything further down, nothing beside it.

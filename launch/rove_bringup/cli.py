@@ -30,7 +30,7 @@ class UsageError(ValueError):
     """The command line is wrong; the message says what was expected."""
 
 
-def _arguments(words: list[str]) -> dict[str, str]:
+def _parse_arguments(words: list[str]) -> dict[str, str]:
     found = {}
     for word in words:
         name, separator, value = word.partition(":=")
@@ -40,7 +40,7 @@ def _arguments(words: list[str]) -> dict[str, str]:
     return found
 
 
-def _launch_path(words: list[str]) -> tuple[Path, list[str]]:
+def _find_launch_file(words: list[str]) -> tuple[Path, list[str]]:
     """FILE or PACKAGE FILE -> path and the remaining words. A bare FILE that is not here is looked for in
     rove_bringup.
     """
@@ -68,11 +68,11 @@ def launch_session(argv: list[str]) -> int:
         "words", nargs="+", metavar="FILE | PACKAGE FILE [name:=value ...]", help="launch file and its arguments"
     )
     options = parser.parse_args(argv)
-    path, rest = _launch_path(options.words)
+    path, rest = _find_launch_file(options.words)
     if options.show_args:
         print(describe_arguments(path))
         return 0
-    specs = launch_file.plan_processes(path.resolve(), _arguments(rest))
+    specs = launch_file.plan_processes(path.resolve(), _parse_arguments(rest))
     if not specs:
         raise LaunchError("with these arguments the launch file starts nothing", path)
     return processes.run_session(specs)

@@ -27,6 +27,7 @@ class DemoConfig:
     """`rove demo`. The defaults end within 15 minutes on 2 cores."""
 
     out: Path = Path("runs/demo")
+    task: str = "erase_whiteboard"  # or toast_bread
     demonstrations: int = 64  # scripted demonstrations, collected in-process
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
@@ -107,6 +108,8 @@ def run_stages(config: DemoConfig) -> Path:
         "run",
         "rove_learning",
         "collect",
+        "--task",
+        config.task,
         "--out",
         demos,
         "--episodes",
@@ -142,8 +145,9 @@ def run_stages(config: DemoConfig) -> Path:
         f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
         "launch",
         "session.launch.yaml",
+        f"task:={config.task}",
         f"checkpoint:={base}",
-        "operator:=scripted",
+        "device:=scripted",
         "record:=true",
         f"bags:={bags}",
         f"episodes:={config.episodes}",
@@ -204,6 +208,8 @@ def run_stages(config: DemoConfig) -> Path:
             "evaluate",
             "--checkpoint",
             checkpoint,
+            "--task",
+            config.task,
             "--episodes",
             config.evaluation_episodes,
             "--seed",

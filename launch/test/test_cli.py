@@ -47,7 +47,7 @@ def test_launch_starts_a_file_of_a_package(lab_package):
             "expected a launch argument such as record:=true, got 'record=true'",
         ),
         (["launch", "session.launch.yaml", "recrod:=true"], "Did you mean record?"),
-        (["launch", "session.launch.yaml", "operator:=robot"], "expected one of scripted, zmq, webxr, none"),
+        (["launch", "session.launch.yaml", "device:=robot"], "expected one of browser, scripted, zmq, webxr, none"),
         (["laucnh"], "unknown command 'laucnh'; expected launch, run, demo"),
     ],
 )
@@ -59,5 +59,16 @@ def test_a_mistake_is_explained(words, message, capsys):
 def test_show_args_lists_every_argument(capsys):
     assert cli.main(["launch", "session.launch.yaml", "--show-args"]) == 0
     shown = capsys.readouterr().out
-    for name in ("task", "checkpoint", "operator", "record", "panel_port", "robot", "bags", "seed", "episodes"):
+    for name in (
+        "task",
+        "checkpoint",
+        "device",
+        "operator",
+        "record",
+        "panel_port",
+        "robot",
+        "bags",
+        "seed",
+        "episodes",
+    ):
         assert f"\n    {name}\n" in shown

@@ -47,8 +47,13 @@ launch:
     )
     assert process.name == "ear"
     assert ros_arguments(process) == ["-r", "__node:=ear", "--params-file", str(params)] + [
-        "-p", "rate:=20", "-p", 'label:="20"', "-p", "fast:=true",
-    ]  # fmt: skip
+        "-p",
+        "rate:=20",
+        "-p",
+        'label:="20"',
+        "-p",
+        "fast:=true",
+    ]
 
 
 @pytest.mark.parametrize(

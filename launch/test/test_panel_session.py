@@ -40,7 +40,7 @@ def test_a_whole_episode_by_clicks_on_the_simulated_robot(rove_launch, own_domai
         endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     runner = rove_launch(
         "session.launch.yaml",
-        "operator:=scripted",
+        "device:=scripted",
         f"checkpoint:={motionless_policy}",
         f"bags:={tmp_path / 'bags'}",
         "panel_port:=0",

@@ -32,7 +32,7 @@ def session_arguments(tmp_path, **more: str) -> list[str]:
 def test_a_rollout_is_paused_taken_over_without_a_jolt_and_recorded_whole(
     rove_launch, own_domain, motionless_policy, tmp_path
 ):
-    arguments = session_arguments(tmp_path, operator="scripted", episodes="1", checkpoint=str(motionless_policy))
+    arguments = session_arguments(tmp_path, device="scripted", episodes="1", checkpoint=str(motionless_policy))
     runner = rove_launch("session.launch.yaml", *arguments, cwd=tmp_path)
     runner.wait_for('"complete": true', timeout_s=110.0)
     assert runner.end() == 0, runner.output
@@ -49,7 +49,7 @@ def test_a_rollout_is_paused_taken_over_without_a_jolt_and_recorded_whole(
 
 @pytest.mark.slow
 def test_a_scripted_demonstration_is_recorded_and_the_session_ends(rove_launch, own_domain, tmp_path):
-    arguments = session_arguments(tmp_path, operator="scripted", kind="demonstration", episodes="1")
+    arguments = session_arguments(tmp_path, device="scripted", kind="demonstration", episodes="1")
     runner = rove_launch("session.launch.yaml", *arguments, cwd=tmp_path)
     runner.wait_for('"complete": true', timeout_s=90.0)
     assert runner.end() == 0, runner.output
@@ -62,7 +62,7 @@ def test_a_scripted_demonstration_is_recorded_and_the_session_ends(rove_launch, 
 
 
 def test_ctrl_c_ends_the_whole_session_within_five_seconds(rove_launch, own_domain, tmp_path):
-    runner = rove_launch("session.launch.yaml", *session_arguments(tmp_path, operator="zmq"), cwd=tmp_path)
+    runner = rove_launch("session.launch.yaml", *session_arguments(tmp_path, device="zmq"), cwd=tmp_path)
     runner.wait_for("panel: http://", timeout_s=60.0)
     children = psutil.Process(runner.process.pid).children(recursive=True)
     assert len(children) == 5, "robot, command filter, supervisor, recorder, teleop"
@@ -74,7 +74,7 @@ def test_ctrl_c_ends_the_whole_session_within_five_seconds(rove_launch, own_doma
 
 
 def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_node():
-    checkpoint = {"checkpoint": "runs/x", "operator": "scripted", "episodes": "1"}
+    checkpoint = {"checkpoint": "runs/x", "device": "scripted", "episodes": "1"}
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
     nodes = {process.name: process for process in launch_file.plan_processes(path, checkpoint)}
     assert len(nodes) == 8
@@ -102,13 +102,20 @@ def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_
 
 def test_without_a_checkpoint_no_policy_is_started_and_without_recording_no_recorder():
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    arguments = {"operator": "none", "record": "false", "robot": "external"}
+    arguments = {"device": "none", "record": "false", "robot": "external"}
     names = [process.name for process in launch_file.plan_processes(path, arguments)]
     assert names == ["command_filter", "supervisor"]
 
 
-@pytest.mark.parametrize("operator, endpoint", [("webxr", "https://0.0.0.0:8766"), ("zmq", "tcp://127.0.0.1:5591")])
-def test_teleop_listens_where_the_kind_of_operator_connects(operator, endpoint):
+ENDPOINTS = [
+    ("browser", "browser://127.0.0.1:8768"),
+    ("webxr", "https://0.0.0.0:8766"),
+    ("zmq", "tcp://127.0.0.1:5591"),
+]
+
+
+@pytest.mark.parametrize("device, endpoint", ENDPOINTS)
+def test_teleop_listens_where_the_device_connects(device, endpoint):
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    processes = {process.name: process for process in launch_file.plan_processes(path, {"operator": operator})}
+    processes = {process.name: process for process in launch_file.plan_processes(path, {"device": device})}
     assert any(word.strip("'\"") == endpoint for part in processes["teleop"].command for word in part.split(":=", 1))

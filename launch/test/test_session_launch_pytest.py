@@ -23,7 +23,7 @@ DOMAIN = str(domain.reserve())
 def session(tmp_path_factory):
     bags = tmp_path_factory.mktemp("bags")
     arguments = {
-        "operator": "scripted",
+        "device": "scripted",
         "kind": "demonstration",
         "episodes": "1",
         "panel_port": "0",

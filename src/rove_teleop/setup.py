@@ -10,7 +10,11 @@ setup(
     name=name,
     version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
     packages=find_packages(include=[name, f"{name}.*"]),
-    package_data={name: ["py.typed"], f"{name}.sources": ["webxr_page/*"], f"{name}.practice": ["page/*"]},
+    package_data={
+        name: ["py.typed"],
+        f"{name}.sources": ["webxr_page/*", "browser_page/*"],
+        f"{name}.practice": ["page/*"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),

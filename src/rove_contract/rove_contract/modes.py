@@ -66,6 +66,7 @@ class Source(IntEnum):
 
 
 # Modes in which an episode is running (and its bag is open).
+OPERATOR_DRIVES = frozenset({Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION})  # the operator moves the robot
 ACTIVE = frozenset({Mode.ROLLOUT, Mode.PAUSED, Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION})
 
 STAGE_OF = {

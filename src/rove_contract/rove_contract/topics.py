@@ -69,6 +69,8 @@ START_STAGE = Topic(
     "/supervisor/start_stage", "std_msgs/msg/String", LATCHED, "rove_supervisor", required=False
 )  # of the next episode
 SIM_STATE = Topic("/sim/state", "std_msgs/msg/String", SENSOR_DATA, "rove_sim", required=False)  # JSON, see rove_sim
+# JSON of the simulated task: name, instruction, start_stages, milestones. Supervisor and panel show the task's words.
+SIM_TASK = Topic("/sim/task", "std_msgs/msg/String", LATCHED, "rove_sim", required=False)
 SIM_SUCCESS = Topic("/sim/success", "std_msgs/msg/Bool", LATCHED, "rove_sim", required=False)
 
 TOPICS: tuple[Topic, ...] = (
@@ -85,6 +87,7 @@ TOPICS: tuple[Topic, ...] = (
     RECORDER_STATUS,
     START_STAGE,
     SIM_STATE,
+    SIM_TASK,
     SIM_SUCCESS,
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}

@@ -50,9 +50,17 @@ def test_inverse_kinematics_reaches_a_pose_of_the_palm_within_the_limits():
     KINEMATICS.forward(goal)
     position, rotation = KINEMATICS.position("right_palm"), KINEMATICS.rotation("right_palm")
     q = solve(
-        KINEMATICS, HOME, "right_palm", position, rotation, columns, HOME, iterations=60, joint_cost=cost,
+        KINEMATICS,
+        HOME,
+        "right_palm",
+        position,
+        rotation,
+        columns,
+        HOME,
+        iterations=60,
+        joint_cost=cost,
         posture_gain=0.0,
-    )  # fmt: skip
+    )
     KINEMATICS.forward(q)
     np.testing.assert_allclose(KINEMATICS.position("right_palm"), position, atol=1e-3)
     assert np.linalg.norm(rotation_error(rotation, KINEMATICS.rotation("right_palm"))) < 5e-3

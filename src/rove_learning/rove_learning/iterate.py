@@ -36,17 +36,18 @@ from rove_learning.report.page import page, table
 from rove_learning.report.run_report import ReportConfig, evaluation_section, write_report
 from rove_learning.report.statistics import intervention_fraction
 from rove_learning.train import train
+from rove_sim.tasks import task as tasks
 
 
 @dataclass(frozen=True)
 class DeployConfig:
     """A deployment in the simulator; see `interventions`."""
 
+    task: str = tasks.ERASE_WHITEBOARD.name
     episodes: int = 24
     workers: int = 2
     seed: int = 5000  # of the first episode; iteration k adds 1000 (k + 1)
-    imperfection: float = 1.0
-    start_stages: tuple[str, ...] = ("start",)
+    start_stages: tuple[str, ...] = ()  # empty: all of the task
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,7 @@ def experience(config: IterateConfig, k: int, checkpoint: Path, progress: bool =
     d = config.deployment
     collect(
         InterventionConfig(
-            str(checkpoint),
-            str(folder),
-            d.episodes,
-            d.workers,
-            d.seed + 1000 * k,
-            d.imperfection,
-            start_stages=d.start_stages,
+            str(checkpoint), str(folder), d.task, d.episodes, d.workers, d.seed + 1000 * k, start_stages=d.start_stages
         ),
         progress,
     )
@@ -119,7 +114,7 @@ def loop_report(out: Path, rows: list[dict]) -> None:
     """OUT/report.html: success per policy where it was evaluated (Fig. 4), the data of each iteration (Table 2), links
     to their reports.
     """
-    counts = [{key: value for key, value in row.items() if key not in ("wilson95", "grasp_rate")} for row in rows]
+    counts = [{key: value for key, value in row.items() if key != "wilson95"} for row in rows]
     parts = [("Iterations", table(counts))]
     results = {
         policy_name(row["iteration"]): {**row, "episodes": row["evaluation_episodes"]}
@@ -144,6 +139,7 @@ def evaluated(config: IterateConfig, policy: Path, name: str, beta: float | None
     if not file.is_file():
         settings = EvaluateConfig(
             str(policy),
+            config.deployment.task,
             config.evaluation_episodes,
             config.evaluation_seed,
             config.deployment.workers,
@@ -174,7 +170,7 @@ def iterate(config: IterateConfig, progress: bool = True, stop=lambda: False) ->
             result = evaluated(config, policy, policy_name(k), None, progress)
             row |= {
                 "evaluation_episodes": result["episodes"],
-                **{key: result[key] for key in ("success_rate", "wilson95", "grasp_rate")},
+                **{key: result[key] for key in ("success_rate", "wilson95")},
             }
             for beta in config.evaluation_betas:
                 row[f"success_at_beta_{beta:g}"] = evaluated(config, policy, policy_name(k), beta, progress)[

@@ -92,9 +92,7 @@ def test_every_policy_is_evaluated_on_the_same_seeds_the_one_it_starts_from_incl
         if settings.guidance is None:
             seen.append((settings.checkpoint.rsplit("/", 1)[1], settings.seed))
         rate = len(seen) / 10 if settings.guidance is None else settings.guidance
-        Path(settings.out).write_text(
-            json.dumps({"episodes": 20, "success_rate": rate, "wilson95": [0.0, 1.0], "grasp_rate": 0.5})
-        )
+        Path(settings.out).write_text(json.dumps({"episodes": 20, "success_rate": rate, "wilson95": [0.0, 1.0]}))
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     settings = config(mixed, tmp_path / "loop", evaluation_episodes=20, deploy_first=True, evaluation_betas=(0.0, 1.0))

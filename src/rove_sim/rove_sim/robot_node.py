@@ -76,6 +76,8 @@ class RobotNode(Node):
         self.image_pub = ros.publisher(self, topics.EGO_IMAGE)
         self.state_pub = ros.publisher(self, topics.SIM_STATE)
         self.success_pub = ros.publisher(self, topics.SIM_SUCCESS)
+        self.task_pub = ros.publisher(self, topics.SIM_TASK)
+        self.task_pub.publish(String(data=json.dumps(self.task.words())))
         ros.subscription(self, topics.JOINT_COMMAND, self.on_command)
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.EPISODE, self.on_episode)

@@ -15,20 +15,29 @@ import zmq
 from rclpy.node import Node
 
 from rove_contract import messages, ros, topics
-from rove_contract.modes import Mode
+from rove_contract.modes import ACTIVE, Mode
 from rove_contract.operator_frame import OperatorFrame, encode
 from rove_description import joints
 from rove_sim.people import suit
-from rove_sim.people.operator import ScriptedOperator
+from rove_sim.people.operator import CREW, EXPERT, Operator, Person
+from rove_sim.tasks import task as tasks
 
 PARAMETERS = {
     "endpoint": "where operator frames are sent, tcp://HOST:PORT",
     "rate_hz": "operator frames per second, 1 to 240 Hz",
-    "imperfection": "0 (an expert) to 1, in interventions",
-    "demonstration_imperfection": "0 (an expert) to 1, in demonstrations",
-    "noise": "tracking noise; 1 is that of a usual suit",
-    "seed": "of the imperfection and the noise",
+    "task": "what is done in the simulator",
+    "people": "crew: four operators of different skill in turn, one per episode; expert; or one of the crew by name",
+    "noise": "of the suit, beside the operator's own tracking error; 1 is that of a usual suit",
+    "seed": "of the operators and the noise",
 }
+
+
+def choose_people(name: str) -> tuple[Person, ...]:
+    """The operators of a session by the parameter `people`. Raises ValueError naming those there are."""
+    known = {"crew": CREW, "expert": (EXPERT,)} | {person.name: (person,) for person in CREW}
+    if name not in known:
+        raise ValueError(f"people is {name!r}, expected one of {', '.join(known)}")
+    return known[name]
 
 
 class OperatorNode(Node):
@@ -39,20 +48,19 @@ class OperatorNode(Node):
         get = ros.parameter_reader(self, PARAMETERS)
         self.endpoint = get("endpoint", "tcp://127.0.0.1:5591").value
         rate = float(get("rate_hz", 60.0).value)
-        imperfection = float(get("imperfection", 0.7).value)
-        demonstration = float(get("demonstration_imperfection", 0.0).value)
-        noise = float(get("noise", 1.0).value)
+        self.task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
+        self.people = choose_people(get("people", "crew").value)
+        noise = float(get("noise", 0.0).value)
         seed = int(get("seed", 0).value)
         if not 1.0 <= rate <= 240.0:
             raise ValueError(f"rate_hz is {rate:g}, expected 1 to 240")
-        if not (0.0 <= imperfection <= 1.0 and 0.0 <= demonstration <= 1.0):
-            raise ValueError("imperfection and demonstration_imperfection are numbers from 0 to 1")
         self.period = 1.0 / rate
         self.table = joints.load()
         self.reader = messages.JointReader(self.table)
-        rng = np.random.default_rng(seed)
-        self.operator = ScriptedOperator(rng, imperfection, demonstration, self.period, self.table)
-        self.noise = suit.TrackingNoise(rng, 0.002 * noise, 0.006 * noise)
+        self.rng = np.random.default_rng(seed)
+        self.episodes = 0
+        self.operator = self.next_person()
+        self.noise = suit.TrackingNoise(self.rng, 0.002 * noise, 0.006 * noise)
         self.q: np.ndarray | None = None
         self.state: dict | None = None
         self.mode = Mode.IDLE
@@ -76,8 +84,17 @@ class OperatorNode(Node):
     def on_state(self, msg) -> None:
         self.state = json.loads(msg.data)
 
+    def next_person(self) -> Operator:
+        """Whose turn it is."""
+        person = self.people[self.episodes % len(self.people)]
+        return Operator(self.task, person, self.rng, self.period, self.table)
+
     def on_mode(self, msg) -> None:
-        self.mode = ros.mode_of(msg)
+        before, self.mode = self.mode, ros.mode_of(msg)
+        if before in ACTIVE and self.mode not in ACTIVE:
+            self.episodes += 1
+            ghost, self.operator = self.operator.ghost, self.next_person()
+            self.operator.ghost = ghost
 
     def send(self) -> None:
         """One operator frame."""
@@ -95,6 +112,8 @@ class OperatorNode(Node):
             "endpoint": self.endpoint,
             "frames": self.seq,
             "phase": self.operator.expert.phase,
+            "person": self.operator.person.name,
+            "behaviour": self.operator.behaviour,
             "ready": str(not missing).lower(),
         }
         return (1, f"waiting for {' and '.join(missing)}", values) if missing else (0, self.mode.name, values)

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 
+import numpy as np
 import rclpy
 from rclpy.node import Node
 from std_srvs.srv import Trigger as TriggerService
@@ -17,6 +18,8 @@ from std_srvs.srv import Trigger as TriggerService
 from rove_contract import messages, ros, topics
 from rove_contract.modes import Mode, Trigger
 from rove_sim.people.supervision import FORCE, RESET, Patience, Supervision, View
+from rove_sim.people.watching import Attention
+from rove_sim.tasks import task as tasks
 
 STALE_S = 1.0  # 20 samples of the simulator's state
 
@@ -30,10 +33,10 @@ PARAMETERS = {
     "wait_recorder": "start no episode before the recorder is ready",
     "wait_policy": "start no episode before the policy is ready",
     "ready_timeout_s": "give up when the session is not ready by then, s",
-    "seed": "jitters the patience by 20 %; 0: no jitter",
+    "task": "what is done in the simulator",
+    "seed": "of the person: reactions, misses, false alarms",
     "patience_s": "without progress before pausing, s",
-    "fist_s": "hand closed without what it shall hold, before pausing, s",
-    "dropped_s": "the object lost, before pausing, s",
+    "lost_s": "the task cannot be done any more, before it is called failed, s",
     "autonomous_s": "longest rollout, s",
     "settle_s": "paused before the first attempt to take over, s",
     "retry_s": "between attempts, s",
@@ -42,11 +45,17 @@ PARAMETERS = {
     "demonstration_s": "longest demonstration, s",
     "reset_s": "waits so long between episodes before asking for a reset, s",
     "alignment_rad": "operator and robot may differ by so much at a takeover, rad",
+    "reaction_s": "median from seeing trouble to pressing pause, s",
+    "spread": "of the logarithm of reactions",
+    "miss_rate": "share of troubles that are not noticed at first",
+    "missed_s": "until a missed trouble is noticed, s",
+    "false_alarm_hz": "pauses per second of a rollout in which nothing is wrong",
+    "mark_s": "median from the beginning of sustained progress to marking it, s",
 }
 
 
 class SupervisorNode(Node):
-    """See PARAMETERS; the times from patience_s on are fields of `Patience`."""
+    """See PARAMETERS; the values from patience_s on are fields of `Patience` and `Attention`."""
 
     def __init__(self):
         super().__init__("scripted_supervisor")
@@ -60,12 +69,22 @@ class SupervisorNode(Node):
         self.wait_policy = bool(get("wait_policy", kind == "rollout").value)
         self.ready_timeout = float(get("ready_timeout_s", 120.0).value)
         seed = int(get("seed", 0).value)
-        values = {f.name: float(get(f.name, f.default).value) for f in dataclasses.fields(Patience)}
-        if seed:
-            import numpy as np
+        task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
 
-            values["patience_s"] *= np.random.default_rng(seed).uniform(0.8, 1.2)
-        self.supervision = Supervision(kind, episodes, Patience(**values), least, most, intervene)
+        def read(cls):
+            return cls(**{f.name: float(get(f.name, f.default).value) for f in dataclasses.fields(cls)})
+
+        self.supervision = Supervision(
+            task,
+            kind,
+            episodes,
+            read(Patience),
+            least,
+            most,
+            intervene,
+            read(Attention),
+            np.random.default_rng(seed),
+        )
         self.kind = kind
         self.exit_code = 1
         self.mode: Mode | None = None

@@ -74,11 +74,13 @@ class World:
     ):
         self.table = table or joints.load()
         self.variation = variation
+        self.embodiment = None  # (world, rng) -> None: another body, applied to the varied model at each reset
         self.model = self.build().compile()
         self.data = mujoco.MjData(self.model)
         model = self.model
         joint_ids = [model.joint(name).id for name in self.table.names]
         self._qpos, self._dof = model.jnt_qposadr[joint_ids], model.jnt_dofadr[joint_ids]
+        self._flexion = _flexion(self.table)
         self._substeps = round(timing.CONTROL_PERIOD_S / model.opt.timestep)
         self._nominal = {field: getattr(model, field).copy() for field in _VARIED}
         self._ambient = model.vis.headlight.ambient.copy()
@@ -145,6 +147,8 @@ class World:
         for field, value in self._nominal.items():
             getattr(self.model, field)[:] = value
         self.vary(rng)
+        if self.embodiment is not None:
+            self.embodiment(self, rng)
         mujoco.mj_setConst(self.model, self.data)  # masses have changed
         mujoco.mj_resetData(self.model, self.data)
         home = mjcf.home(self.table)
@@ -277,7 +281,8 @@ class World:
         return bool(self.task_state()["success"])
 
     def state(self) -> dict:
-        """Privileged state, JSON-able: task, seed, start_stage, time (s), progress in [0, 1], milestone (a name of
+        """Privileged state, JSON-able: task, seed, start_stage, time (s), hand_pos (3,) of the right palm, hand_closure
+        (rad, mean flexion of the right hand's four fingers), progress in [0, 1], milestone (a name of
         `milestones`), success, recoverable, and the task's own keys; lengths in m, pelvis frame.
         """
         own = self.task_state()
@@ -286,6 +291,8 @@ class World:
             "seed": self.seed,
             "start_stage": self.start_stage,
             "time": round(self.time, 4),
+            "hand_pos": np.round(self.data.site("right_palm").xpos - [0.0, 0.0, mjcf.PELVIS_HEIGHT], 4).tolist(),
+            "hand_closure": round(float(self.data.qpos[self._qpos[self._flexion]].mean()), 3),
             **own,
             "milestone": self.milestones[own["milestone"]],
             "progress": round(float(own["progress"]), 4),
@@ -308,6 +315,12 @@ _VARIED = (
     *(f"body_{field}" for field in _BODY),
     *("light_diffuse", "light_pos", "cam_pos", "cam_quat"),
 )
+
+
+def _flexion(table: joints.JointTable, side: str = "right") -> np.ndarray:
+    """(8,) indices of the proximal and distal joints of the four fingers; their mean is the hand's closure."""
+    names = [f"{side}_{finger}_{part}" for finger in mjcf.FINGERS[1:] for part in ("proximal", "distal")]
+    return np.array([table.index[name] for name in names], dtype=np.intp)
 
 
 def _turn(quat: np.ndarray, vector: np.ndarray) -> None:

@@ -33,7 +33,7 @@ SWITCHES = ("dead_man", "auto_pause")
 
 @dataclass(frozen=True)
 class Session:
-    """What holds for the whole session. start_stages: those the task offers.
+    """What holds for the whole session. start_stages, milestones: those the task has.
 
     dead_man: the page that set the robot in motion must stay alive. auto_pause: advice to pause is acted on. Both can
     be switched.
@@ -41,6 +41,7 @@ class Session:
 
     settings: EpisodeSettings = EpisodeSettings()
     start_stages: tuple[str, ...] = ("start",)
+    milestones: tuple[str, ...] = ()
     dead_man: bool = False
     auto_pause: bool = False
     lease_s: float = LEASE_S  # silence of that page after which the robot is paused
@@ -228,6 +229,22 @@ class Supervisor:
             self._publish(StartStage(stage))
         self.on_change()
         return True, f"next episodes start at {stage!r}"
+
+    def learn_task(
+        self, name: str, instruction: str, start_stages: tuple[str, ...], milestones: tuple[str, ...]
+    ) -> None:
+        """The robot says the words of the task that it is before: instruction and stages (empty: keep those given) and
+        milestones in the order of progress. Another task than the session's is left alone.
+        """
+        with self.lock:
+            if name != self.session.settings.task:
+                return
+            settings = self.session.settings
+            if instruction:
+                settings = replace(settings, instruction=instruction)
+            stages = start_stages or self.session.start_stages
+            self.session = replace(self.session, settings=settings, start_stages=stages, milestones=milestones)
+        self.on_change()
 
     # -- what comes in
     # -------------------------------------------------------------------------------------------------------

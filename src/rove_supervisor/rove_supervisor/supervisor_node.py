@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -44,11 +45,11 @@ def level_of(status) -> int:
 
 PARAMETERS = {
     "task": "name of the task, in every episode",
-    "instruction": "what the policy is told; empty: the task's name in words",
+    "instruction": "what the policy is told; empty: the simulated task's words, else the task's name",
     "operator": "who takes over, in every episode",
     "checkpoint": "directory of the policy, in every episode; empty: no rollouts",
     "start_stage": "where the first episode begins",
-    "start_stages": "where an episode may begin, as the panel offers it",
+    "start_stages": "where an episode may begin, as the panel offers it; empty: those of the simulated task",
     "dead_man": "pause when the page that set the robot in motion is silent; the panel switches it too",
     "auto_pause": "pause by itself when the online value advises to; the panel switches it too",
     "dead_man_lease_s": "how long that page may be silent, s",
@@ -80,7 +81,8 @@ class SupervisorNode(Node):
             checkpoint=get("checkpoint", "").value,
             start_stage=get("start_stage", "start").value,
         )
-        stages = [stage for stage in get("start_stages", [settings.start_stage]).value if stage]
+        stages = [stage for stage in get("start_stages", [""]).value if stage]
+        self._given = {"instruction": bool(self.get_parameter("instruction").value), "start_stages": bool(stages)}
         if settings.start_stage not in stages:
             stages.insert(0, settings.start_stage)
         session = Session(
@@ -139,6 +141,7 @@ class SupervisorNode(Node):
         ros.subscription(self, topics.RECORDER_STATUS, partial(self.on_status, self.supervisor.saw_recorder))
         ros.subscription(self, topics.POLICY_VALUE, lambda msg: self.supervisor.saw_value(msg.data))
         ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
+        ros.subscription(self, topics.SIM_TASK, self.on_task)
         # Steady clock: with the node's own a step of the system clock would stop the heartbeat, and with it the robot.
         ros.timer(self, timing.SUPERVISOR_HEARTBEAT_S, self.beat)
         self.diagnostics = ros.Diagnostics(self, self.report)
@@ -199,6 +202,13 @@ class SupervisorNode(Node):
 
     def on_status(self, sink, msg) -> None:
         sink(level_of(msg), msg.message, messages.diagnostic_values(msg))
+
+    def on_task(self, msg) -> None:
+        """A simulator says its task's words; what a parameter gives stays."""
+        words = json.loads(msg.data)
+        instruction = "" if self._given["instruction"] else words["instruction"]
+        stages = () if self._given["start_stages"] else tuple(words["start_stages"])
+        self.supervisor.learn_task(words["name"], instruction, stages, tuple(words["milestones"]))
 
     def on_diagnostics(self, msg) -> None:
         for status in msg.status:

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
-from rove_contract.modes import Mode
+from rove_contract.modes import OPERATOR_DRIVES, Mode
 from rove_contract.priority import raise_priority
 from rove_contract.thresholds import TAKEOVER_RAD
 from rove_description import joints
@@ -30,16 +30,15 @@ from rove_teleop.sources import RobotView
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
 
-DRIVEN = frozenset({Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION})  # the operator moves the robot
 ALIGNMENT_HZ = 20.0
 POLL_S = 0.05
 
 
 PARAMETERS = {
-    "endpoint": "where operator frames come from: tcp://…, mvn://… or https://…",
+    "endpoint": "where operator frames come from: tcp://…, mvn://…, https://… or browser://…",
     "pattern": "sub (a PUB of the suit) or pull (a PUSH)",
     "bind": "false: connect to the suit instead of waiting for it",
-    "keys": "CURVE key directory, needed beyond loopback; for https that of certificate and token",
+    "keys": "CURVE key directory, needed beyond loopback; for pages that of certificate and token",
     "peer": "IP address of the MVN computer, where mvn:// is not on loopback",
     "input_timeout_s": "input that is older or comes later is stale, s",
     "mode": "absolute (the operator's pose) or relative (motion counts from the takeover)",
@@ -121,7 +120,9 @@ class TeleopNode(Node):
             self.error = str(error)
             return
         with self._lock:
-            if mode is not self.mode and (mode is Mode.PAUSED or (mode in DRIVEN and self.mode not in DRIVEN)):
+            if mode is not self.mode and (
+                mode is Mode.PAUSED or (mode in OPERATOR_DRIVES and self.mode not in OPERATOR_DRIVES)
+            ):
                 self._reset_due = True  # start where the robot is
             self.mode = mode
 
@@ -148,10 +149,10 @@ class TeleopNode(Node):
             if self.measured is None:
                 return  # without the robot's pose there is nothing to start from
             # In relative mode motion counts from the takeover, so until then the anchor goes with the robot.
-            if self._reset_due or (self.retargeter.mode == "relative" and self.mode not in DRIVEN):
+            if self._reset_due or (self.retargeter.mode == "relative" and self.mode not in OPERATOR_DRIVES):
                 self.retargeter.reset(self.measured)
                 self._reset_due = False
-            if self.mode not in DRIVEN:
+            if self.mode not in OPERATOR_DRIVES:
                 self.retargeter.free_arms()
             q = self.retargeter.retarget(sample.frame)
             if OK not in self.retargeter.report.values() and LIMITED not in self.retargeter.report.values():

@@ -21,8 +21,10 @@ import numpy as np
 from tqdm import tqdm
 
 from rove_contract import timing
-from rove_learning.deployment.simulation import episodes
+from rove_contract.modes import Outcome
+from rove_learning.deployment.simulation import FilterDrive, play_seeds
 from rove_learning.report.statistics import wilson
+from rove_sim.tasks import task as tasks
 
 
 @dataclass(frozen=True)
@@ -30,54 +32,65 @@ class EvaluateConfig:
     """Episodes of one checkpoint in the simulator."""
 
     checkpoint: str
+    task: str = tasks.ERASE_WHITEBOARD.name
     episodes: int = 30
     seed: int = 900_000  # of the first episode; away from the demonstrations' seeds
     workers: int = 2  # processes
     guidance: float | None = None  # beta; None: the checkpoint's
     execute: int = timing.EXECUTE_STEPS  # steps executed per chunk (paper, App. G)
-    max_seconds: float = 12.0  # robot time
+    max_seconds: float = 0.0  # robot time; 0: the task's limit
     image_size: int = 192  # px of the simulated camera
     latency_steps: int = 0  # policy steps between observation and hand-over
     start_stage: str = "start"
     out: str = ""  # JSON file; empty: print only
 
 
-def worker(config: EvaluateConfig) -> Callable[[int], dict]:
-    """A function seed -> row of the result; simulation and checkpoint are loaded once."""
-    from rove_learning.deployment.simulation import Simulation
+def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
+    """A function seed -> row of the result; world and checkpoint are loaded once."""
     from rove_learning.inference import checkpoint
+    from rove_sim.episode import play_episode
+    from rove_sim.people.supervision import Patience, Supervision
 
-    policy, sim = checkpoint.load(config.checkpoint), Simulation(config.image_size)
-    return lambda seed: run_episode(sim, policy, config, seed)
+    task = tasks.get(config.task)
+    policy = checkpoint.load(config.checkpoint)
+    world = task.make_world(config.image_size)
+    drive = FilterDrive(world)
+    patience = Patience(autonomous_s=config.max_seconds or task.limit_s)
 
+    def play(seed: int) -> dict:
+        """One episode that nobody interrupts; returns its row of the result."""
+        rng = np.random.default_rng([seed, 3])
+        best = [0.0, 0]
 
-def run_episode(sim, policy, config: EvaluateConfig, seed: int) -> dict:
-    """One episode; returns its row of the result. A chunk comes into force `latency_steps` after its observation, later
-    rows first.
-    """
-    sim.reset(seed, config.start_stage)
-    env, rng = sim.env, np.random.default_rng([seed, 3])
-    pending = None
-    best = 0.0
-    while sim.tick < round(config.max_seconds * timing.POLICY_HZ) and not env.success:
-        if sim.tick % config.execute == 0:
-            chunk = policy.act(env.render(), env.q.copy(), env.task.instruction, guidance=config.guidance, rng=rng)
-            pending = (sim.tick + config.latency_steps, chunk[config.latency_steps :])
-        if pending is not None and sim.tick >= pending[0]:
-            sim.load(pending[1])
-            pending = None
-        sim.play()
-        best = max(best, env.state()["progress"])
-    state = env.state()
-    return {
-        "seed": seed,
-        "success": bool(env.success),
-        "seconds": round(env.time, 2),
-        "progress": state["progress"],
-        "best_progress": best,
-        "grasped": best > 0.0,
-        "marks_left": state["marks_left"],
-    }
+        def act(images, q):
+            return policy.act(images["ego"], q, task.instruction, guidance=config.guidance, rng=rng)
+
+        def observe(tick):
+            best[0] = max(best[0], tick.state["progress"])
+            best[1] = max(best[1], task.milestones.index(tick.state["milestone"]))
+
+        episode = play_episode(
+            world,
+            drive,
+            Supervision(task, "rollout", 1, patience, intervene=False, rng=np.random.default_rng([seed, 4])),
+            seed=seed,
+            start_stage=config.start_stage,
+            policy=act,
+            observers=(observe,),
+            execute=config.execute,
+            latency_steps=config.latency_steps,
+        )
+        return {
+            "seed": seed,
+            "success": episode.outcome == Outcome.SUCCESS,
+            "seconds": round(episode.frames / timing.POLICY_HZ, 2),
+            "progress": episode.state["progress"],
+            "best_progress": best[0],
+            "milestone": task.milestones[best[1]],
+            "reason": episode.reasons[-1],
+        }
+
+    return play
 
 
 def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
@@ -85,12 +98,17 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
     begin = time.monotonic()
     rows = []
     name = f"evaluating {Path(config.checkpoint).name}"
-    played = episodes(worker, config, range(config.seed, config.seed + config.episodes), config.workers)
+    played = play_seeds(make_worker, config, range(config.seed, config.seed + config.episodes), config.workers)
     with tqdm(played, total=config.episodes, desc=name, unit="episode", disable=not progress) as bar:
         for row in bar:
             rows.append(row)
             bar.set_postfix(success=sum(r["success"] for r in rows))
     successes = sum(row["success"] for row in rows)
+    names = tasks.get(config.task).milestones
+
+    def reached(row: dict, name: str) -> bool:
+        return names.index(row["milestone"]) >= names.index(name)
+
     low, high = wilson(successes, len(rows))
     result = {
         "checkpoint": config.checkpoint,
@@ -98,7 +116,7 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
         "successes": successes,
         "success_rate": successes / max(1, len(rows)),
         "wilson95": [round(low, 4), round(high, 4)],
-        "grasp_rate": sum(row["grasped"] for row in rows) / max(1, len(rows)),
+        "milestones": {name: sum(reached(row, name) for row in rows) / max(1, len(rows)) for name in names[1:]},
         "mean_progress": float(np.mean([row["progress"] for row in rows])),
         "guidance": config.guidance,
         "execute": config.execute,
@@ -117,7 +135,7 @@ def main() -> int:
     import tyro
 
     try:
-        result = evaluate(tyro.cli(EvaluateConfig, description=__doc__))
+        result = evaluate(tyro.cli(EvaluateConfig, description=__doc__, prog="rove run rove_learning evaluate"))
     except (ValueError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`interventions`: deployment episodes in-process: the policy runs, a scripted supervisor pauses it near failure, the
-expert takes over.
-
-The same stages, penalties and file layout as a session over ROS, at several times real time; for studies that need many
-episodes.
+"""`interventions`: deploy a checkpoint in the simulator with a supervisor who pauses it and operators who take over
+(Algorithm 1, line 8), in-process, faster than real time.
 
     rove run rove_learning interventions --checkpoint runs/base --out runs/experience --episodes 40
 """
@@ -12,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,131 +17,124 @@ import numpy as np
 from tqdm import tqdm
 
 from rove_contract import timing
-from rove_contract.modes import Mode, Outcome, Source, Stage
+from rove_contract.modes import Outcome, Stage
 from rove_description import joints
-from rove_learning.deployment.simulation import episodes
-
-MODE = {Stage.ROLLOUT: Mode.ROLLOUT, Stage.ADAPTATION: Mode.ADAPTATION, Stage.RECOVERY: Mode.RECOVERY}
+from rove_learning.deployment.simulation import FilterDrive, FrameRecorder, play_seeds
+from rove_sim.tasks import task as tasks
 
 
 @dataclass(frozen=True)
 class InterventionConfig:
-    """Deployment episodes of one checkpoint with scripted supervision."""
+    """Deployment episodes of one checkpoint."""
 
     checkpoint: str
     out: str  # dataset folder; appended to when it exists
+    task: str = tasks.ERASE_WHITEBOARD.name
     episodes: int = 40
     workers: int = 2
     seed: int = 5000
-    imperfection: float = 1.0  # 0..1 of the operator who takes over
-    patience_s: float = 2.5  # robot time without progress after which the supervisor pauses
     takeover: float = (
-        0.75  # share of the paused episodes that the operator finishes; the others end as autonomous failures
+        0.75  # share of the episodes with a supervisor who intervenes; the others end as the policy ends them
     )
-    max_seconds: float = 20.0
     image_size: int = 192
     guidance: float | None = None  # beta; None: the checkpoint's
-    start_stages: tuple[str, ...] = ("start",)  # cycled over the episodes: diversity of progress (paper, sec. 3.1)
+    start_stages: tuple[str, ...] = ()  # cycled over the episodes: diversity of progress (paper, sec. 3.1); empty: all
 
 
-def run_episode(sim, policy, config: InterventionConfig, seed: int) -> dict:
-    """One episode as plain arrays (see rove_recorder.dataset.lerobot.EpisodeFrames); the pause takes no frames."""
-    from rove_sim.tasks.erase_whiteboard.adaptation_end import AdaptationEnd
-    from rove_sim.tasks.erase_whiteboard.env_expert import Expert
-
-    start_stage = config.start_stages[seed % len(config.start_stages)]
-    sim.reset(seed, start_stage)
-    env, rng = sim.env, np.random.default_rng([seed, 11])
-    takes_over = rng.random() < config.takeover
-    stage, best, best_at, t_r, takeover = Stage.ROLLOUT, env.state()["progress"], 0.0, -1, -1
-    expert: Expert | None = None
-    adaptation_end: AdaptationEnd | None = None
-    columns: dict[str, list] = {key: [] for key in ("state", "images", "stage", "action")}
-    failed = False
-    while not env.success and env.time < config.max_seconds:
-        state = env.state()
-        if state["progress"] > best:
-            best, best_at = state["progress"], env.time
-        if stage is Stage.ADAPTATION and adaptation_end.over(state, env.time):
-            stage, t_r = Stage.RECOVERY, sim.tick
-        if stage is Stage.ROLLOUT and env.time - best_at > config.patience_s:
-            if not takes_over or not state["recoverable"]:
-                failed = True
-                break
-            stage, takeover = Stage.ADAPTATION, sim.tick
-            adaptation_end, expert = AdaptationEnd(state), Expert(env, rng, config.imperfection)
-            expert.reset(env.q)
-        for key, value in zip(columns, (*sim.observe(), int(stage))):
-            columns[key].append(value)
-        if expert is not None:
-            sim.follow(expert.target(env.q, state))
-            columns["action"].append(np.array(sim.command))
-            continue
-        if sim.tick % timing.EXECUTE_STEPS == 0:
-            sim.load(
-                policy.act(columns["images"][-1], env.q.copy(), env.task.instruction, guidance=config.guidance, rng=rng)
-            )
-        sim.play()
-        columns["action"].append(np.array(sim.command))
-    outcome = Outcome.SUCCESS if env.success and not failed else Outcome.FAILURE
-    arrays = {key: np.array(values) for key, values in columns.items()}
-    source = np.where(arrays["stage"] == Stage.ROLLOUT, Source.POLICY, Source.OPERATOR)
-    mode = np.array([MODE[Stage(s)] for s in arrays["stage"]])
-    return {
-        **arrays,
-        "source": source,
-        "mode": mode,
-        "outcome": int(outcome),
-        "t_r": t_r,
-        "takeover": takeover,
-        "episode_id": f"rollout-{seed:06d}",
-        "kind": "rollout",
-        "operator": "scripted",
-        "start_stage": start_stage,
-    }
-
-
-def worker(config: InterventionConfig) -> Callable[[int], dict]:
-    """A function seed -> episode; simulation and checkpoint are loaded once."""
-    from rove_learning.deployment.simulation import Simulation
+def make_worker(config: InterventionConfig) -> Callable[[int], dict]:
+    """A function seed -> episode; world and checkpoint are loaded once."""
     from rove_learning.inference import checkpoint
+    from rove_sim.episode import play_episode
+    from rove_sim.people.operator import CREW, Operator
+    from rove_sim.people.supervision import Patience, Supervision
 
-    policy, sim = checkpoint.load(config.checkpoint), Simulation(config.image_size)
-    return lambda seed: run_episode(sim, policy, config, seed)
+    task = tasks.get(config.task)
+    policy = checkpoint.load(config.checkpoint)
+    world = task.make_world(config.image_size)
+    drive = FilterDrive(world)
+    stages = config.start_stages or task.start_stages
+
+    def deploy(seed: int) -> dict:
+        number = seed - config.seed
+        rng = np.random.default_rng([seed, 11])
+        person = CREW[number % len(CREW)]
+        watched = rng.random() < config.takeover
+        recorder = FrameRecorder()
+
+        def act(images, q):
+            return policy.act(images["ego"], q, task.instruction, guidance=config.guidance, rng=rng)
+
+        episode = play_episode(
+            world,
+            drive,
+            Supervision(task, "rollout", 1, Patience(autonomous_s=task.limit_s), intervene=watched, rng=rng),
+            seed=seed,
+            start_stage=stages[number // len(CREW) % len(stages)],
+            policy=act,
+            operator=Operator(task, person, rng, 1.0 / timing.POLICY_HZ, world.table),
+            observers=(recorder,),
+        )
+        operator = person.name if episode.takeover >= 0 else ""
+        frames = recorder.frames(episode, episode_id=f"rollout-{seed:06d}", kind="rollout", operator=operator)
+        return {
+            "frames": frames,
+            "reasons": episode.reasons,
+            "mistaken": episode.mistaken,
+            "mistakes": episode.mistakes,
+        }
+
+    return deploy
 
 
 def collect(config: InterventionConfig, progress: bool = True) -> dict:
-    """Write the dataset. Returns counts and the share of time under intervention."""
+    """Write the dataset. Returns counts and the share of time under intervention (paper, Table 2)."""
     from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
-    from rove_sim.tasks.task import ERASE_WHITEBOARD
 
+    task = tasks.get(config.task)
     size = (config.image_size, config.image_size)
-    counts = {
-        "episodes": 0,
-        "autonomous_successes": 0,
-        "interventions": 0,
-        "failures": 0,
-        "frames": 0,
-        "intervention_frames": 0,
-    }
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    recoveries: list[int] = []
     seeds = range(config.seed, config.seed + config.episodes)
     with DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer:
-        rows = episodes(worker, config, seeds, config.workers)
-        for episode in tqdm(rows, total=config.episodes, desc="deployment", unit="episode", disable=not progress):
-            writer.add_episode(EpisodeFrames(**episode, task=ERASE_WHITEBOARD.instruction))
+        rows = play_seeds(make_worker, config, seeds, config.workers)
+        for row in tqdm(rows, total=config.episodes, desc="deployment", unit="episode", disable=not progress):
+            episode = row["frames"]
+            writer.add_episode(EpisodeFrames(**episode, task=task.instruction))
+            stage, taken = episode["stage"], episode["takeover"] >= 0
+            success = episode["outcome"] == Outcome.SUCCESS
             counts["episodes"] += 1
-            counts["interventions"] += episode["takeover"] >= 0
-            counts["failures"] += episode["outcome"] == Outcome.FAILURE
-            counts["autonomous_successes"] += episode["outcome"] == Outcome.SUCCESS and episode["takeover"] < 0
-            counts["frames"] += len(episode["stage"])
-            counts["intervention_frames"] += int(np.sum(episode["stage"] != Stage.ROLLOUT))
-    return {key: int(value) for key, value in counts.items()} | {"dataset": config.out}
+            counts["frames"] += len(stage)
+            counts["failures"] += not success
+            counts["autonomous_successes"] += success and not taken
+            counts["interventions"] += taken
+            counts["mistaken_pauses"] += row["mistaken"]
+            if taken:
+                counts["recovered_successes"] += success
+                counts["intervention_frames"] += int(np.sum(stage != Stage.ROLLOUT))
+                counts["frames_with_takeover"] += len(stage)
+                recoveries.append(int(np.sum(stage == Stage.RECOVERY)))
+                reasons[row["reasons"][0]] += 1
+    fraction = counts["intervention_frames"] / max(1, counts["frames_with_takeover"])
+    return {
+        "task": task.name,
+        **{key: int(value) for key, value in counts.items()},
+        "intervention_fraction": round(fraction, 3),
+        "median_recovery_frames": float(np.median(recoveries)) if recoveries else None,
+        "reasons": dict(reasons),
+        "dataset": config.out,
+    }
 
 
 def main() -> int:
     import tyro
 
-    print(json.dumps(collect(tyro.cli(InterventionConfig, description=__doc__))))
+    try:
+        config = tyro.cli(InterventionConfig, description=__doc__, prog="rove run rove_learning interventions")
+        print(json.dumps(collect(config)))
+    except (ValueError, OSError) as error:
+        print(f"interventions: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

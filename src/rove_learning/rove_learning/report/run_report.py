@@ -151,7 +151,7 @@ def evaluation_section(results: dict[str, dict]) -> Section:
             "success": r["success_rate"],
             "95 % from": r["wilson95"][0],
             "to": r["wilson95"][1],
-            "grasped": r.get("grasp_rate"),
+            **r.get("milestones", {}),
         }
         for name, r in results.items()
     ]

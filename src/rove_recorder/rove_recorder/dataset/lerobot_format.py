@@ -67,7 +67,7 @@ def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | Non
     names: joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
     scalar = {"shape": [1], "names": None}
     joints = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
-    result = {STATE: dict(joints), ACTION: {**joints, "info": {"commanded_after_s": 1.0 / fps}}}
+    result: dict[str, dict] = {STATE: dict(joints), ACTION: {**joints, "info": {"commanded_after_s": 1.0 / fps}}}
     if image_size is not None:
         height, width = image_size
         result[CAMERA] = {

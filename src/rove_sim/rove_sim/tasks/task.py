@@ -19,7 +19,7 @@ class Task:
 
     start_stages: task progress at which an episode may begin (paper, sec. 3.1); the first one is the whole task.
     milestones: in words, in the order of progress; the first one is before any progress. world: class, its module in
-    the folder before the colon.
+    the folder before the colon. limit_s: robot time after which a policy has failed, about three times the expert's.
     """
 
     name: str
@@ -27,6 +27,16 @@ class Task:
     start_stages: tuple[str, ...]
     milestones: tuple[str, ...] = ()
     world: str = "world:World"
+    limit_s: float = 30.0
+
+    def words(self) -> dict:
+        """What people and other processes need to know of the task: name, instruction, start_stages, milestones."""
+        return {
+            "name": self.name,
+            "instruction": self.instruction,
+            "start_stages": list(self.start_stages),
+            "milestones": list(self.milestones),
+        }
 
     def _load(self, place: str):
         module, name = place.split(":")
@@ -39,6 +49,19 @@ class Task:
     def make_expert(self, kinematics, rng, period_s: float = 1.0 / timing.POLICY_HZ):
         """The scripted expert: `reset(q (J,))`, `target(q (J,), state) -> (J,) rad`, called every period_s seconds."""
         return self._load("expert:Expert")(kinematics, rng, period_s=period_s)
+
+    def make_manner(self):
+        """How the expert works: the task's `Manner`, whose fields a model of a person changes."""
+        return self._load("manner:Manner")()
+
+    def make_watch(self, state: dict, rng):
+        """What a watching person sees of an episode that begins in `state`: a `rove_sim.people.watching.Watch`."""
+        return self._load("watch:TaskWatch")(state, rng)
+
+    @property
+    def people(self):
+        """How people err in this task: the module `people` of its folder (MISTAKES, FORCES, perceive)."""
+        return importlib.import_module(f"rove_sim.tasks.{self.name}.people")
 
 
 ERASE_WHITEBOARD = Task(
@@ -54,6 +77,7 @@ ERASE_WHITEBOARD = Task(
         "eraser lifted off the clean board",
     ),
     world="world:WhiteboardWorld",
+    limit_s=45.0,
 )
 TOAST_BREAD = Task(
     "toast_bread",
@@ -61,6 +85,7 @@ TOAST_BREAD = Task(
     ("start", "grasped", "above_slot", "misaligned", "partly_inserted"),
     ("nothing held", "grasped", "lifted", "above the slot", "inserted", "released"),
     world="world:ToastBreadWorld",
+    limit_s=20.0,
 )
 
 TASKS = (ERASE_WHITEBOARD, TOAST_BREAD)

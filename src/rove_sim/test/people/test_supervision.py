@@ -1,44 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scripted supervisor pauses near failure, hands over when aligned, calls recovered at sustained progress, and
-counts what it did.
+"""The supervisor pauses when something goes wrong, late as a person does, hands over when aligned, marks recovery when
+progress is sustained, and counts what it did.
 """
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from rove_contract.modes import Mode, Trigger, next_mode
 from rove_sim.people.supervision import FORCE, RESET, Patience, Supervision, View
+from rove_sim.people.watching import Attention, Watch
 
-QUIET = {
-    "progress": 0.0,
-    "grip_error": 0.2,
-    "marks_left": 12,
-    "marks": [[0.1, 0.2]],
-    "eraser_pos": [0.4, 0.0, 0.2],
-    "eraser_grasped": False,
-    "hand_closed": False,
-    "success": False,
-    "recoverable": True,
-    "resets": 1,
-    "seated": True,
-}
+QUIET = {"advance": 0.0, "trouble": "", "success": False, "recoverable": True, "resets": 1, "seated": True}
+PROMPT = Attention(reaction_s=0.2, spread=0.0, miss_rate=0.0, false_alarm_hz=0.0, mark_s=0.1)
+
+
+class StubWatch(Watch):
+    """A task whose state says what a person sees."""
+
+    def advance(self, state):
+        return state["advance"]
+
+    def trouble(self, state, now):
+        return state["trouble"]
+
+
+TASK = SimpleNamespace(make_watch=StubWatch)
 
 
 class World:
     """Calls the supervision at 20 Hz and applies its triggers through the contract's table."""
 
-    def __init__(self, **kwargs):
-        self.supervision = Supervision(**kwargs)
+    def __init__(self, attention=PROMPT, **options):
+        self.supervision = Supervision(TASK, attention=attention, rng=np.random.default_rng(1), **options)
         self.mode, self.now, self.sim, self.alignment = Mode.IDLE, 0.0, dict(QUIET), 0.1
         self.waiting, self.closed = "", True
         self.actions = []
 
-    def run(self, seconds, **changes):
+    def run(self, seconds, *, rise=0.0, **changes):
         self.sim |= changes
         for _ in range(round(seconds * 20)):
             self.now += 0.05
-            action = self.supervision.update(
-                View(self.now, self.mode, dict(self.sim), self.alignment, self.waiting, self.closed)
-            )
+            self.sim["advance"] += rise * 0.05
+            view = View(self.now, self.mode, dict(self.sim), self.alignment, self.waiting, self.closed)
+            action = self.supervision.update(view)
             if action is None:
                 continue
             self.actions.append(action)
@@ -58,92 +64,88 @@ def test_it_starts_only_when_everything_is_up_and_the_robot_is_at_the_start():
     assert world.run(1.0, seated=True).actions == [Trigger.START_ROLLOUT]
 
 
-def test_a_successful_rollout_is_left_alone():
-    world = World(episodes=1).run(1.0)
-    world.run(2.0, progress=0.2, eraser_grasped=True).run(2.0, progress=0.6, marks_left=6)
-    world.run(1.0, progress=1.0, marks_left=0, success=True)
-    assert world.actions == [Trigger.START_ROLLOUT, Trigger.SUCCEED]
-    tally = world.supervision.tally
-    assert (tally.success, tally.autonomous_success, tally.interventions) == (1, 1, 0) and world.supervision.done
-
-
-@pytest.mark.parametrize(
-    ("trouble", "reason"),
-    [
-        ({"hand_closed": True}, "hand closed"),
-        ({}, "no progress"),
-    ],
-)
-def test_near_failure_it_pauses_takes_over_and_lets_the_operator_finish(trouble, reason):
-    world = World(episodes=1).run(0.5).run(7.0, **trouble)
-    assert (
-        world.actions[:3] == [Trigger.START_ROLLOUT, Trigger.PAUSE, Trigger.TAKEOVER] and world.mode is Mode.ADAPTATION
-    )
-    assert reason in world.supervision.tally.reasons[0]
-    world.run(0.2, eraser_grasped=True, hand_closed=True, progress=0.2)
-    assert world.mode is Mode.ADAPTATION, "progress must last"
-    world.run(1.0)
+def test_an_intervention_runs_from_trouble_to_success():
+    world = World(episodes=1).run(1.0, rise=0.05).run(0.5, rise=0.05, trouble="eraser dropped")
+    assert world.actions == [Trigger.START_ROLLOUT, Trigger.PAUSE]
+    assert world.supervision.tally.reasons == ["eraser dropped"]
+    world.run(1.0, trouble="")
+    assert world.mode is Mode.ADAPTATION
+    world.run(2.0)
+    assert world.mode is Mode.ADAPTATION, "no progress, so nothing is recovered"
+    world.run(2.0, rise=0.05)
     assert world.mode is Mode.RECOVERY
-    world.run(1.0, success=True, marks_left=0, progress=1.0)
-    assert world.actions[3:] == [Trigger.RECOVERED, Trigger.SUCCEED] and world.supervision.tally.interventions == 1
+    world.run(1.0, success=True)
+    assert world.actions[-1] is Trigger.SUCCEED
+    tally = world.supervision.tally
+    assert (tally.episodes, tally.success, tally.interventions, tally.autonomous_success) == (1, 1, 1, 0)
 
 
-def test_a_dropped_eraser_is_a_reason_to_pause():
-    world = (
-        World(episodes=1)
-        .run(0.5)
-        .run(1.0, eraser_grasped=True, progress=0.2)
-        .run(2.0, eraser_grasped=False, progress=0.0)
-    )
-    assert "dropped" in world.supervision.tally.reasons[0]
+def test_trouble_that_passes_before_the_person_reacts_is_let_go():
+    world = World(Attention(reaction_s=1.0, spread=0.0, miss_rate=0.0, false_alarm_hz=0.0), episodes=1).run(1.0)
+    world.run(0.8, trouble="wiping does not advance toward the ink").run(0.5, rise=0.05, trouble="")
+    assert Trigger.PAUSE not in world.actions
+    assert Trigger.PAUSE in world.run(1.5, trouble="wiping does not advance toward the ink").actions
 
 
-def test_success_during_adaptation_still_marks_the_recovery_first():
-    world = World(episodes=1).run(7.0)
-    world.run(1.5, success=True, progress=1.0, marks_left=0)
-    assert world.actions[-2:] == [Trigger.RECOVERED, Trigger.SUCCEED]
+def test_a_missed_trouble_is_noticed_later():
+    missed = World(Attention(0.2, 0.0, miss_rate=1.0, missed_s=3.0, false_alarm_hz=0.0), episodes=1).run(0.5)
+    assert Trigger.PAUSE not in missed.run(2.5, rise=0.05, trouble="eraser dropped").actions
+    assert Trigger.PAUSE in missed.run(1.5, rise=0.05).actions
 
 
-def test_an_operator_that_stays_misaligned_is_forced_in_after_a_while_and_counted():
-    world = World(episodes=1)
-    world.alignment = None
-    world.run(6.0)
+def test_people_also_pause_when_nothing_is_wrong():
+    alarms = [World(Attention(false_alarm_hz=hz), episodes=1).run(20.0, rise=0.05) for hz in (0.0, 2.0)]
+    assert [Trigger.PAUSE in world.actions for world in alarms] == [False, True]
+    assert alarms[1].supervision.mistaken and alarms[1].supervision.tally.mistaken == 1
+
+
+def test_a_stall_is_trouble_and_progress_is_not():
+    world = World(episodes=1, patience=Patience(patience_s=2.0)).run(6.0, rise=0.05)
+    assert Trigger.PAUSE not in world.actions
+    assert Trigger.PAUSE in world.run(3.0).actions
+    assert world.supervision.tally.reasons == ["no progress for 2 s"]
+
+
+def test_takeover_waits_for_alignment_and_is_forced_in_the_end():
+    world = World(episodes=1, patience=Patience(force_s=3.0)).run(0.5)
+    world.alignment = 0.9
+    world.run(1.0, trouble="eraser dropped").run(1.0)
     assert world.mode is Mode.PAUSED
-    world.run(16.0)
-    assert FORCE in world.actions and world.supervision.tally.forced == 1 and world.mode is Mode.ADAPTATION
+    world.run(3.0)
+    assert world.actions[-1] == FORCE and world.mode is Mode.ADAPTATION and world.supervision.tally.forced == 1
 
 
-def test_an_eraser_out_of_reach_is_a_failure_not_an_intervention():
-    world = World(episodes=1).run(0.5).run(2.0, recoverable=False)
-    assert world.actions[-1] is Trigger.FAIL and world.supervision.tally.interventions == 0
+@pytest.mark.parametrize("mode", [Mode.ROLLOUT, Mode.RECOVERY])
+def test_a_task_that_cannot_be_done_any_more_fails(mode):
+    world = World(episodes=1).run(0.5)
+    if mode is Mode.RECOVERY:
+        world.run(1.0, trouble="eraser dropped").run(4.0, rise=0.05, trouble="")
+    assert world.mode is mode
+    world.run(2.0, recoverable=False)
+    assert world.actions[-1] is Trigger.FAIL and world.supervision.tally.failure == 1
 
 
-def test_without_intervention_a_hopeless_rollout_fails_at_its_time_limit():
-    world = World(episodes=1, intervene=False, patience=Patience(autonomous_s=10.0)).run(12.0)
-    assert world.actions == [Trigger.START_ROLLOUT, Trigger.FAIL] and world.supervision.tally.failure == 1
+def test_without_interventions_a_rollout_ends_as_the_policy_ends_it():
+    world = World(episodes=1, intervene=False, patience=Patience(autonomous_s=5.0)).run(4.0, trouble="eraser dropped")
+    assert world.actions == [Trigger.START_ROLLOUT]
+    assert world.run(3.0).actions == [Trigger.START_ROLLOUT, Trigger.FAIL]
 
 
-def test_the_next_episode_waits_for_the_bag_and_a_reset_and_asks_for_one_that_does_not_come():
-    world = World(episodes=2).run(0.5).run(1.0, success=True)
-    world.closed = False
-    assert world.run(3.0).actions[-1] is Trigger.SUCCEED
-    world.closed = True
-    world.run(6.0)
-    assert world.actions[-1] == RESET
-    world.run(1.0, resets=2, success=False)
-    assert world.actions[-1] is Trigger.START_ROLLOUT
+def test_an_operator_who_is_not_done_in_time_fails():
+    world = World(kind="demonstration", episodes=1, patience=Patience(demonstration_s=3.0)).run(4.0)
+    assert world.actions == [Trigger.START_DEMONSTRATION, Trigger.FAIL]
 
 
-def test_it_goes_on_until_enough_interventions_happened_but_not_for_ever():
-    world = World(episodes=1, min_interventions=1, max_episodes=3)
-    for episode in range(3):
-        world.run(1.0, resets=episode + 1, success=False).run(1.0, success=True)
-    assert world.supervision.tally.episodes == 3 and world.supervision.done
+def test_without_an_automatic_reset_it_asks_for_one():
+    world = World(episodes=2, patience=Patience(reset_s=2.0)).run(0.5).run(0.5, success=True)
+    assert world.actions == [Trigger.START_ROLLOUT, Trigger.SUCCEED]
+    assert world.run(3.0, success=False).actions[2] == RESET
+    assert world.run(1.0, resets=2).actions[-1] is Trigger.START_ROLLOUT
 
 
-def test_demonstrations_succeed_or_run_out_of_time():
-    world = (
-        World(kind="demonstration", episodes=2, patience=Patience(demonstration_s=5.0)).run(0.5).run(1.0, success=True)
-    )
-    world.run(7.0, success=False, resets=2)
-    assert world.actions == [Trigger.START_DEMONSTRATION, Trigger.SUCCEED, Trigger.START_DEMONSTRATION, Trigger.FAIL]
+def test_it_goes_on_until_enough_interventions_happened():
+    world = World(episodes=1, min_interventions=1, max_episodes=3).run(0.5).run(0.5, success=True)
+    assert not world.supervision.done
+    world.run(1.0, success=False, resets=2).run(1.5, trouble="eraser dropped").run(3.0, rise=0.05, trouble="")
+    world.run(1.0, success=True)
+    assert world.supervision.done and world.supervision.tally.interventions == 1

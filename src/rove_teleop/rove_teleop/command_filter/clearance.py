@@ -8,7 +8,6 @@ mj_geomDistance call would not fit several hundred pairs at several poses into t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import mujoco
@@ -145,6 +144,14 @@ def _gradient(pairs, index, segments, carries, joint, xanchor, xaxis, lower, upp
         out[i] = along if first else -along
 
 
+# m. Pairs that are nearer at home are taken to be joined there, as the shoulder's end of an upper arm and the torso.
+TOUCHING_M = 0.02
+
+
+def _has_volume(model, geom: int) -> bool:
+    return model.geom_type[geom] not in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
+
+
 def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
     """(local axis, half length m, radius m) of a capsule around a geom."""
     kind, size = model.geom_type[geom], model.geom_size[geom]
@@ -164,56 +171,77 @@ def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
     )
 
 
-def _side(name: str) -> str:
-    """ "left" | "right" for links of an arm, "" for the body (legs belong to the body)."""
-    side = name.partition("_")[0]
-    return side if side in mjcf.SIDES and not name.endswith("_leg") else ""
-
-
-def _is_finger(name: str) -> bool:
-    return any(f"_{finger}_" in f"{name}_" for finger in mjcf.FINGERS)
-
-
 class Clearance:
     """Distances of all guarded pairs of one robot. table: the contract's joints. model: a MuJoCo model with these joint
-    names.
+    names. home: (J,) rad, a pose in which the robot is known to be well; None: the description's.
 
-    lower, upper: workspace box (m, pelvis frame). pairs: names of the P guarded pairs (geom, geom) or (geom,
-    "workspace"). affects: (P, J) bool, joints that change the distance.
+    Guarded are all pairs of links that are not neighbours in the kinematic tree, whose distance a joint changes, and
+    that do not touch at home, where what touches belongs together; but not the fingers among each other and against
+    their own palm (a hand that closes is a grasp). lower, upper: workspace box (m, pelvis frame) of forearms and hands.
+    pairs: names of the P guarded pairs (geom, geom) or (geom, "workspace"). affects: (P, J) bool, joints that change
+    the distance. at_home: (P,) m. Raises ValueError where no pair of links is left to guard.
     """
 
-    def __init__(
-        self, table: joints.JointTable, lower: Sequence[float], upper: Sequence[float], model: Any = None
-    ) -> None:
+    def __init__(self, table: joints.JointTable, lower, upper, model=None, home: np.ndarray | None = None):
         self._kinematics = Kinematics(table, model)
         self.model = m = self._kinematics.model
         self._data = self._kinematics.data
         self._joints = self._kinematics.joint_ids
-        pelvis = m.body("pelvis").id
         self._lower = np.array(lower, float) + self._kinematics.origin
         self._upper = np.array(upper, float) + self._kinematics.origin
-        names, geoms = [], []
-        for geom in range(m.ngeom):
-            name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_GEOM, geom) or ""
-            if m.body_rootid[m.geom_bodyid[geom]] == pelvis and name and name != "visor":
-                names.append(name)
-                geoms.append(geom)
-        self._geoms = geoms
+        root = m.body("pelvis").rootid[0]
+        geoms = [g for g in range(m.ngeom) if m.body_rootid[m.geom_bodyid[g]] == root and _has_volume(m, g)]
+        names = [m.geom(g).name or f"{m.body(m.geom_bodyid[g]).name} #{g}" for g in geoms]
         self._capsules = np.array([(geom, *_capsule(m, geom)) for geom in geoms], dtype=CAPSULE)
-        self._carries = np.array([self._chain(table, geom) for geom in geoms])
-        pairs = [(i, k) for i in range(len(geoms)) for k in range(i) if self._guarded(names, i, k)]
-        inside = [
-            i for i, name in enumerate(names) if _side(name) and "shoulder" not in name and "upper_arm" not in name
-        ]
-        self._pairs = np.array([(i, k, 0.0, 0.0) for i, k in pairs] + [(i, -1, 0.0, 0.0) for i in inside], dtype=PAIR)
-        self.pairs = [(names[i], names[k]) for i, k in pairs] + [(names[i], "workspace") for i in inside]
-        self.affects = np.array(
-            [self._carries[i] ^ self._carries[k] for i, k in pairs] + [self._carries[i] for i in inside]
-        )
+        self._carries = np.array([self._chain(table, geom) for geom in geoms]).reshape(len(geoms), len(table))
         self._segments = np.zeros((len(geoms), 6))
         # MjData's own arrays; they stay where they are.
         self._xpos, self._xmat = self._data.geom_xpos, self._data.geom_xmat
         self._xanchor, self._xaxis = self._data.xanchor, self._data.xaxis
+        blocks = np.array(table.blocks)
+        self._guard(names, [(i, k) for i in range(len(geoms)) for k in range(i) if self._apart(blocks, geoms, i, k)])
+        home = mjcf.home(table) if home is None else home
+        away = self(home) > TOUCHING_M
+        self._guard(names, [(int(p["first"]), int(p["second"])) for p in self._pairs[away]])
+        if not len(self._pairs):
+            raise ValueError(
+                f"the guard found no two of the robot model's {len(geoms)} links to keep apart; give the model geoms "
+                "(capsules, spheres, boxes or ellipsoids) on its links, or switch the guard off by name"
+            )
+        arm = self._carries[:, blocks == "arm"].sum(axis=1)
+        self._guard(
+            names,
+            [(int(p["first"]), int(p["second"])) for p in self._pairs]
+            + [(i, -1) for i in range(len(geoms)) if 2 * arm[i] > max((blocks == "arm").sum() / 2, 1)],
+        )
+        self.at_home = self(home)
+
+    def _guard(self, names: list[str], pairs: list[tuple[int, int]]) -> None:
+        """Measure these pairs of capsules from now on; second -1: the workspace."""
+        self._pairs = np.array([(i, k, 0.0, 0.0) for i, k in pairs], dtype=PAIR)
+        self.pairs = [(names[i], names[k] if k >= 0 else "workspace") for i, k in pairs]
+        self.affects = np.array(
+            [self._carries[i] ^ self._carries[k] if k >= 0 else self._carries[i] for i, k in pairs], dtype=bool
+        ).reshape(len(pairs), self._carries.shape[1])
+
+    def _apart(self, blocks: np.ndarray, geoms: list[int], i: int, k: int) -> bool:
+        """Whether two links should not touch, as far as the tree tells."""
+        between = blocks[self._carries[i] ^ self._carries[k]]
+        if not len(between) or (between == "hand").all():
+            return False
+        if (blocks[self._carries[i]] == "hand").any() and (blocks[self._carries[k]] == "hand").any():
+            return False  # fingers of both hands: hands work together
+        a, b = (int(self.model.geom_bodyid[geoms[n]]) for n in (i, k))
+        return b not in (self._moving_parent(a), a) and a != self._moving_parent(b)
+
+    def _moving_parent(self, body: int) -> int:
+        """The body that a body's joints move it against; bodies without joints count as part of their parents."""
+        while body and self.model.body_jntnum[body] == 0:
+            body = int(self.model.body_parentid[body])
+        body = int(self.model.body_parentid[body])
+        while body and self.model.body_jntnum[body] == 0 and self.model.body_parentid[body]:
+            body = int(self.model.body_parentid[body])
+        return body
 
     def _chain(self, table: Any, geom: int) -> np.ndarray:
         """(J,) bool: joints between the pelvis and a geom."""
@@ -227,34 +255,6 @@ class Clearance:
                     chain[table.index[name]] = True
             body = m.body_parentid[body]
         return chain
-
-    def _guarded(self, names: list[str], i: int, k: int) -> bool:
-        """Whether two links should not touch: arm against body and arm against arm, but not neighbours in the kinematic
-        tree.
-        """
-        a, b = names[i], names[k]
-        if not _side(a) and not _side(b):
-            return False  # pelvis, waist, torso and neck overlap by construction
-        if _side(a) == _side(b):
-            # A hand can reach its own upper arm and shoulder; everything else of one arm is adjacent or a hand closing.
-            hand, other = (a, b) if _is_finger(a) or a.endswith("palm") else (b, a)
-            return (_is_finger(hand) or hand.endswith("palm")) and other.endswith(("upper_arm", "shoulder"))
-        if _is_finger(a) and _is_finger(b):
-            return False
-        return self._tree_distance(self.model.geom_bodyid[self._geoms[i]], self.model.geom_bodyid[self._geoms[k]]) > 2
-
-    def _tree_distance(self, a: int, b: int) -> int:
-        up = {}
-        steps = 0
-        while True:
-            up[int(a)] = steps
-            if a == 0:
-                break
-            a, steps = self.model.body_parentid[a], steps + 1
-        steps = 0
-        while int(b) not in up:
-            b, steps = self.model.body_parentid[b], steps + 1
-        return steps + up[int(b)]
 
     def __call__(self, q: np.ndarray, out: np.ndarray | None = None, enough: float = np.inf) -> np.ndarray:
         """Distances (P,) m at the pose q (J,) rad; negative = overlap of the capsules or outside the workspace.

@@ -58,6 +58,9 @@ class Guard:
     ) -> None:
         self.config = config or GuardConfig()
         self.clearance = Clearance(table, self.config.lower, self.config.upper, model)
+        # Links that are near each other at home, as a thumb's base and the forearm, are free to be so.
+        self._margin = np.minimum(self.config.margin_m, 0.5 * self.clearance.at_home)
+        self._slow = np.minimum(self.config.slow_m, 0.9 * self.clearance.at_home)
         self._share = period_s / self.config.slow_s
         self._count = len(self.clearance.pairs)
         looks = 1 + len(AHEAD_S)
@@ -97,13 +100,13 @@ class Guard:
     def _scale(self, q: np.ndarray, dq: np.ndarray, stop: np.ndarray, rest: np.ndarray) -> np.ndarray | None:
         """(J,) scale of the step so that no guarded distance falls faster than allowed; None = as proposed."""
         after = self._look(q, dq, stop)
-        self.active = bool(after.min() < self.config.slow_m)
+        self.active = bool((after < self._slow).any())
         if self.active:
             # Velocity damper: inside slow_m a distance may lose this share of what is left above the margin, per
             # period.
-            before, margin = self._before, self.config.margin_m
+            before, margin = self._before, self._margin
             damped = np.minimum(before, before - (before - margin) * self._share)
-            allowed = np.where(before < self.config.slow_m, damped, margin)
+            allowed = np.where(before < self._slow, damped, margin)
             broken = after < allowed - 1e-9
             self.active = bool(broken.any())
         if not self.active:

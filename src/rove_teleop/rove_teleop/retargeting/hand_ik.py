@@ -174,14 +174,12 @@ def _cholesky_solve(h, g, x):
 
 
 @njit(
-    numba.float64(
-        _F1, numba.int64, numba.float64, _I1, _F2, _F2, _F2, _F2, _I1, _F1, _F1, _F2, _F2, _F2, _F1
-    ),
+    numba.float64(_F1, numba.int64, numba.float64, _I1, _F2, _F2, _F2, _F2, _I1, _F1, _F1, _F2, _F2, _F2, _F1),
     **compiled,
-)  # fmt: skip
+)
 def solve(
     q, steps, keeping, start, anchor, axis, middle, tip, middle_joints, lower, upper, wanted, direction, vector, weight
-):  # fmt: skip
+):
     """Improve q (n,) rad in place by at most `steps` steps within [lower, upper]; returns the sum reached, m^2.
 
     keeping: m/rad, weight of the joints' distance from where q was.

@@ -16,7 +16,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--endpoint",
         default=DEFAULT_ENDPOINT,
-        help="tcp://HOST:PORT (ZMQ), mvn://HOST:PORT (Xsens MVN) or https://HOST:PORT (headset); %(default)s",
+        help="tcp://HOST:PORT (ZMQ), mvn://HOST:PORT (Xsens MVN), https://HOST:PORT (headset) or "
+        "browser://HOST:PORT (dragging in a browser); %(default)s",
     )
     group.add_argument("--pattern", choices=sorted(PATTERNS), default="sub", help="of ZMQ; %(default)s")
     group.add_argument("--connect", action="store_true", help="ZMQ: connect to a suit's server instead of binding")

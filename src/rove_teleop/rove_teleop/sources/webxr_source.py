@@ -5,11 +5,7 @@ the robot sees.
 
 from __future__ import annotations
 
-import os
-import secrets
-import threading
 import time
-from collections import deque
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,41 +13,23 @@ import numpy as np
 
 from rove_contract import timing
 from rove_contract.operator_frame import OperatorFrame
-from rove_contract.web.access import Access, is_loopback
-from rove_teleop.retargeting.robot_geometry import SIDES
-from rove_teleop.sources import RobotView, Sample, Source
-from rove_teleop.sources.certificate import machine_addresses, provide
-from rove_teleop.sources.stream import StreamGuard
-from rove_teleop.sources.webxr import PARTS, Message, Scene
-from rove_teleop.sources.webxr_server import HeadsetServer
+from rove_contract.web.access import is_loopback
+from rove_teleop.sources import RobotView
+from rove_teleop.sources.page_source import PageSource
+from rove_teleop.sources.webxr import PARTS, SIZE, Message, Scene, parse
 
 PORT = 8766
-DIRECTORY = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "rove" / "webxr"
-QUEUE = 500  # messages between two polls; at 120 Hz they are 4 s
-ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # typed in a headset: nothing that looks like something else
-TOKEN_LENGTH = 14  # 69 bits
 
 
-def kept_token(directory: Path) -> str:
-    """The secret in DIRECTORY/token, made on the first run (0600)."""
-    path = directory / "token"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write("".join(secrets.choice(ALPHABET) for _ in range(TOKEN_LENGTH)) + "\n")
-    return path.read_text().strip()
-
-
-class WebxrSource(Source):
+class WebxrSource(PageSource[Message]):
     """Serves the headset page and receives its frames.
 
-    endpoint: https://HOST:PORT, or http://127.0.0.1:PORT for `adb reverse` and ssh tunnels. directory: keeps
-    certificate and token ("" = ~/.local/share/rove/webxr). Beyond loopback every request needs the token. frames later
-    than max_delay_s are refused. Raises ValueError with what to do.
+    endpoint: https://HOST:PORT, or http://127.0.0.1:PORT for `adb reverse` and ssh tunnels. directory, max_delay_s: see
+    PageSource. Raises ValueError with what to do.
     """
 
     parts = PARTS
-    shows_robot = True
+    service, folder, where = "webxr", "webxr_page", "the headset"
 
     def __init__(
         self,
@@ -72,149 +50,20 @@ class WebxrSource(Source):
             raise ValueError(
                 f"{endpoint} is not encrypted, and browsers show a headset to https pages and localhost only: use https"
             )
-        self._clock, self._guard, self.max_delay_s = clock, StreamGuard(max_delay_s), max_delay_s
-        self._arrived = threading.Condition()
-        self._queue: deque[tuple[str, Message, float]] = deque(maxlen=QUEUE)
-        self._superseded = self._late = 0
-        self._delay_s = self._rtt_s = 0.0
-        self._offset_s: float | None = None  # our monotonic clock minus the headset's, by its pings
         self._scene = Scene()
         self._trunk, self._trunk_of = self._scene.trunk(), ""
-        directory = Path(directory or DIRECTORY).expanduser()
-        files = provide(directory) if url.scheme == "https" else None
-        self.fingerprint = files.fingerprint if files else ""
-        access = Access(
-            host=host,
-            token="" if is_loopback(host) else kept_token(directory),
-            cert=str(files.cert) if files else "",
-            key=str(files.key) if files else "",
-            names=files.names if files else (),
-            service="webxr",
-        )
-        hello = {"eyes": self._scene.eyes.round(6).tolist(), "fovy": self._scene.fovy_rad}
-        authority = files.authority if files else None
-        self._server = HeadsetServer(
-            access, PORT if port is None else port, self._receive, self._closed, hello, authority, clock
-        )
-        self.endpoint = self._server.start().rstrip("/")
-        self.addresses = self._addresses(access)
+        constants = {"eyes": self._scene.eyes.round(6).tolist(), "fovy": self._scene.fovy_rad, "frame_bytes": SIZE}
+        port = PORT if port is None else port
+        super().__init__(host, port, url.scheme == "https", parse, constants, directory, max_delay_s, clock)
 
-    def _addresses(self, access: Access) -> list[str]:
-        """What to open in the headset."""
-        query = f"?token={access.token}" if access.token else ""
-        if access.host not in ("0.0.0.0", "::"):
-            return [f"{self.endpoint}/{query}"]
-        reachable = [
-            a for a in machine_addresses() if ":" not in a and not is_loopback(a) and not a.startswith("169.254.")
-        ]
-        return [f"{access.scheme}://{a}:{self._server.port}/{query}" for a in reachable or ["127.0.0.1"]]
-
-    @property
-    def invitation(self) -> str:  # type: ignore[override]
-        """One sentence for the log: where to go, and what to compare when trusting the certificate."""
-        compare = f"; certificate authority SHA-256 {self.fingerprint}" if self.fingerprint else ""
-        return f"open {' or '.join(self.addresses)} in the headset{compare}"
-
-    # -- the server's thread
-    # -------------------------------------------------------------------------------------------------
-
-    def _receive(self, name: str, message: Message, received_s: float) -> None:
-        with self._arrived:
-            self._superseded += len(self._queue) == QUEUE
-            self._queue.append((name, message, received_s))
-            self._arrived.notify()
-
-    def _closed(self, name: str) -> None:
-        with self._arrived:
-            self._queue = deque((entry for entry in self._queue if entry[0] != name), maxlen=QUEUE)
-
-    # -- the poller's thread
-    # -------------------------------------------------------------------------------------------------
-
-    def poll(self, timeout_s: float) -> Sample | None:
-        """See Source.poll."""
-        with self._arrived:
-            if not self._queue:
-                self._arrived.wait(max(timeout_s, 0.0))
-            batch = list(self._queue)
-            self._queue.clear()
-        newest: Sample | None = None
-        for name, message, received_s in batch:
-            sample = self._sample(name, message, received_s)
-            if sample is not None:
-                self._superseded += newest is not None
-                newest = sample
-        return newest
-
-    def _sample(self, name: str, message: Message, received_s: float) -> Sample | None:
-        delay = self._guard.accept(OperatorFrame({}, message.seq, message.t, name), received_s)
-        if delay is None:
-            return None
-        if message.offset_s is not None:
-            # The exchange of pings sees the constant part of the delay, too; its own error is half the round trip at
-            # most.
-            seen = received_s - (message.t + message.offset_s) - 0.5 * message.rtt_s
-            delay = max(delay, seen)
-            self._delay_s, self._rtt_s, self._offset_s = delay, message.rtt_s, message.offset_s
-            if delay > self.max_delay_s:
-                self._late += 1
-                return None
+    def frame_of(self, message: Message, name: str) -> OperatorFrame:
+        """See PageSource.frame_of."""
         if self._trunk_of != name:
             self._trunk, self._trunk_of = self._scene.trunk(), name
-        return Sample(self._trunk.frame(message, name), received_s, delay)
+        return self._trunk.frame(message, name)
 
-    # -- the display
-    # ---------------------------------------------------------------------------------------------------------
-
-    def show_robot(self, view: RobotView) -> None:
-        """See Source.show_robot."""
-        if not self._server.clients:
-            return
-        scene: dict = {}
-        if view.measured is not None and np.isfinite(view.measured).all():
-            scene = self._scene.describe(view.measured, self._trunk)
-        errors = {side: round(min(view.errors_rad[side], 9.0), 4) for side in SIDES if side in view.errors_rad}
-        self._server.view(
-            {
-                "mode": view.mode,
-                "level": view.level,
-                "text": view.text,
-                "held": list(view.held),
-                "errors": errors,
-                "warn": view.warn_rad,
-                "following": self._guard.source,
-                **scene,
-            }
-        )
-
-    def show_camera(self, jpeg: bytes, stamp_s: float) -> None:
-        """See Source.show_camera."""
-        self._server.show(jpeg, stamp_s)
-
-    def statistics(self) -> dict[str, int | float | str]:
-        """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed
-        and malformed/<reason> ("size", "version", "seq", "time", "text", "too_large"), rate_limited, refused_requests,
-        pictures (sent), pages; clock_offset_s (headset's clock minus ours, by its pings where there were any), rtt_ms,
-        delay_ms; source; last_error."""
-        guard, counts = self._guard, self._server.counts.copy()
-        offset = guard.clock.offset_s if self._offset_s is None else self._offset_s
-        values: dict[str, int | float | str] = {"received": counts["received"], "superseded": self._superseded}
-        for key in ("accepted", "lost", "replayed", "out_of_order", "other_source", "late", "restarts"):
-            values[key] = guard.counts[key]
-        values["accepted"], values["late"] = guard.counts["accepted"] - self._late, guard.counts["late"] + self._late
-        malformed = {key: n for key, n in sorted(counts.items()) if key.startswith("malformed/")}
-        values |= {"malformed": sum(malformed.values()), **malformed}
-        for key in ("rate_limited", "refused_requests"):
-            values[key] = counts[key]
-        values["pictures"] = self._server.feed.pictures_sent
-        values["pages"] = len(self._server.clients)
-        values["clock_steps"] = guard.clock.steps
-        values["clock_offset_s"] = "" if offset is None else round(self._clock() - time.time() - offset, 4)
-        values["rtt_ms"], values["delay_ms"] = round(1e3 * self._rtt_s, 1), round(1e3 * self._delay_s, 1)
-        values["source"] = guard.source
-        values["last_error"] = self._server.last_error
-        return values
-
-    def close(self) -> None:
-        """See Source.close."""
-        self._server.stop()
+    def described(self, view: RobotView) -> dict:
+        """See PageSource.described: both hands and the camera."""
+        if view.measured is None or not np.isfinite(view.measured).all():
+            return {}
+        return self._scene.describe(view.measured, self._trunk)

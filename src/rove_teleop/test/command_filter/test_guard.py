@@ -60,7 +60,7 @@ def test_capsules_enclose_the_links():
         capsules = CLEARANCE(q)[: len(LINKS)]
         real = true_distances(q, LINKS)
         assert np.all(np.minimum(capsules, 1.0) <= np.maximum(real, 0.0) + 1e-6)
-        spheres_and_capsules = ["palm" not in a + b and "head" not in a + b for a, b in LINKS]
+        spheres_and_capsules = [not any(box in a + b for box in ("palm", "head", "visor")) for a, b in LINKS]
         np.testing.assert_allclose(
             np.clip(capsules, 0, 1)[spheres_and_capsules], np.clip(real, 0, 1)[spheres_and_capsules], atol=1e-6
         )
@@ -92,8 +92,18 @@ def test_the_gradient_is_the_derivative_of_the_distance():
         np.testing.assert_allclose(gradient, numeric, atol=2e-3)
 
 
-def test_home_is_clear_of_every_margin():
-    assert CLEARANCE(HOME).min() > GuardConfig().slow_m
+def test_nothing_is_slowed_at_home():
+    guard = Guard(TABLE, PERIOD)
+    assert CLEARANCE(HOME).min() > GuardConfig().margin_m
+    target = HOME.copy()
+    target[TABLE.index["right_thumb_abduction"]] += 0.3
+    target[TABLE.index["waist_pitch"]] += 0.1
+    limiter = CommandFilter(LIMITS, PERIOD)
+    limiter.reset(HOME)
+    guard.reset(HOME)
+    for _ in range(200):
+        guard.step(limiter, target)
+    assert guard.interventions == 0
 
 
 def test_joints_that_do_not_affect_a_pair_do_not_change_its_distance():
@@ -133,7 +143,8 @@ def test_the_robot_stops_before_contact(target):
 
 def test_a_wider_margin_keeps_a_wider_distance():
     wide, _ = guarded_run(lambda k: INTO_TORSO, 300, config=GuardConfig(margin_m=0.05, slow_m=0.1))
-    assert CLEARANCE(wide[-1]).min() >= 0.049
+    roomy = CLEARANCE(HOME) > 0.1
+    assert CLEARANCE(wide[-1])[roomy].min() >= 0.049
 
 
 def test_the_way_back_is_open():
@@ -184,3 +195,53 @@ def test_no_contact_and_no_limit_broken_for_any_motion(seed):
     for order, limit in ((1, LIMITS.velocity), (2, LIMITS.acceleration), (3, LIMITS.jerk)):
         assert np.all(np.abs(np.diff(q, n=order, axis=0)) / PERIOD**order <= limit * (1 + 1e-8))
     assert np.all((path >= LIMITS.lower) & (path <= LIMITS.upper))
+
+
+def test_the_upper_arm_is_kept_off_the_torso_and_the_thumb_off_its_own_forearm():
+    guarded = {frozenset(pair) for pair in LINKS}
+    for side in mjcf.SIDES:
+        assert frozenset((f"{side}_upper_arm", "torso_lower")) in guarded
+        assert frozenset((f"{side}_thumb_distal", f"{side}_forearm")) in guarded
+
+
+def test_every_two_links_are_guarded_unless_they_are_neighbours_touch_at_home_or_are_one_grasp():
+    guarded = {frozenset(pair) for pair in LINKS}
+    blocks = dict(zip(TABLE.names, TABLE.blocks))
+    own = [g for g in range(MODEL.ngeom) if MODEL.geom(g).name]
+
+    def chain(geom):
+        body, bodies, carrying = int(MODEL.geom_bodyid[geom]), [], set()
+        while body:
+            bodies.append(body)
+            carrying |= {MODEL.joint(MODEL.body_jntadr[body] + k).name for k in range(MODEL.body_jntnum[body])}
+            body = int(MODEL.body_parentid[body])
+        return bodies, carrying
+
+    left_out = set()
+    for n, a in enumerate(own):
+        for b in own[:n]:
+            if frozenset((MODEL.geom(a).name, MODEL.geom(b).name)) in guarded:
+                continue
+            (up_a, carry_a), (up_b, carry_b) = chain(a), chain(b)
+            if up_a[0] in up_b[:2] or up_b[0] in up_a[:2]:
+                continue  # one body, or neighbours
+            if "hand" in {blocks[j] for j in carry_a} and "hand" in {blocks[j] for j in carry_b}:
+                continue
+            if {blocks[j] for j in carry_a ^ carry_b} <= {"hand"}:
+                continue
+            left_out.add((MODEL.geom(a).name, MODEL.geom(b).name))
+    assert left_out, "the shoulders touch the torso by construction"
+    assert true_distances(HOME, sorted(left_out)).max() < 0.03
+    assert all({"torso_upper", "neck", "waist", "pelvis"} & set(pair) for pair in left_out)
+
+
+def test_a_model_without_two_links_to_keep_apart_is_refused():
+    joints_ = "".join(
+        f'<body name="{name}_body"><joint name="{name}"/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/></body>'
+        for name in TABLE.names
+    )
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco><worldbody><body name="pelvis">{joints_}</body></worldbody></mujoco>'
+    )
+    with pytest.raises(ValueError, match="no two of the robot model's 0 links"):
+        Guard(TABLE, PERIOD, model=model)

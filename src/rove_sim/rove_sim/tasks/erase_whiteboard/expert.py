@@ -21,13 +21,23 @@ from rove_sim.tasks.erase_whiteboard.manner import Manner
 from rove_sim.tasks.erase_whiteboard.sweep import Sweep, choose_stroke
 
 APPROACH = 0.075  # m, open hand over the bar before it goes down
+AJAR = np.array([0.0, 0.0, 0.005])  # m, hand frame: the open hand leaves this gap between bar and thumb
+RAISED = 0.10  # m above the home pose, where a hand that waits does not lie on the tray
+HOPELESS_S = 1.0  # an eraser that tips over under the hand may come down well
 CLOSE_S = 0.45  # the fingers need 0.35 s to close
 CLOSED_LONG_S = 1.2  # closed for so long without holding: missed
 LOST_S = 0.25  # a contact that flickers is not a lost eraser
 STUCK_S = 4.0  # an approach takes 2 s; longer: back to the home pose and anew
 SETTLE_S = 2.5  # a carry takes 1-2 s
-PRESS_RATE = 0.0035  # m/s of the set-point per newton that is lacking
-PRESS_LIMIT = (-0.03, 0.035)  # m behind the surface; the arm's stiffness there is about 2 kN/m
+# The hand answers 0.12 s after its target (interpolation and command filter), and arm and felt give by about 0.25
+# mm/N: an integral gain of 0.0015 m/(s N) crosses over at 6 rad/s, below the 8 rad/s of that delay.
+PRESS_RATE = 0.0015  # m/s of the set-point per newton that is lacking
+PRESS_SPEED = (-0.05, 0.03)  # m/s, off and towards the board
+DOWN_SPEED, SEARCH_SPEED = 0.10, 0.03  # m/s towards the board before contact, and where contact was expected
+PRESS_DEPTH = 0.04  # m, farthest set-point behind the surface
+# The left arm is drawn back: hanging at home it meets the tray when the waist leans, and holds the body off the board.
+LEFT_ARM = {"left_shoulder_pitch": 0.9, "left_elbow": -2.1}
+SWEEP_SPEED = 0.55  # share of the steering speed: faster, and the felt skips
 RETREAT = 0.09  # m off the clean board
 
 
@@ -48,7 +58,10 @@ class Expert:
         self.period, self.rng = period_s, rng
         self.manner = manner or Manner()
         self.steering = HandSteering(kinematics, grasp.ERASER_IN_HAND, grasp.OPEN_HAND, grasp.CLOSED_HAND, period_s)
-        self.home_pose = self.steering.measure(self.steering.home)
+        for joint, value in LEFT_ARM.items():
+            self.steering.home[kinematics.table.index[joint]] = value
+        at, turn = self.steering.measure(self.steering.home)
+        self.rest_pose = at + [0.0, 0.0, RAISED], turn
         self.reset(self.steering.home)
 
     def reset(self, q: np.ndarray) -> None:
@@ -58,7 +71,7 @@ class Expert:
         self.pace = float(self.rng.uniform(0.9, 1.1))
         self.phase, self.phase_s = "start", 0.0
         self.misses = self.passes = 0
-        self.lost_s = self.waiting_s = 0.0
+        self.lost_s = self.waiting_s = self.hopeless_s = 0.0
         self.retreat: np.ndarray | None = None
         self.tool: tuple[np.ndarray, np.ndarray] | None = None  # eraser in the hand: (3,) m, (3, 3)
         self.sweep: Sweep | None = None
@@ -149,9 +162,10 @@ class Expert:
         if self.tool is not None:
             return self._erase(measured, state)
         self.sweep = None
-        if not state["recoverable"]:
+        self.hopeless_s = 0.0 if state["recoverable"] else self.hopeless_s + self.period
+        if self.hopeless_s > HOPELESS_S:
             self._enter("rest")
-            return *self.home_pose, 0.0, 0.5, eraser[0]
+            return *self.rest_pose, 0.0, 0.5, eraser[0]
         return self._fetch(measured, state, eraser)
 
     def _fetch(self, measured, state: dict, eraser):
@@ -160,7 +174,7 @@ class Expert:
         m = self.manner
         turn = grasp.hand_rotation(rotation, np.array([1.0, 0.0, 0.0]))
         turn = rotate(turn, m.grasp_turn * turn[:, 1])
-        goal = position + turn @ m.grasp_offset
+        goal = position + turn @ (AJAR + m.grasp_offset)
         out = -turn[:, 1]
         error = turn.T @ (measured[0] - goal)
         aside = float(np.hypot(error[0], error[2]))
@@ -171,7 +185,7 @@ class Expert:
         if self.phase == "regroup":
             if self.phase_s > 1.5:
                 self._enter("approach")
-            return *self.home_pose, 0.0, 1.0, position
+            return *self.rest_pose, 0.0, 1.0, position
         if self.phase == "approach":
             aligned = aside < 0.008 * m.tolerance and turned < 0.10 * m.tolerance
             if aligned and open_hand and error[1] > -APPROACH - 0.03:
@@ -218,7 +232,7 @@ class Expert:
             flat = 0.12 if self.phase_s < SETTLE_S else 0.45
             if np.linalg.norm(off) < near and turned < flat and where[2] < m.lift + 0.03:
                 self._enter("press")
-                self.depth = 0.0
+                self.depth = -float(where[2])
         elif self.phase == "press":
             if state["pressed"] > 0.6 * m.press or self.phase_s > 1.2:
                 self._enter("wipe")
@@ -233,18 +247,26 @@ class Expert:
                 return board.point(where[0], where[1], m.lift), turn, 1.0, 1.0, measured[0]
         look = board.point(*spot)
         if self.phase == "carry":
-            self.depth = 0.0
-            height = m.lift
             if where[1] < -0.29 and where[2] < 0.5 * m.lift + 0.02:  # out of the tray first: straight up, then over
                 return measured[0] + np.array([0.0, 0.0, 0.06]), turn, 1.0, 1.0, look
             if where[2] < 0.5 * m.lift:
                 spot = where[:2] + 0.2 * (spot - where[:2])
-            return board.point(*spot, height), turn, 1.0, 1.0, look  # type: ignore[call-arg]
-        lacking = m.press - state["pressed"]
-        self.depth = float(np.clip(self.depth + PRESS_RATE * lacking * self.period, *PRESS_LIMIT))
-        if self.phase == "press":
-            return board.point(*spot, -self.depth - 0.001), turn, 1.0, 0.4, look  # type: ignore[call-arg]
-        return board.point(*spot, -self.depth), turn, 1.0, 0.8, look  # type: ignore[call-arg]
+            return board.point(*spot, m.lift), turn, 1.0, 1.0, look  # type: ignore[call-arg]
+        self._press(state["pressed"])
+        return board.point(*spot, -self.depth), turn, 1.0, 0.6 if self.phase == "press" else SWEEP_SPEED, look
+
+    def _press(self, pressed: float) -> None:
+        """Move the set-point along the board's normal: down to contact, then by what the force lacks."""
+        speed = self.manner.speed
+        if pressed > 0.0:
+            rate = float(np.clip(PRESS_RATE * (self.manner.press - pressed), *PRESS_SPEED))
+        else:
+            rate = float(np.clip(-4.0 * self.depth, SEARCH_SPEED, DOWN_SPEED * speed))
+        self.depth = min(self.depth + rate * self.period, PRESS_DEPTH)
+        steering, n = self.steering, self.board.axes[:, 2]
+        height = self.board.coordinates(steering.position)[2]
+        steering.position = steering.position - n * (height + self.depth)
+        steering.velocity = steering.velocity - n * (n @ steering.velocity)
 
     def _hand_for(self, psi: float) -> np.ndarray:
         """(3, 3) hand rotation that lays the felt flat on the board, the bar turned by psi from u."""

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The headset page's web server: frames of the headset in, the robot's view and the camera out. No rclpy here."""
+"""The web server of a page that is an operator's device: its frames in, the robot's view and the camera out. No rclpy
+here.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -13,18 +16,19 @@ from rove_contract.operator_frame import FrameError
 from rove_contract.web.access import Access, Bucket
 from rove_contract.web.feed import Client
 from rove_contract.web.server import WebServer
-from rove_teleop.sources.webxr import SIZE, Message, parse
 
 FRAMES_HZ, FRAMES_BURST = 300.0, 600.0  # headsets send at 60 to 120 Hz
 AUTHORITY = "/rove-ca.crt"
 
 
-class HeadsetServer(WebServer):
-    """on_frame(name, message, received_s) and on_close(name) are called in the server's thread. authority: file offered
-    for download. constants: what every page gets with its greeting.
+class DeviceServer(WebServer):
+    """folder: of the page, in this package. parse: bytes of one frame -> message, raises FrameError.
+
+    on_frame(name, message, received_s) and on_close(name) are called in the server's thread. constants: what every page
+    gets with its greeting. authority: file offered for download.
     """
 
-    port_option = "endpoint:=https://HOST:PORT"
+    port_option = "endpoint:=SCHEME://HOST:PORT"
     public = frozenset({"/healthz", AUTHORITY})
     farewell = "teleop stops"
 
@@ -32,14 +36,17 @@ class HeadsetServer(WebServer):
         self,
         access: Access,
         port: int,
-        on_frame: Callable[[str, Message, float], None],
+        folder: str,
+        parse: Callable[[bytes], Any],
+        on_frame: Callable[[str, Any, float], None],
         on_close: Callable[[str], None],
         constants: dict,
         authority: Path | None = None,
-        clock=time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ):
-        super().__init__(access, port, "rove_teleop.sources", "webxr_page", clock=clock)
-        self._on_frame, self._on_close, self._constants, self._authority = on_frame, on_close, constants, authority
+        super().__init__(access, port, "rove_teleop.sources", folder, clock=clock)
+        self._parse, self._on_frame, self._on_close = parse, on_frame, on_close
+        self._constants, self._authority = constants, authority
         self._rates: dict[Client, Bucket] = {}
 
     def view(self, view: dict) -> None:
@@ -56,7 +63,7 @@ class HeadsetServer(WebServer):
         return web.Response(body=self._authority.read_bytes(), content_type="application/x-x509-ca-cert")
 
     def greeting(self, client: Client) -> dict:
-        return {"frame_bytes": SIZE, **self._constants}
+        return self._constants
 
     def joined(self, client: Client) -> None:
         self._rates[client] = Bucket(FRAMES_HZ, FRAMES_BURST)
@@ -72,7 +79,7 @@ class HeadsetServer(WebServer):
             self.counts["rate_limited"] += 1
             return
         try:
-            message = parse(data)
+            message = self._parse(data)
         except FrameError as error:
             self.count_malformed(error.reason, str(error))
             return
