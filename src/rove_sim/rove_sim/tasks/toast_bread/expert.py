@@ -23,19 +23,11 @@ CRUISE = 0.20  # m, pelvis frame: height of the empty hand's way to a slice
 CLEAR = 0.035  # m between the carried slice and the toaster's rim
 HOVER = 0.015  # m above the rim while aligning
 ALIGNED = (0.006, 0.0022, 0.03)  # m along, m across the slot, rad
-SAG_LIMIT = (
-    0.006  # m: an unknown 0.25 kg at the wrist lets the hand sag by 1-2 mm; more would press a stuck slice harder
-)
+SAG_LIMIT = 0.006  # m: 0.25 kg unknown to the arm make the hand sag by 1-2 mm; more would press a stuck slice harder
 GUIDED = 0.02  # m below the rim the slot guides a slice
 LOST_S = 0.2  # a held slice whose contact flickers is not lost
 WITH_SLICE = ("lift", "carry", "align", "insert", "back_off")
-SPEED = {
-    "lift": 0.8,
-    "carry": 1.0,
-    "align": 0.5,
-    "insert": 0.35,
-    "back_off": 0.5,
-}  # share of the steering's speed
+SPEED = {"lift": 0.8, "carry": 1.0, "align": 0.5, "insert": 0.35, "back_off": 0.5}  # share of the steering's speed
 
 
 def slice_pose(item: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +138,7 @@ class Expert:
         """The slice to fetch: one in a slot already, else the farthest, whose far side is free for the fingers."""
         best, choice = -np.inf, None
         for i, item in enumerate(state["slices"]):
-            if item["lean"] > pinch.GRASPABLE or item["inserted"]:
+            if not item["usable"] or item["inserted"]:
                 continue
             score = item["position"][0] + (1.0 if item["slot"] >= 0 else 0.0) - item["lean"] - self.failures.get(i, 0)
             if score > best:

@@ -88,7 +88,7 @@ class Layout:
         return np.array([0.0, (i - (SLICES - 1) / 2) * PITCH, CONTAINER_FLOOR + self.slice_half[2] + 0.001])
 
 
-# Difficulty. The expert succeeds in 99 of 100 at a clearance of 4-6 mm; wider slots would ask nothing of the alignment.
+# Difficulty: what the task is specified with. docs/results/tasks.md has the expert's success at it.
 CLEARANCE = (0.004, 0.006)
 PLACE_SPREAD = np.array([0.03, 0.03])  # around the nominal place, x and y
 YAW, YAW_SPREAD = -1.32, 0.20  # the right hand's comfortable direction is 0.25 rad to the left; -pi/2 faces the robot

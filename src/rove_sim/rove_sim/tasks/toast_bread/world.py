@@ -173,8 +173,9 @@ class ToastBreadWorld(World):
 
     def task_state(self) -> dict:
         """slices: position, quaternion (w x y z), held, touched, lean (rad), slot (-1 = none), height (m above the
-        slot's floor), inserted. held: index of the slice in the hand, -1 = none. slots: position of the floor's middle,
-        yaw. slice_half (3,), slot_depth, clearance, forces (thumb, fingers, N) on the held slice, insertion_attempts.
+        slot's floor), inserted, usable (the hand can still bring it into a slot). held: index of the slice in the hand,
+        -1 = none. slots: position of the floor's middle, yaw. slice_half (3,), slot_depth, clearance, forces (thumb,
+        fingers, N) on the held slice, insertion_attempts.
         """
         forces = self.forces()
         slices = [self._slice_state(i, forces[i]) for i in range(SLICES)]
@@ -183,7 +184,7 @@ class ToastBreadWorld(World):
         milestone, progress = self._progress(slices, held, success)
         return {
             "success": success,
-            "recoverable": success or any(self._usable(item) for item in slices),
+            "recoverable": success or any(item["usable"] for item in slices),
             "milestone": milestone,
             "progress": progress,
             "slices": slices,
@@ -202,7 +203,7 @@ class ToastBreadWorld(World):
     def _slice_state(self, i: int, forces: np.ndarray) -> dict:
         position, _ = self.pose_of(f"slice_{i}")
         slot, height = self.insertion(i)
-        return {
+        item = {
             "position": np.round(position, 5).tolist(),
             "quaternion": np.round(self.data.xquat[self._slices[i]], 5).tolist(),
             "held": self._holds(forces),
@@ -212,6 +213,7 @@ class ToastBreadWorld(World):
             "height": round(height, 4),
             "inserted": self.inserted(i),
         }
+        return item | {"usable": self._usable(item)}
 
     def _usable(self, item: dict) -> bool:
         """Whether the right hand can still bring this slice into a slot."""
@@ -245,7 +247,7 @@ class ToastBreadWorld(World):
     def _nearness(self, slices: list[dict]) -> float:
         """1 = the hand is at a slice that it can grasp, 0 = 0.3 m away or farther."""
         palm = self.data.site("right_palm").xpos - [0.0, 0.0, mjcf.PELVIS_HEIGHT]
-        usable = [np.array(item["position"]) for item in slices if self._usable(item)]
+        usable = [np.array(item["position"]) for item in slices if item["usable"]]
         if not usable:
             return 0.0
         distance = min(np.linalg.norm(point + [0, 0, self.layout.slice_half[2]] - palm) for point in usable)

@@ -118,6 +118,22 @@ def test_hand_that_draws_back_rises_and_then_goes_on(play_expert, world):
     assert success
 
 
+def test_hand_goes_home_when_no_slice_can_be_used(play_expert, world):
+    flat = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    places = iter([(0.45, -0.15), (0.40, 0.15)])
+
+    def meddle(expert, state, goal):
+        if state["time"] == 0.0:
+            for i, (x, y) in enumerate(places):
+                world.place_body(f"slice_{i}", [x, y, world.layout.container.position[2] + 0.01], flat)
+
+    success, expert = play_expert(world, 9, "start", meddle, seconds=4.0)
+    assert not success
+    assert not world.state()["recoverable"]
+    assert expert.phase == "rest"
+    assert np.linalg.norm(expert.steering.position - expert.home_pose[0]) < 0.02
+
+
 def test_expert_is_deterministic(play_expert, world):
     first = play_expert(world, 8, "start", seconds=2.0)[1].steering.q_target
     again = play_expert(world, 8, "start", seconds=2.0)[1].steering.q_target
