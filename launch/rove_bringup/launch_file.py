@@ -181,12 +181,15 @@ def _parse_node(entity: Entity, file: _File) -> None:
             (*command, "--ros-args", "-r", f"__node:={label}", *arguments),
             dict(context.environment),
             required=required,
+            holds_robot=(str(package.data), str(executable.data)) == HOLDS_ROBOT,
             respawn=respawn,
             respawn_delay_s=0.0 if delay is None else delay.data,
         )
 
     file.steps.append(start)
 
+
+HOLDS_ROBOT = ("rove_teleop", "command_filter")  # package and executable
 
 CONSTRUCTS = {"arg": _parse_argument, "set_env": _parse_set_env, "node": _parse_node}
 

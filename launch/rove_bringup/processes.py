@@ -27,6 +27,9 @@ from honcho.printer import Message, Printer
 # bag undisturbed.
 TERMINATE_AFTER_S = 2.0
 KILL_AFTER_S = 4.0
+# A process that holds the robot is asked to stop it before anybody else ends, and goes when all others have: no joint
+# of the table needs longer than 0.3 s from its top speed to rest.
+STOP_ROBOT_S = 0.5
 OUTPUT_GRACE_S = 0.5  # a dead process's last lines are read for so long
 SYSTEM = "rove"
 
@@ -39,12 +42,16 @@ _TIED = (
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """A process to run. command: argv. required: its end ends the session. respawn: it is started again, for ever."""
+    """A process to run. command: argv. required: its end ends the session. respawn: it is started again, for ever.
+
+    holds_robot: on SIGINT it stops the robot and holds it until a second signal; it ends last.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(repr=False, default_factory=lambda: dict(os.environ))
     required: bool = False
+    holds_robot: bool = False
     respawn: bool = False
     respawn_delay_s: float = 0.0
 
@@ -130,7 +137,8 @@ class ProcessGroup:
         self._slots = {spec.name: _Slot(spec, next(colours), start_at=0.0) for spec in specs}
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # its put is safe in a signal handler
         self._stopping_since: float | None = None
-        self._escalated = 0  # signals sent to everybody so far
+        self._escalated = 0  # signals sent to everybody but who holds the robot
+        self._released_at: float | None = None  # when who holds the robot was told to go
         self._status: int | None = None
         self._failed = 0  # first exit status that was not 0
 
@@ -180,8 +188,11 @@ class ProcessGroup:
             self._printer.write(event)
         elif event.type == "start":
             self._say(f"{event.name}: started (pid {event.data['pid']})")
-            if self._escalated:  # it was being started while the session was stopped
-                self._slots[event.name].process.signal(_LADDER[self._escalated - 1][1])
+            slot = self._slots[event.name]  # it may have been being started while the session was stopped
+            if slot.spec.holds_robot and self._stopping_since is not None:
+                slot.process.signal(signal.SIGINT)
+            elif self._escalated and not slot.spec.holds_robot:
+                slot.process.signal(_LADDER[self._escalated - 1][1])
         elif event.type == "stop":
             self._ended(self._slots[event.name], event.data["returncode"])
         elif event.type == "request":
@@ -201,7 +212,12 @@ class ProcessGroup:
         self._stopping_since = time.monotonic()
         for slot in self._slots.values():
             slot.start_at = None
+        for slot in self._alive(holds_robot=True):
+            slot.process.signal(signal.SIGINT)
         self._escalate()
+
+    def _alive(self, holds_robot: bool) -> list[_Slot]:
+        return [slot for slot in self._slots.values() if slot.alive and slot.spec.holds_robot is holds_robot]
 
     def _ended(self, slot: _Slot, code: int) -> None:
         slot.process = None
@@ -226,17 +242,35 @@ class ProcessGroup:
             self._failed = shell_status(code)
 
     def _escalate(self) -> None:
-        """Send each signal of the ladder when its time has come."""
+        """Send each signal of the ladder when its time has come; last of all, let go who holds the robot."""
         if self._stopping_since is None:
             return
         elapsed = time.monotonic() - self._stopping_since
+        if self._escalated == 0 and self._alive(holds_robot=True):
+            if elapsed < STOP_ROBOT_S:
+                return  # the robot stops first
+            self._stopping_since, elapsed = self._stopping_since + STOP_ROBOT_S, elapsed - STOP_ROBOT_S
         while self._escalated < len(_LADDER) and elapsed >= _LADDER[self._escalated][0]:
             self._send_next()
+        if not self._alive(holds_robot=False):
+            self._release()
+
+    def _release(self) -> None:
+        """Everybody else has ended: who holds the robot goes too, with SIGKILL if need be."""
+        now = time.monotonic()
+        number = signal.SIGTERM if self._released_at is None else signal.SIGKILL
+        if self._released_at is not None and now - self._released_at < KILL_AFTER_S - TERMINATE_AFTER_S:
+            return
+        self._released_at = now
+        for slot in self._alive(holds_robot=True):
+            if number == signal.SIGKILL:
+                self._say(f"{slot.spec.name}: still there, sending SIGKILL")
+            slot.process.signal(number)
 
     def _send_next(self) -> None:
         after_s, number = _LADDER[self._escalated]
         self._escalated += 1
-        alive = [slot for slot in self._slots.values() if slot.alive]
+        alive = self._alive(holds_robot=False)
         if after_s > 0.0 and alive:
             self._say(f"{', '.join(slot.spec.name for slot in alive)}: still there, sending {number.name}")
         for slot in alive:

@@ -8,6 +8,8 @@ import time
 import psutil
 import pytest
 
+from rove_bringup.processes import ProcessGroup, ProcessSpec
+
 WAITING = "import os, signal; print('ready', os.getpid(), flush=True); signal.pause()"
 STUBBORN = (
     "import os, signal; [signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)]; "
@@ -148,3 +150,78 @@ def test_no_process_outlives_a_killed_runner(launch):
     runner.stop(signal.SIGKILL)
     assert runner.end() == -9
     assert gone(pid)
+
+
+HOLDER = """
+import signal, sys, time
+count = 0
+def hear(number, _frame):
+    global count
+    count += 1
+    print("holder heard", signal.Signals(number).name, flush=True)
+    if count == 2:
+        sys.exit(0)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, hear)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+OTHER = """
+import signal, sys
+def hear(number, _frame):
+    print("other heard", signal.Signals(number).name, flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGINT, hear)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+class Lines:
+    """A printer that keeps what it was given and calls `stop` when both processes run."""
+
+    def __init__(self):
+        self.text, self.width, self.group = [], 0, None
+
+    def write(self, message):
+        if message.type == "line":
+            line = message.data.decode() if isinstance(message.data, bytes) else message.data
+            self.text.append((message.name, line.strip()))
+            if [line for _, line in self.text].count("ready") == 2 and line.strip() == "ready":
+                self.group.stop(signal.SIGINT)
+
+
+def test_who_holds_the_robot_is_told_first_and_ends_last():
+    specs = [
+        ProcessSpec("filter", (sys.executable, "-c", HOLDER), required=True, holds_robot=True),
+        ProcessSpec("other", (sys.executable, "-c", OTHER)),
+    ]
+    printer = Lines()
+    printer.group = ProcessGroup(specs)
+    printer.group._printer = printer
+    assert printer.group.run() == 130
+    told = [line for _, line in printer.text if "heard" in line]
+    assert told == ["holder heard SIGINT", "other heard SIGINT", "holder heard SIGTERM"]
+    assert [line for _, line in printer.text if "ended (" in line][-1] == "filter: ended (exit code 0)"
+
+
+def test_a_required_process_that_dies_has_the_robot_stopped_first():
+    specs = [
+        ProcessSpec("filter", (sys.executable, "-c", HOLDER), holds_robot=True),
+        ProcessSpec(
+            "required", (sys.executable, "-c", "import time; time.sleep(0.5); raise SystemExit(3)"), required=True
+        ),
+        ProcessSpec("other", (sys.executable, "-c", OTHER)),
+    ]
+    printer = Lines()
+    printer.group = ProcessGroup(specs)
+    printer.group._printer = printer
+    printer.write = lambda message: printer.text.append((message.name, _line(message)))
+    assert printer.group.run() == 3
+    told = [line for _, line in printer.text if "heard" in line]
+    assert told == ["holder heard SIGINT", "other heard SIGINT", "holder heard SIGTERM"]
+
+
+def _line(message):
+    return (message.data.decode() if isinstance(message.data, bytes) else str(message.data)).strip()
