@@ -28,7 +28,10 @@ def record(source: Source, seconds: float) -> list[OperatorFrame]:
             continue
         if not frames:
             end = time.monotonic() + seconds
-            print(f"Swing both arms forward, sideways and up for {seconds:g} s …", flush=True)
+            print(
+                f"Swing both arms forward, sideways and up for {seconds:g} s; in a headset stretch them forward …",
+                flush=True,
+            )
         frames.append(sample.frame)
     if not frames:
         raise CalibrationError(f"no operator frames within {START_S:g} s: {source.statistics()}")
@@ -50,9 +53,7 @@ def main() -> int:
         result.save(options.file)
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
-    for side in ("left", "right"):
-        size = result.side(side)
-        print(f"{side}: upper arm {size.upper_arm:.3f} m, forearm {size.forearm:.3f} m")
+    print(result)
     print(options.file)
     return 0
 

@@ -155,10 +155,7 @@ class Practice:
         frames, self._recording = self._recording, None
         try:
             result = calibrations.calibrate(frames)
-            arms = [(side, result.side(side)) for side in mjcf.SIDES]
-            text = ", ".join(
-                f"{side}: upper arm {arm.upper_arm:.3f} m, forearm {arm.forearm:.3f} m" for side, arm in arms
-            )
+            text = str(result)
             if self.calibration_file is not None:
                 result.save(self.calibration_file)
                 text += f"; written to {self.calibration_file}"

@@ -20,7 +20,7 @@ from rove_teleop.retargeting import hand_chains, robot_geometry
 from rove_teleop.retargeting import rotations as rot
 from rove_teleop.retargeting.arm import Arm
 from rove_teleop.retargeting.arm_ik import ArmIK
-from rove_teleop.retargeting.calibration import Calibration
+from rove_teleop.retargeting.calibration import ArmReach, Calibration
 from rove_teleop.retargeting.hand import Hand
 from rove_teleop.retargeting.intake import LIMITED, LONG_LOSS_S, Intake
 
@@ -205,6 +205,10 @@ class Retargeter:
         of the docs).
         """
         size, g = self.calibration.side(side), self.geometry
+        if isinstance(size, ArmReach):
+            target = self._from_torso(g.shoulder[side])
+            k = (g.upper_arm + g.forearm) / size.length
+            return tuple(t + k * (w - t) for t, w in zip(target, wrist)), elbow
         if size is None or self._chest is None:
             return wrist, elbow
         rotation, position = self._chest

@@ -39,6 +39,10 @@ class Geometry:
     upper_arm: float
     forearm: float
 
+    def shoulder_at_rest(self, side: str) -> np.ndarray:
+        """(3,) m, pelvis frame: the shoulder of an upright trunk."""
+        return np.add(np.add(self.waist, self.torso), self.shoulder[side])
+
 
 def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geometry:
     """Geometry of the robot model of `table`. Raises GeometryError when axes do not intersect as the closed forms

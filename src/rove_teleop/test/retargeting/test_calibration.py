@@ -136,9 +136,50 @@ def test_arms_that_hang_still_are_refused_with_advice():
 
 
 def test_missing_parts_are_refused_by_name():
-    frames = [OperatorFrame({"head": np.zeros(7)}, k) for k in range(200)]
+    frames = [OperatorFrame({"head": np.zeros(7), "left_elbow": np.zeros(3)}, k) for k in range(200)]
     with pytest.raises(CalibrationError, match="left elbow"):
         calibrate(frames)
+    with pytest.raises(CalibrationError, match="left wrist"):
+        calibrate([OperatorFrame({"head": np.zeros(7)}, k) for k in range(200)])
+
+
+def headset_frames(scale, share=1.0):
+    """An operator without tracked elbows, arms `scale` times the robot's, who stretches them forward to `share`."""
+    geometry, frames = Retargeter(TABLE).geometry, []
+    length = geometry.upper_arm + geometry.forearm
+    for k in range(180):
+        reach = share * scale * length * min(1.0, 0.6 + 0.4 * k / 60)
+        parts = {}
+        for side in ("left", "right"):
+            wrist = geometry.shoulder_at_rest(side) + reach * np.array([0.98, 0.0, -0.2]) / np.hypot(0.98, 0.2)
+            parts[f"{side}_wrist"] = np.append(wrist, [1.0, 0.0, 0.0, 0.0])
+        frames.append(OperatorFrame(parts, k, k / 60))
+    return frames
+
+
+@pytest.mark.parametrize("scale", [0.85, 1.0, 1.2])
+def test_one_stretch_of_the_arms_is_enough_for_a_headset(scale, tmp_path):
+    calibrate(headset_frames(scale)).save(tmp_path / "operator.json")
+    calibration = load(tmp_path / "operator.json")
+    retargeter = Retargeter(TABLE, smoothing=False, velocity_limited=False, calibration=calibration)
+    geometry = retargeter.geometry
+    for side in ("left", "right"):
+        assert calibration.side(side).length == pytest.approx(scale * (geometry.upper_arm + geometry.forearm), abs=0.01)
+    wanted = SKELETON.parts(HOME)
+    parts = {}
+    for side in ("left", "right"):
+        pose, shoulder = wanted[f"{side}_wrist"].copy(), geometry.shoulder_at_rest(side)
+        pose[:3] = shoulder + scale * (pose[:3] - shoulder)
+        parts[f"{side}_wrist"] = pose
+    retargeter.reset(HOME)
+    got = SKELETON.parts(retargeter.retarget(OperatorFrame(parts)))
+    for side in ("left", "right"):
+        np.testing.assert_allclose(got[f"{side}_wrist"][:3], wanted[f"{side}_wrist"][:3], atol=0.01)
+
+
+def test_arms_that_are_not_stretched_are_refused_with_advice():
+    with pytest.raises(CalibrationError, match="stretch both arms"):
+        calibrate(headset_frames(1.0, share=0.5))
 
 
 def test_sphere_fit_finds_centre_and_radius():
