@@ -20,7 +20,7 @@ from rove_contract.modes import OPERATOR_DRIVES
 from rove_contract.operator_frame import MAX_TIME_S, FrameError, OperatorFrame
 from rove_description import joints
 from rove_teleop.retargeting.robot_geometry import NECK, SIDES, WAIST, RobotSkeleton
-from rove_teleop.sources import RobotView
+from rove_teleop.sources import RobotView, grasp
 from rove_teleop.sources.webxr import matrix
 
 MAGIC = b"RVD1"
@@ -30,9 +30,6 @@ FORMAT = struct.Struct("<4sIdddd22f")
 FOLLOWS = 1  # flag: nothing was dragged, the puppet is the robot
 PARTS = frozenset({"head", "chest", "left_wrist", "right_wrist", "left_hand", "right_hand"})
 MAX_REACH_M = 2.0  # of a wrist from the pelvis
-CLOSED = {"proximal": 1.35, "distal": 1.35, "splay": 0.0}  # rad of the fingers of a closed hand
-CLOSED_THUMB = {"abduction": 1.0, "proximal": 0.5, "distal": 0.7}
-OPEN_THUMB = {"abduction": 0.3, "proximal": 0.0, "distal": 0.0}
 
 
 @dataclass(frozen=True)
@@ -102,20 +99,11 @@ class Puppet:
         self._waist = [table.index[name] for name in WAIST]
         self._head = [table.index[name] for name in NECK]
         self._hand = {side: table.indices("hand", side) for side in SIDES}
-        self._open, self._closed = self._shapes(OPEN_THUMB, {}), self._shapes(CLOSED_THUMB, CLOSED)
+        self._open, self._closed = grasp.shape(table, False), grasp.shape(table, True)
         self._robot: np.ndarray | None = None  # last complete pose of the robot
         self._start: np.ndarray | None = None  # its pose when it was followed last
         self._driven = False
         self._lock = threading.Lock()
-
-    def _shapes(self, thumb: dict[str, float], finger: dict[str, float]) -> np.ndarray:
-        """(15,) rad of one hand, in the table's order, within its limits."""
-        values = []
-        for name in (self.table.names[i] for i in self._hand["left"]):
-            _, digit, joint = name.split("_")
-            values.append(thumb[joint] if digit == "thumb" else finger.get(joint, 0.0))
-        limits = self.table.limits
-        return np.clip(values, limits.lower[self._hand["left"]], limits.upper[self._hand["left"]])
 
     def show(self, view: RobotView) -> None:
         """What the robot does now."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
@@ -20,10 +20,12 @@ import numpy as np
 from rove_contract.operator_frame import MAX_TIME_S, WEBXR_KEPT, FrameError, OperatorFrame
 from rove_description import joints
 from rove_teleop.retargeting.robot_geometry import SIDES, RobotSkeleton
+from rove_teleop.sources.grasp import Grasp
 
 MAGIC = b"RVX1"
 HEADER = struct.Struct("<4sIdddd")  # magic, flags, seq, t, clock offset, round trip
 HEAD, LEFT, RIGHT, RECENTRED = 1, 2, 4, 8  # flags: what is tracked; the operator re-centred the headset
+HELD = {"left": 16, "right": 32}  # flags: a controller instead of a hand; pose 0 is its grip, x of pose 1 its closure
 JOINTS = 25  # of a hand, in WebXR's order, wrist first
 POSES = 1 + 2 * JOINTS
 SIZE = HEADER.size + 4 * 7 * POSES
@@ -32,13 +34,17 @@ PARTS = frozenset({"head", "left_wrist", "right_wrist", "left_hand", "right_hand
 TO_ROBOT = np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 # WebXR's wrist: -z to the fingers, y out of the back of the hand. The robot's: -z to the fingers, x to the thumb.
 WRIST = {"left": np.eye(3), "right": np.diag([-1.0, -1.0, 1.0])}
+# A controller's grip space: -z along a held rod to the thumb, x out of the back of the right hand and into that of the
+# left, so y to the elbow. Columns: the robot's wrist (x to the thumb, z to the elbow) in it, the same on both sides.
+GRIP = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
 
 
 @dataclass(frozen=True)
 class Message:
     """One frame of the page, reference space. Poses are x, y, z, qx, qy, qz, qw (WebXR's order), float64.
 
-    head: (7,). hands: side -> (25, 7). What is not tracked is missing. t: headset's clock, s. offset_s: its estimate of
+    head: (7,). hands: side -> (25, 7). grips: side -> ((7,) pose of a controller's grip, closure from 0 open to 1
+    closed). What is not tracked is missing. t: headset's clock, s. offset_s: its estimate of
     (robot's monotonic clock - headset's clock) and rtt_s of the exchange it comes from; None before the first.
     recentred: heading starts anew.
     """
@@ -50,6 +56,7 @@ class Message:
     offset_s: float | None = None
     rtt_s: float = 0.0
     recentred: bool = False
+    grips: dict[str, tuple[np.ndarray, float]] = field(default_factory=dict)
 
 
 def parse(data: bytes) -> Message:
@@ -68,13 +75,17 @@ def parse(data: bytes) -> Message:
     poses = np.frombuffer(data, "<f4", 7 * POSES, HEADER.size).reshape(POSES, 7).astype(np.float64)
     square = (poses[:, 3:] ** 2).sum(axis=1)
     good = np.isfinite(poses).all(axis=1) & (square > 0.25) & (square < 4.0)
-    hands = {}
+    hands, grips = {}, {}
     for side, flag, start in (("left", LEFT, 1), ("right", RIGHT, 1 + JOINTS)):
-        if flags & flag and good[start : start + JOINTS].all():
+        if flags & HELD[side] and good[start : start + 2].all():
+            grips[side] = poses[start], float(min(max(poses[start + 1, 0], 0.0), 1.0))
+        elif flags & flag and good[start : start + JOINTS].all():
             hands[side] = poses[start : start + JOINTS]
     known = math.isfinite(offset) and 0.0 <= rtt < 60.0
     head = poses[0] if flags & HEAD and good[0] else None
-    return Message(int(seq), t, head, hands, offset if known else None, rtt if known else 0.0, bool(flags & RECENTRED))
+    return Message(
+        int(seq), t, head, hands, offset if known else None, rtt if known else 0.0, bool(flags & RECENTRED), grips
+    )
 
 
 def pack(message: Message) -> bytes:
@@ -87,6 +98,9 @@ def pack(message: Message) -> bytes:
         if side in message.hands:
             poses[start : start + JOINTS] = message.hands[side]
             flags |= flag
+        if side in message.grips:
+            poses[start], closure = message.grips[side]
+            poses[start + 1], flags = [closure, 0, 0, 0, 0, 0, 1], flags | HELD[side]
     offset = math.nan if message.offset_s is None else message.offset_s
     return HEADER.pack(MAGIC, flags, message.seq, message.t, offset, message.rtt_s) + poses.tobytes()
 
@@ -120,11 +134,12 @@ class Trunk:
     points back.
 
     The operator's eyes are where the robot's camera is: `eyes` (3,) m from the neck's pivot, head frame; `neck` (3,) m
-    in the pelvis frame. slack: (lower, upper) rad that the head may turn before the trunk turns along.
+    in the pelvis frame. slack: (lower, upper) rad that the head may turn before the trunk turns along. grasp: hands of
+    those who hold controllers.
     """
 
-    def __init__(self, neck: np.ndarray, eyes: np.ndarray, slack: tuple[float, float]):
-        self.neck, self.eyes, self._slack = neck, eyes, slack
+    def __init__(self, neck: np.ndarray, eyes: np.ndarray, slack: tuple[float, float], grasp: Grasp):
+        self.neck, self.eyes, self._slack, self._grasp = neck, eyes, slack, grasp
         self.heading: float | None = None
 
     @staticmethod
@@ -159,6 +174,12 @@ class Trunk:
         for side, hand in message.hands.items():
             parts[f"{side}_wrist"] = pose(hand[0, :3], level @ matrix(hand[0, 3:]) @ WRIST[side])
             parts[f"{side}_hand"] = (hand[WEBXR_KEPT, :3] - pivot) @ level.T + self.neck
+        for side, (grip, closure) in message.grips.items():
+            turn = matrix(grip[3:]) @ GRIP
+            wrist = grip[:3] - turn @ self._grasp.palms[side]  # the grip is in the palm
+            parts[f"{side}_wrist"] = pose(wrist, level @ turn)
+            hand = wrist + self._grasp.keypoints(side, closure) @ turn.T
+            parts[f"{side}_hand"] = (hand - pivot) @ level.T + self.neck
         return OperatorFrame(parts, message.seq, message.t, source)
 
     def to_headset(self, points: np.ndarray) -> np.ndarray:
@@ -185,10 +206,11 @@ class Scene:
         self.fovy_rad = math.radians(float(model.cam("ego").fovy[0]))
         yaw = table.index["head_yaw"]
         self._slack = (float(table.limits.lower[yaw]), float(table.limits.upper[yaw]))
+        self.grasp = Grasp(self.skeleton)
 
     def trunk(self) -> Trunk:
         """The trunk of an operator of this robot."""
-        return Trunk(self.neck, self.eyes, self._slack)
+        return Trunk(self.neck, self.eyes, self._slack, self.grasp)
 
     def describe(self, q: np.ndarray, trunk: Trunk) -> dict:
         """q: (J,) rad, finite -> {"hands": side -> [63 m], "camera": {"position": [3], "orientation": [qx, qy, qz,

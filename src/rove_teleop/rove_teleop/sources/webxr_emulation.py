@@ -9,7 +9,7 @@ import numpy as np
 
 from rove_contract.operator_frame import WEBXR_KEPT
 from rove_teleop.retargeting.robot_geometry import SIDES
-from rove_teleop.sources.webxr import JOINTS, TO_ROBOT, WRIST, Message, Trunk, matrix, quaternion
+from rove_teleop.sources.webxr import GRIP, JOINTS, TO_ROBOT, WRIST, Message, Trunk, matrix, quaternion
 
 
 def _xr(rotation: np.ndarray) -> np.ndarray:
@@ -38,3 +38,12 @@ def message_of(
         wrist = level.T @ matrix(np.roll(parts[f"{side}_wrist"][3:], -1)) @ WRIST[side].T
         hands[side] = np.hstack([(points - trunk.neck) @ level + pivot, np.tile(_xr(wrist), (JOINTS, 1))])
     return Message(seq, t, np.concatenate([eyes, _xr(head)]), hands)
+
+
+def holding(message: Message, palms: dict[str, np.ndarray], closure: float) -> Message:
+    """The same operator with controllers: palms (3,) m in the wrist's frame, see Grasp; trigger `closure`."""
+    grips = {}
+    for side, hand in message.hands.items():
+        turn = matrix(hand[0, 3:]) @ WRIST[side]
+        grips[side] = np.concatenate([hand[0, :3] + turn @ palms[side], _xr(turn @ GRIP.T)]), closure
+    return Message(message.seq, message.t, message.head, {}, grips=grips)

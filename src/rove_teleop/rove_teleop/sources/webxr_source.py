@@ -52,7 +52,17 @@ class WebxrSource(PageSource[Message]):
             )
         self._scene = Scene()
         self._trunk, self._trunk_of = self._scene.trunk(), ""
-        constants = {"eyes": self._scene.eyes.round(6).tolist(), "fovy": self._scene.fovy_rad, "frame_bytes": SIZE}
+        grasp = self._scene.grasp
+        constants = {
+            "eyes": self._scene.eyes.round(6).tolist(),
+            "fovy": self._scene.fovy_rad,
+            "frame_bytes": SIZE,
+            # Hands of those who hold controllers, open and closed, around the palm in the wrist's frame: to be drawn.
+            "grasp": {
+                side: (grasp.samples[side][[0, -1]] - grasp.palms[side]).round(4).reshape(2, -1).tolist()
+                for side in grasp.samples
+            },
+        }
         port = PORT if port is None else port
         super().__init__(host, port, url.scheme == "https", parse, constants, directory, max_delay_s, clock)
 

@@ -23,8 +23,8 @@ from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources import RobotView
 from rove_teleop.sources.certificate import provide
 from rove_teleop.sources.endpoint import open_source
-from rove_teleop.sources.webxr import HEADER, LEFT, SIZE, Message, Scene, pack, parse
-from rove_teleop.sources.webxr_emulation import message_of
+from rove_teleop.sources.webxr import HEADER, LEFT, SIZE, TO_ROBOT, Message, Scene, pack, parse
+from rove_teleop.sources.webxr_emulation import holding, message_of
 from rove_teleop.sources.webxr_source import WebxrSource
 
 TABLE = joints.load()
@@ -246,6 +246,41 @@ def test_a_broken_certificate_is_named(tmp_path):
 
 # -- the server
 # ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_controllers_grip_is_the_wrist_behind_it_and_its_trigger_closes_the_hand():
+    message = message_of(PARTS, SCENE.trunk(), eyes=(0.3, 1.5, -0.2), heading=0.7)
+    reach = {}
+    for closure in (0.0, 0.5, 1.0):
+        sent = parse(pack(holding(message, SCENE.grasp.palms, closure)))
+        assert sent.hands == {} and sent.grips["left"][1] == closure
+        trunk = SCENE.trunk()
+        trunk.heading = 0.7  # the head at home looks aside
+        parts = trunk.frame(sent, "x").parts
+        for side in ("left", "right"):
+            wrist = parts[f"{side}_wrist"]
+            np.testing.assert_allclose(wrist[:3], PARTS[f"{side}_wrist"][:3], atol=1e-5)
+            assert same_rotation(wrist[3:], PARTS[f"{side}_wrist"][3:])
+            np.testing.assert_allclose(parts[f"{side}_hand"][0], wrist[:3], atol=1e-5)
+            reach[closure] = np.linalg.norm(parts[f"{side}_hand"][[8, 12, 16, 20]] - wrist[:3], axis=1).mean()
+    assert reach[0.0] > reach[0.5] > reach[1.0]
+
+
+@pytest.mark.parametrize("side, back", [("left", -1.0), ("right", 1.0)])
+def test_a_hand_on_a_rod_is_placed_as_the_grip_space_says(side, back):
+    """WebXR, gripSpace: -z along the rod to the thumb, x out of the back of the right hand (into that of the left)."""
+    grip = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])  # the reference space's own axes
+    message = Message(0, 0.0, np.array([0, 0.5, 0, 0, 0, 0, 1.0]), {}, grips={side: (grip, 0.0)})
+    hand = SCENE.trunk().frame(message, "x").parts[f"{side}_hand"]
+    in_reference = (hand - hand[0]) @ TO_ROBOT  # no heading: the trunk's axes are the reference space's, turned
+    knuckles, thumb = in_reference[[5, 9, 13, 17]], in_reference[4]
+    assert (knuckles[:, 1] < -0.05).all(), "fingers away from the elbow, which is at +y"
+    assert thumb[2] < -0.02 and knuckles[0, 2] < knuckles[3, 2], "the thumb and the index at -z"
+    curled = (
+        SCENE.trunk().frame(Message(0, 0.0, message.head, {}, grips={side: (grip, 1.0)}), "x").parts[f"{side}_hand"]
+    )
+    tips = ((curled - curled[0]) @ TO_ROBOT)[[8, 12, 16, 20]]
+    assert (back * tips[:, 0] < back * knuckles[:, 0] - 0.02).all(), "fingers curl away from the back of the hand"
 
 
 class Client:

@@ -25,7 +25,7 @@ from rove_contract.modes import Mode, Trigger
 from rove_description import joints, mjcf
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources.webxr import Message, Scene
-from rove_teleop.sources.webxr_emulation import message_of
+from rove_teleop.sources.webxr_emulation import holding, message_of
 
 ROOT = Path(__file__).resolve().parents[4]
 IWER = Path(sys.prefix) / "node_modules" / "iwer" / "build" / "iwer.min.js"
@@ -74,6 +74,21 @@ window.headset = {
       state.poseId = "custom";
       hand.position.set(0, 0, 0);
       hand.quaternion.set(0, 0, 0, 1);
+    }
+  },
+  hold(head, grips) {
+    device.primaryInputMode = "controller";
+    device.position.set(...head.slice(0, 3));
+    device.quaternion.set(...head.slice(3));
+    for (const [side, [pose, trigger]] of Object.entries(grips)) {
+      const controller = device.controllers[side];
+      // The test places the grip itself, not the ray that comes out of the controller.
+      const grip = spaceOf(controller.inputSource.gripSpace);
+      grip.offsetMatrix.set([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]);
+      grip.emulated = false; // the emulation calls every place a guess, and the page refuses guesses
+      controller.position.set(...pose.slice(0, 3));
+      controller.quaternion.set(...pose.slice(3));
+      controller.updateButtonValue("trigger", trigger);
     }
   },
 };
@@ -247,6 +262,13 @@ def stand(page, q, eyes=(0.2, 1.5, -0.3), heading=0.6):
     page.evaluate("([head, hands]) => headset.place(head, hands)", [message.head.tolist(), hands])
 
 
+def hold(page, q, trigger, eyes=(0.2, 1.5, -0.3), heading=0.6):
+    """The same operator with controllers in the hands."""
+    message = holding(message_of(SKELETON.parts(q), SCENE.trunk(), eyes, heading), SCENE.grasp.palms, trigger)
+    grips = {side: [pose.tolist(), closure] for side, (pose, closure) in message.grips.items()}
+    page.evaluate("([head, grips]) => headset.hold(head, grips)", [message.head.tolist(), grips])
+
+
 def save(pixels, name):
     if os.environ.get("ROVE_SCREENSHOTS"):
         (IMAGES / name).write_bytes(images.encode_png(pixels.astype(np.uint8)))
@@ -399,3 +421,44 @@ def test_an_emulated_headset_drives_the_robot_and_shows_what_it_sees(world, page
     count = len(world.targets)
     time.sleep(0.3)
     assert len(world.targets) == count
+
+
+def test_controllers_move_the_wrists_and_their_triggers_close_the_hands(world, page):
+    expect(page.locator("#vr")).to_be_enabled(timeout=20000)
+    upright = HOME.copy()
+    upright[TABLE.indices("head")] = 0.0
+    hold(page, upright, 0.0)  # the trunk's heading is the head's at the start
+    page.click("#vr")
+    page.wait_for_function(
+        "rove.state().session && rove.state().tracked.left && rove.state().tracked.right", timeout=20000
+    )
+    moved = HOME.copy()
+    moved[TABLE.index["left_shoulder_pitch"]] -= 0.4
+    moved[TABLE.index["right_elbow"]] -= 0.5
+    fingers = {side: TABLE.indices("hand", side) for side in mjcf.SIDES}
+
+    def wrists_at(q):
+        wanted = SKELETON.parts(q)
+
+        def met():
+            parts = SKELETON.parts(world.targets[-1]) if world.targets else {}
+            return parts and all(
+                np.abs(parts[f"{s}_wrist"][:3] - wanted[f"{s}_wrist"][:3]).max() < 0.005
+                and abs(parts[f"{s}_wrist"][3:] @ wanted[f"{s}_wrist"][3:]) > 0.9995
+                for s in mjcf.SIDES
+            )
+
+        return met
+
+    world.wait(lambda: world.targets, "targets")
+    hold(page, HOME, 0.0)
+    world.wait(wrists_at(HOME), "the wrists at home")
+    hold(page, moved, 0.0)
+    world.wait(wrists_at(moved), "the wrists where the controllers are")
+    opened = {side: world.targets[-1][at].sum() for side, at in fingers.items()}
+    hold(page, moved, 1.0)
+    world.wait(
+        lambda: all(world.targets[-1][at].sum() > opened[side] + 6.0 for side, at in fingers.items()), "closed hands"
+    )
+    world.wait(wrists_at(moved), "the wrists where they were")
+    assert page.errors == []

@@ -5,6 +5,7 @@ import { Link, localNow } from "./link.js";
 const HEADER = 40; // bytes: magic, flags, seq, t, clock offset, round trip
 const POSES = 51; // head, 25 left, 25 right; x, y, z, qx, qy, qz, qw each
 const HEAD = 1, HAND = { left: 2, right: 4 }, RECENTRED = 8;
+const HELD = { left: 16, right: 32 }; // a controller instead of a hand
 const FIRST = { left: 1, right: 26 };
 const MAGIC = 0x31585652; // "RVX1"
 const BACKLOG = 4096; // bytes that wait in the browser: 2 frames; with more the network is stuck, and old poses are of no use
@@ -29,8 +30,9 @@ export class Frames extends Link {
 
   get up() { return this.open && this.hello !== null; }
 
-  // head: XRPose or null; hands: {left, right}: 25 XRJointPoses or null. What is not tracked is left out, never repeated.
-  frame(head, hands, recentred) {
+  // head: XRPose or null; hands: {left, right}: 25 XRJointPoses or null; grips: {left, right}: {pose, closure} of a controller
+  // or null. What is not tracked is left out, never repeated.
+  frame(head, hands, grips, recentred) {
     if (!this.up) return false;
     if (this.socket.bufferedAmount > BACKLOG) {
       this.skipped += 1;
@@ -43,7 +45,12 @@ export class Frames extends Link {
       this.put(0, head.transform);
     }
     for (const side of ["left", "right"]) {
-      if (!hands[side]) continue;
+      if (grips[side]) {
+        flags |= HELD[side];
+        this.put(FIRST[side], grips[side].pose.transform);
+        this.poses.set([grips[side].closure, 0, 0, 0, 0, 0, 1], 7 * (FIRST[side] + 1));
+      }
+      if (!hands[side] || grips[side]) continue;
       flags |= HAND[side];
       hands[side].forEach((pose, i) => this.put(FIRST[side] + i, pose.transform));
     }

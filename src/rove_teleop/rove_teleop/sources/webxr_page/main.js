@@ -2,7 +2,7 @@
 // The page: sends the headset's head and hands, shows the robot's camera and hands. One XR session at a time.
 import { $, color } from "./dom.js";
 import { Frames } from "./frames.js";
-import { Scene, colour, distance, ghost, neck } from "./scene.js";
+import { Scene, colour, distance, ghost, neck, turn } from "./scene.js";
 
 const JOINTS = ["wrist"].concat(
   ["metacarpal", "phalanx-proximal", "phalanx-distal", "tip"].map((part) => `thumb-${part}`),
@@ -40,7 +40,7 @@ async function enter(kind) {
   error = "";
   try {
     if (!gl) throw new Error("this browser has no WebGL 2");
-    const asked = await navigator.xr.requestSession(SESSIONS[kind], { requiredFeatures: ["local", "hand-tracking"] });
+    const asked = await navigator.xr.requestSession(SESSIONS[kind], { requiredFeatures: ["local"], optionalFeatures: ["hand-tracking"] });
     try {
       await gl.makeXRCompatible?.();
       scene ??= new Scene(gl);
@@ -56,7 +56,7 @@ async function enter(kind) {
     session.requestAnimationFrame(frame);
   } catch (problem) {
     error = problem.name === "NotSupportedError"
-      ? "The headset refused: hand tracking must be switched on in its settings and allowed for this page."
+      ? "The headset refused: this page must be allowed to use it."
       : `The headset refused: ${problem.message}`;
   }
   page();
@@ -78,16 +78,36 @@ function frame(time, xrFrame) {
   const viewer = xrFrame.getViewerPose(space);
   // In the background, with the system's menu open, or without a tracked position there is no operator: send nothing, draw on.
   const head = viewer && !viewer.emulatedPosition && session.visibilityState === "visible" ? viewer : null;
-  const hands = { left: null, right: null };
+  const hands = { left: null, right: null }, grips = { left: null, right: null };
   for (const source of head ? session.inputSources : []) {
-    if (source.hand && source.handedness in hands) hands[source.handedness] = joints(xrFrame, source);
+    if (!(source.handedness in hands)) continue;
+    if (source.hand) hands[source.handedness] = joints(xrFrame, source);
+    else if (source.gripSpace) grips[source.handedness] = held(xrFrame, source);
   }
-  if (head && link.frame(head, hands, recentred)) recentred = false;
-  tracked = { head: !!head, left: !!hands.left, right: !!hands.right };
-  if (viewer) render(viewer, hands);
+  if (head && link.frame(head, hands, grips, recentred)) recentred = false;
+  tracked = { head: !!head, left: !!(hands.left || grips.left), right: !!(hands.right || grips.right) };
+  if (viewer) render(viewer, hands, grips);
 }
 
-function render(viewer, hands) {
+// A controller: where it is held, and how far trigger or grip close the hand.
+function held(xrFrame, source) {
+  const pose = xrFrame.getPose(source.gripSpace, space), buttons = source.gamepad?.buttons ?? [];
+  if (!pose || pose.emulatedPosition) return null;
+  return { pose, closure: Math.max(buttons[0]?.value ?? 0, buttons[1]?.value ?? 0) };
+}
+
+// 21 points of the hand that holds a controller: between the open and the closed one of the greeting.
+function holding(side, { pose, closure }) {
+  const { position: p, orientation: q } = pose.transform, [open, closed] = link.hello?.grasp?.[side] ?? [[], []], points = [];
+  for (let i = 0; i < open.length; i += 3) {
+    const [x, y, z] = [0, 1, 2].map((k) => open[i + k] + closure * (closed[i + k] - open[i + k]));
+    const [a, b, c] = turn([q.x, q.y, q.z, q.w], [-y, z, -x]); // the wrist's axes in those of the grip
+    points.push([p.x + a, p.y + b, p.z + c]);
+  }
+  return points.length ? points : null;
+}
+
+function render(viewer, hands, grips) {
   const layer = session.renderState.baseLayer;
   gl.bindFramebuffer(gl.FRAMEBUFFER, layer.framebuffer);
   gl.clearColor(...(mode === "ar" ? [0, 0, 0, 0] : [0.05, 0.07, 0.09, 1]));
@@ -101,6 +121,7 @@ function render(viewer, hands) {
   const own = {};
   for (const side of ["left", "right"]) {
     own[side] = hands[side] && KEPT.map((i) => { const { x, y, z } = hands[side][i].transform.position; return [x, y, z]; });
+    if (grips[side]) own[side] = holding(side, grips[side]);
     near[side] = own[side] && robot?.hands ? distance(own[side][0], ghost(robot, side, pivot)[0]) : NaN;
   }
   scene.compose(eyes, robot, own, pivot, link.hello?.fovy ?? 1.2);
