@@ -11,7 +11,8 @@ import rove_description  # noqa: F401  # before any test imports MuJoCo: chooses
 from rove_contract import domain
 
 # The same examples in every run: `make test` says what a change did. `make bench-safety` draws new ones, many more.
-settings.register_profile("test", derandomize="ROVE_SAFETY_EXAMPLES" not in os.environ)
+# No deadline: how long an example takes says how busy the machine is.
+settings.register_profile("test", derandomize="ROVE_SAFETY_EXAMPLES" not in os.environ, deadline=None)
 settings.load_profile("test")
 
 domain.isolate()

@@ -27,8 +27,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import serialize_message
 
+from rove_contract import cdr, lifetime, node_help, topics, transport
 from rove_contract import episode as episodes
-from rove_contract import lifetime, node_help, topics, transport
 from rove_contract.modes import Mode, Trigger
 from rove_contract.realtime_publisher import RealtimePublisher
 
@@ -77,6 +77,11 @@ class _SerializedMessage(ctypes.Structure):
         ("capacity", ctypes.c_size_t),
         ("allocator", _Allocator),
     ]
+
+
+def serialize(message: Any) -> bytes:
+    """Message -> CDR without the bytes that rclpy's serialize_message leaves behind it (see rove_contract.cdr)."""
+    return serialize_message(message)[: cdr.serialized_size(message)]
 
 
 def sender(publisher: Any) -> Callable[[bytes], None]:
@@ -222,7 +227,7 @@ class Diagnostics:
         if self._thread is None:
             self._publisher.publish(array)
         else:
-            self._thread.offer(serialize_message(array))
+            self._thread.offer(serialize(array))
 
     def close(self) -> None:
         """End the thread, if there is one."""

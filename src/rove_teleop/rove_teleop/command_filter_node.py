@@ -8,7 +8,6 @@ import sys
 import time
 
 from rclpy.node import Node
-from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
@@ -202,7 +201,7 @@ class CommandFilterNode(Node):
         else:
             q = self.guard.step(self.limiter, target, velocity)
         messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity, self.session)
-        self.outlet.offer(serialize_message(self.message))
+        self.outlet.offer(ros.serialize(self.message))
         self.step_max = max(self.step_max, time.monotonic() - now)
         if self.ending and self.limiter.at_rest and (now > self.ends_at or now - self.measured_at > LEFT_S):
             raise KeyboardInterrupt  # leaves the executor with the context still valid
