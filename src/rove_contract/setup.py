@@ -17,7 +17,7 @@ setup(
     ],
     python_requires=">=3.11,<3.13",
     install_requires=["rove_description", "aiohttp", "msgpack", "numpy", "opencv-python-headless"],
-    extras_require={"test": ["hypothesis", "psutil", "pytest"]},
+    extras_require={"test": ["hypothesis", "psutil", "pytest", "rosbags"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

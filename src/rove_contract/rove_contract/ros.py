@@ -180,7 +180,7 @@ def mode_of(event: Any) -> Mode:
     return Mode(event.goal_state.id)
 
 
-def mode_session(event) -> str:
+def mode_session(event: Any) -> str:
     """Session id of the supervisor that published a TransitionEvent, "" for one without."""
     return event.transition.label.partition(" by ")[2]
 

@@ -8,6 +8,7 @@ mj_geomDistance call would not fit several hundred pairs at several poses into t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import mujoco
@@ -148,7 +149,7 @@ def _gradient(pairs, index, segments, carries, joint, xanchor, xaxis, lower, upp
 TOUCHING_M = 0.02
 
 
-def _has_volume(model, geom: int) -> bool:
+def _has_volume(model: Any, geom: int) -> bool:
     return model.geom_type[geom] not in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
 
 
@@ -182,7 +183,14 @@ class Clearance:
     the distance. at_home: (P,) m. Raises ValueError where no pair of links is left to guard.
     """
 
-    def __init__(self, table: joints.JointTable, lower, upper, model=None, home: np.ndarray | None = None):
+    def __init__(
+        self,
+        table: joints.JointTable,
+        lower: Sequence[float],
+        upper: Sequence[float],
+        model: Any = None,
+        home: np.ndarray | None = None,
+    ) -> None:
         self._kinematics = Kinematics(table, model)
         self.model = m = self._kinematics.model
         self._data = self._kinematics.data

@@ -72,7 +72,7 @@ def load(path: str | Path) -> Calibration:
     """Calibration from `Calibration.save`'s file. Raises CalibrationError naming the file and what is wrong."""
     try:
         sides = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-        sizes = {}
+        sizes: dict = {}
         for side, v in sides.items():
             if v is not None and "length" in v:
                 sizes[side] = ArmReach(float(v["length"]))

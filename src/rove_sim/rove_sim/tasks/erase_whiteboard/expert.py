@@ -253,7 +253,7 @@ class Expert:
                 spot = where[:2] + 0.2 * (spot - where[:2])
             return board.point(*spot, m.lift), turn, 1.0, 1.0, look  # type: ignore[call-arg]
         self._press(state["pressed"])
-        return board.point(*spot, -self.depth), turn, 1.0, 0.6 if self.phase == "press" else SWEEP_SPEED, look
+        return board.point(*spot, -self.depth), turn, 1.0, 0.6 if self.phase == "press" else SWEEP_SPEED, look  # type: ignore[call-arg]
 
     def _press(self, pressed: float) -> None:
         """Move the set-point along the board's normal: down to contact, then by what the force lacks."""
