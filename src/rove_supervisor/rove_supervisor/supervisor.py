@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from rove_contract.episode import Episode
 from rove_contract.modes import ACTIVE, Mode, Refused, Trigger
@@ -41,6 +41,7 @@ class Session:
 
     settings: EpisodeSettings = EpisodeSettings()
     start_stages: tuple[str, ...] = ("start",)
+    _: KW_ONLY
     milestones: tuple[str, ...] = ()
     dead_man: bool = False
     auto_pause: bool = False

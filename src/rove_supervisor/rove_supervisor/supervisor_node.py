@@ -88,9 +88,9 @@ class SupervisorNode(Node):
         session = Session(
             settings,
             tuple(stages),
-            get("dead_man", False).value,
-            get("auto_pause", False).value,
-            get("dead_man_lease_s", LEASE_S).value,
+            dead_man=get("dead_man", False).value,
+            auto_pause=get("auto_pause", False).value,
+            lease_s=get("dead_man_lease_s", LEASE_S).value,
         )
         threshold = get("alignment_threshold_rad", TAKEOVER_RAD).value
         if not threshold > 0.0:

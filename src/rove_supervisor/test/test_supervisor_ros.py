@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supervisor process over real ROS: services, order of publications, heartbeat, deadline, clean end."""
 
+import json
 import signal
 import socket
 import time
 
+import aiohttp
 import pytest
 
 from rove_contract import domain, timing
 from rove_contract.modes import Outcome
-from rove_supervisor.testing.rehearsal import Process, World
+from rove_supervisor.testing.rehearsal import Process, World, talk
 
 pytestmark = pytest.mark.ros
 
@@ -45,6 +47,23 @@ def test_a_port_in_use_is_said_in_words(world):
 def test_others_are_not_let_in_without_token_and_tls(world):
     with pytest.raises(RuntimeError, match="needs panel_token and TLS"):
         Process(panel_host="0.0.0.0")
+
+
+@pytest.mark.parametrize("dead_man, auto_pause", [(False, False), (True, False), (False, True)])
+def test_the_switches_stand_as_the_parameters_say(world, dead_man, auto_pause):
+    process = Process(dead_man=str(dead_man).lower(), auto_pause=str(auto_pause).lower())
+
+    async def state():
+        async with aiohttp.ClientSession() as session, session.ws_connect(process.url + "ws?camera=0") as ws:
+            while (message := json.loads(await ws.receive_str()))["type"] != "state":
+                pass
+            return message
+
+    try:
+        shown = talk(state())
+    finally:
+        process.stop()
+    assert (shown["dead_man"]["on"], shown["auto_pause"]) == (dead_man, auto_pause)
 
 
 @pytest.fixture(scope="module")
