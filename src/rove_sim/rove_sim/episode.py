@@ -108,15 +108,16 @@ def play_episode(
     operator=None,
     observers: Sequence[Observer] = (),
     cameras: Sequence[str] = ("ego",),
+    draw_pauses: bool = False,
     execute: int = timing.EXECUTE_STEPS,
     latency_steps: int = 0,
 ) -> Episode:
     """One episode from its start to the supervisor's verdict.
 
     policy: needed for a rollout. operator: needed where the supervisor may hand over, and for a demonstration. cameras:
-    drawn for the policy and the observers at every frame. execute: steps of a chunk before the next one. latency_steps:
-    ticks between an observation and the hand-over of its chunk, whose earlier rows are then skipped. Raises
-    RuntimeError when no verdict comes within five minutes of simulated time.
+    drawn for the policy and the observers at every frame, in pauses only with draw_pauses. execute: steps of a chunk
+    before the next one. latency_steps: ticks between an observation and the hand-over of its chunk, whose earlier rows
+    are then skipped. Raises RuntimeError when no verdict comes within five minutes of simulated time.
     """
     world.reset(seed, start_stage)
     drive.reset(np.array(world.data.ctrl))
@@ -140,7 +141,8 @@ def play_episode(
                 break
             if pose is not None:
                 pose = operator.pose(mode, q, state)
-        images = {} if mode in (Mode.IDLE, Mode.PAUSED) else {name: world.render(name) for name in cameras}
+        unseen = mode is Mode.IDLE or (mode is Mode.PAUSED and not draw_pauses)
+        images = {} if unseen else {name: world.render(name) for name in cameras}
         if mode is Mode.ROLLOUT:
             if in_mode % execute == 0:
                 pending = (in_mode + latency_steps, policy(images, q)[latency_steps:])
