@@ -28,8 +28,9 @@ from transformers import DynamicCache
 
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, BackboneConfig
 from rove_learning.inference.chunk_graph import chunk_step
-from rove_learning.models.actor import Actor, guide, sample
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Context, Pictures
+from rove_learning.models.guidance import guide, sample
 from rove_learning.models.qwen3vl import Qwen3VLBackbone
 from rove_learning.testing import synthetic_vlm
 
@@ -149,7 +150,7 @@ def two_passes(actor: Actor, image, text: str, state, noise):
 
 
 def integrate(actor: Actor, prepared: list, state, noise):
-    """Euler steps of `actor.sample`; prepared: one entry for both branches as a batch, or one for each."""
+    """Euler steps of `guidance.sample`; prepared: one entry for both branches as a batch, or one for each."""
     x, steps, rows = noise, actor.config.euler_steps, 2 // len(prepared)
     visible = torch.ones(rows, dtype=torch.bool, device=x.device)
     for i in range(steps):

@@ -20,7 +20,7 @@ Config = TypeVar("Config")
 
 def read_yaml(path: str) -> dict:
     """A YAML file of a config's fields, nested as the dataclasses are; a bare name is one that ships with ROVE
-    ("paper").
+    ("paper"). `base: NAME` in it names a file whose fields it changes.
 
     Raises ValueError naming the file.
     """
@@ -32,7 +32,17 @@ def read_yaml(path: str) -> dict:
         raise ValueError(f"cannot read the configuration {path}: {error}; shipped ones: {shipped}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file}: expected a mapping of the configuration's fields, got {type(values).__name__}")
-    return values
+    base = values.pop("base", None)
+    return values if base is None else merge(read_yaml(base), values)
+
+
+def merge(values: dict, changes: dict) -> dict:
+    """Nested mappings, those of `changes` over those of `values`."""
+    merged = dict(values)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(values.get(key), dict)
+        merged[key] = merge(values[key], value) if both else value
+    return merged
 
 
 def parse(

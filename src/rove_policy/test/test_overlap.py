@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from rove_learning.models.actor import Actor, sample
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures
+from rove_learning.models.guidance import sample
 from rove_learning.models.realtime import align, soft_mask
 from rove_learning.testing.synthetic import ACTOR
 from rove_policy.overlap import Overlap, TooLate, skip_passed

@@ -82,11 +82,11 @@ class _Folder:
         """Make the folder; features of an earlier content of the dataset will never be read again."""
         for other in self.path.parent.glob("features-*"):
             try:
-                theirs = json.loads((other / "settings.json").read_text(encoding="utf-8"))["content"]
+                content = json.loads((other / "settings.json").read_text(encoding="utf-8"))["content"]
             except (OSError, ValueError, KeyError, TypeError):
-                theirs = None
-            if theirs != self.settings["content"]:
-                reason = "belong to an earlier content of the dataset" if theirs else "have no readable settings.json"
+                content = None
+            if content != self.settings["content"]:
+                reason = "belong to an earlier content of the dataset" if content else "have no readable settings.json"
                 self.note(f"the features in {other} {reason}; they are removed and computed anew")
                 shutil.rmtree(other, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)

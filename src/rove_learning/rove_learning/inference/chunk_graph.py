@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import torch
 
-from rove_learning.models.actor import Actor, guidance_conditions, sample, with_branches
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Backbone, Context, Pictures
 from rove_learning.models.critic import Critic
+from rove_learning.models.guidance import guidance_conditions, sample, with_branches
 
 WARM_UP = 3  # passes before recording, in which libraries choose kernels and allocate their workspace
 TOLERANCE = (
@@ -35,7 +36,7 @@ def infer(
     steps: int | None = None,
     known=None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`actor.sample` and, with a critic that reads a layer of the actor's backbone, V(o, l) from the same pass.
+    """`guidance.sample` and, with a critic that reads a layer of the actor's backbone, V(o, l) from the same pass.
 
     -> chunk (1, chunk, J) normalised, value (1,) or None.
     """

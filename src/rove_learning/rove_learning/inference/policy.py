@@ -10,9 +10,10 @@ import torch
 
 from rove_contract import images
 from rove_learning.inference.execution import Execution
-from rove_learning.models.actor import Actor, guidance_conditions, with_branches
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
+from rove_learning.models.guidance import guidance_conditions, with_branches
 
 
 class Policy:

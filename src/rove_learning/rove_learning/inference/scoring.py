@@ -12,9 +12,10 @@ from rove_learning.algorithm.rewards import Normaliser
 from rove_learning.config import RewardConfig
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.observations import Observations, PictureObservations
-from rove_learning.models.actor import Actor, guidance_conditions, sample
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
+from rove_learning.models.guidance import guidance_conditions, sample
 
 EFFECT_FRAMES = 16  # of the buffer, evenly spaced
 

@@ -10,7 +10,8 @@ import math
 import torch
 from torch import nn
 
-from rove_learning.models.actor import guide, time_features
+from rove_learning.models.actor import time_features
+from rove_learning.models.guidance import guide
 
 TIME_WIDTH = 32
 

@@ -19,8 +19,8 @@ from rove_learning.models.actor import Actor, flow_matching_loss, sample_time
 from rove_learning.models.backbone import pretrained_backbone
 from rove_learning.models.critic import ema_update
 from rove_learning.training import phases
+from rove_learning.training.batches import BatchPart
 from rove_learning.training.buffers import Buffers, observations
-from rove_learning.training.phases import BatchPart
 from rove_learning.training.plan import Plan
 
 IDLE_STD = 0.003  # rad; a joint that moves less in all the data carries no information
@@ -116,12 +116,12 @@ class ActorData:
         t = rng.beta(config.beta_a, config.beta_b, total * n)
         conditions = self.conditions(index, rng)
         steps = np.minimum(self.buffer.last[index] - index + 1, config.chunk)  # valid steps of each chunk
-        drawn = index[pictures]
-        chunks, valid = self.buffer.chunks(drawn, config.chunk)
+        frames = index[pictures]
+        chunks, valid = self.buffer.chunks(frames, config.chunk)
         actions = (chunks - stats["action_mean"]) / stats["action_std"]
-        weight = self.chunk_weight[drawn, None, None] * valid[:, :, None] * self.weight
+        weight = self.chunk_weight[frames, None, None] * valid[:, :, None] * self.weight
         return {
-            "observation": self.observe(drawn, conditions[pictures], gain[pictures], shift[pictures]),
+            "observation": self.observe(frames, conditions[pictures], gain[pictures], shift[pictures]),
             "state": self.tensor((state[samples] - stats["state_mean"]) / stats["state_std"]),
             "visible": torch.from_numpy(visible[samples]).to(self.device),
             "actions": self.tensor(np.repeat(actions, n, axis=0)),

@@ -16,8 +16,9 @@ from rove_learning.data.observations import Observations
 from rove_learning.models.backbone import pretrained_backbone
 from rove_learning.models.critic import Critic, ema_update
 from rove_learning.training import phases
+from rove_learning.training.batches import BatchPart
 from rove_learning.training.buffers import Buffers, observations
-from rove_learning.training.phases import BatchPart, Phase
+from rove_learning.training.phases import Phase
 from rove_learning.training.plan import Plan
 
 
@@ -65,7 +66,7 @@ class CriticData:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.plan.config.device)
 
     def draw(self, part: BatchPart, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """This part of the global batch: drawn frames (B,) of the buffer and their augmentation."""
+        """This part of the global batch: frames (B,) of the buffer and their augmentation."""
         config = self.plan.config
         rng, rows = part.rng(), part.rows(config.critic.batch)
         total = part.count * config.critic.batch
@@ -112,8 +113,8 @@ def _regress(
         index, gain, shift = data.draw(part, frames)
         return data.observe(index, gain=gain, shift=shift), data.tensor(returns[index])
 
-    def loss(model, drawn):
-        observation, target = drawn
+    def loss(model, batch):
+        observation, target = batch
         return mc_loss(model(observation), target, histogram), {}
 
     return phases.optimise(_phase(plan, name, steps, {"online": critic}, data.split(frames), batch, loss), **plan.loop)
@@ -137,8 +138,8 @@ def fine_tune_ove(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic,
         now, ahead = data.observe(index, gain=gain, shift=shift), data.observe(following[index])
         return now, ahead, data.tensor(sums[index]), data.tensor(discount[index])
 
-    def loss(model, drawn):
-        now, ahead, sums_, discount_ = drawn
+    def loss(model, batch):
+        now, ahead, sums_, discount_ = batch
         next_value = models["target"].value(ahead)
         return ove_loss(model(now), sums_, discount_, next_value, config.critic.tau, histogram), {}
 

@@ -12,7 +12,7 @@ from rove_learning.algorithm.methods import METHODS
 from rove_learning.command_line import parse
 from rove_learning.config import RegulariseConfig, TrainConfig
 from rove_learning.data.augmentation import augment_images, draw_augmentation, noise_scale, regularise_state
-from rove_learning.models.actor import guide
+from rove_learning.models.guidance import guide
 
 A = np.arange(11.0)  # 70th percentile: exactly 7
 WHO = np.array(["demonstration"] * 3 + ["policy"] * 3 + ["adaptation"] * 2 + ["recovery"] * 3)

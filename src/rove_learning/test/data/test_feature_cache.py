@@ -25,7 +25,7 @@ from rove_learning.models.backbone import Context, build
 from rove_learning.models.critic import Critic
 from rove_learning.testing.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, make_plan, write_dataset
 from rove_learning.train import train
-from rove_learning.training import phases
+from rove_learning.training import batches
 from rove_learning.training.train_actor import train_actor
 from rove_learning.training.train_critic import train_critic
 
@@ -215,11 +215,11 @@ def test_batches_drawn_ahead_come_in_order_and_an_error_arrives_at_its_step():
         return i * i
 
     assert (
-        [b for b, _ in phases.prefetch(make, range(3), ahead=True)]
-        == [b for b, _ in phases.prefetch(make, range(3), ahead=False)]
+        [b for b, _ in batches.prefetch(make, range(3), ahead=True)]
+        == [b for b, _ in batches.prefetch(make, range(3), ahead=False)]
         == [0, 1, 4]
     )
-    ahead = phases.prefetch(make, range(9), ahead=True)
+    ahead = batches.prefetch(make, range(9), ahead=True)
     assert [next(ahead)[0] for _ in range(3)] == [0, 1, 4]
     with pytest.raises(Killed):
         next(ahead)
@@ -233,8 +233,8 @@ def test_batches_are_drawn_ahead_on_the_gpu_of_their_process(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: current.get(threading.get_ident(), 0))
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: current.update({threading.get_ident(): device}))
-    batches = phases.prefetch(lambda part: (threading.get_ident(), torch.cuda.current_device()), range(2), ahead=True)
-    for (thread, device), _ in batches:
+    drawn = batches.prefetch(lambda part: (threading.get_ident(), torch.cuda.current_device()), range(2), ahead=True)
+    for (thread, device), _ in drawn:
         assert thread != threading.get_ident() and device == 3
 
 

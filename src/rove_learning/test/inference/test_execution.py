@@ -17,9 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, BackboneConfig, CriticConfig
 from rove_learning.inference import checkpoint, chunk_graph
 from rove_learning.inference.execution import cause
-from rove_learning.models.actor import Actor, sample
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
+from rove_learning.models.guidance import sample
 from rove_learning.models.realtime import soft_mask
 
 synthetic_vlm = pytest.importorskip("rove_learning.testing.synthetic_vlm")

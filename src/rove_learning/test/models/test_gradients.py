@@ -14,7 +14,8 @@ from rove_learning.models.actor import Actor, flow_matching_loss
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
 from rove_learning.testing.synthetic import ACTOR, CRITIC
-from rove_learning.training.phases import BatchPart, frozen_copy
+from rove_learning.training.batches import BatchPart
+from rove_learning.training.phases import frozen_copy
 
 TEXT = "erase the whiteboard"
 

@@ -19,11 +19,12 @@ from rove_learning.data.dataset import Dataset
 from rove_learning.data.observations import PictureObservations, TokenObservations
 from rove_learning.inference import checkpoint
 from rove_learning.inference.scoring import values
-from rove_learning.models.actor import Actor, sample
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures, build
 from rove_learning.models.blocks import TransformerLayer
 from rove_learning.models.compact import CompactBackbone
 from rove_learning.models.critic import Critic, ema_update
+from rove_learning.models.guidance import sample
 from rove_learning.testing.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, make_plan, write_dataset
 from rove_learning.training.train_actor import joint_weights, train_actor
 from rove_learning.training.train_critic import train_critic

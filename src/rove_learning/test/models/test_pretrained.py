@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from rove_contract import images
 from rove_learning.config import NEGATIVE, POSITIVE, ActorConfig, BackboneConfig, CriticConfig
 from rove_learning.inference import checkpoint
-from rove_learning.models.actor import Actor, guide, sample
+from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures, build
 from rove_learning.models.critic import Critic
+from rove_learning.models.guidance import guide, sample
 
 transformers = pytest.importorskip("transformers")
 

@@ -18,12 +18,13 @@ from rove_learning.data.dataset import Dataset, DatasetError, find_adaptation_en
 from rove_learning.data.recoveries import describe_short_recoveries, recovery_lengths
 from rove_learning.inference import checkpoint
 from rove_learning.inference.scoring import condition_effect
-from rove_learning.models.actor import Actor, guidance_conditions
+from rove_learning.models.actor import Actor
 from rove_learning.models.critic import Critic
+from rove_learning.models.guidance import guidance_conditions
 from rove_learning.report import diagnostics
 from rove_learning.testing.synthetic import ACTOR, CRITIC, episode_frames, intervention, make_plan, write_dataset
 from rove_learning.train import train
-from rove_learning.training.phases import BatchPart
+from rove_learning.training.batches import BatchPart
 from rove_learning.training.plan import resolve
 from rove_learning.training.train_actor import ActorData, extend_range, trained_conditions
 from rove_learning.training.train_critic import train_critic

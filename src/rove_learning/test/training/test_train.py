@@ -226,6 +226,24 @@ def test_the_paper_s_numbers_ship_as_a_configuration():
     assert paper.critic.freeze_backbone and paper.actor.freeze_backbone
 
 
+@pytest.mark.parametrize("name", ["paper", "paper_models"])
+def test_the_paper_s_configuration_has_the_paper_s_losses_and_none_of_ours(name):
+    """App. F: "train the VLA actor with the standard action prediction loss"; "it predicts action velocities"."""
+    paper = parse(TrainConfig, ["--config", name, "--dataset", "d", "--out", "o"], required={"dataset": (), "out": ""})
+    actor, critic = paper.actor, paper.critic
+    weights = (actor.weight_head, actor.weight_waist, actor.weight_arm, actor.weight_hand, actor.weight_end_effector)
+    assert set(weights) == {1.0} and (actor.idle_weight, actor.weight_tail, actor.negative_weight) == (1.0, 1.0, 1.0)
+    assert (actor.predict, actor.negatives, actor.guide_from, actor.condition_dropout) == (
+        "velocity",
+        "condition",
+        "negative",
+        0.0,
+    )
+    assert (critic.values_from, critic.bins, critic.patience, paper.labels.centre) == ("online", 0, 0, "none")
+    assert (paper.regularise.image_gain, paper.regularise.image_shift) == (0.0, 0)
+    assert (critic.backbone.kind == "vlac") is (name == "paper_models")
+
+
 def test_a_frozen_backbone_does_not_move(mixed, tmp_path):
     train(config(mixed, tmp_path / "base", method="sft"), progress=False)
     frozen = config(
