@@ -12,8 +12,9 @@ positive condition alone in the sequence, one branch of the head. "one pass": pr
 with a tree mask, the head's keys and values of the prefix shared, both branches of the head a batch of two. "shared
 prefix cache": the prefix once through the text layers, then both conditions as a batch of two on its keys and values,
 as language models are usually served. "batch of two" and "two passes" share nothing. All guided ways compute the same
-chunk. Each round runs all ways, in turn; the ratio is the median over rounds of times of one round. Prints a table,
-then one JSON line. On a GPU of the H100 class the target is <= 15 ms guided as a CUDA graph.
+chunk. Each round runs all ways, in turn; the ratio is the median over rounds of times of one round. Times are the
+process' CPU time on a CPU, which other load hardly changes, and wall time on a GPU. Prints a table, then one JSON
+line. On a GPU of the H100 class the target is <= 15 ms guided as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -162,15 +163,16 @@ def integrate(actor: Actor, prepared: list, state, noise):
 
 def measure(ways: dict, seconds: float, device: str) -> tuple[dict[str, float], dict[str, float]]:
     """Median ms of each way, and the median ratio to "unguided" within a round. Every way has run before."""
+    clock = time.perf_counter if device == "cuda" else time.process_time
     times: dict[str, list[float]] = {name: [] for name in ways}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times["unguided"]) < 3:
         for name, way in ways.items():
-            begin = time.perf_counter()
+            begin = clock()
             way()
             if device == "cuda":
                 torch.cuda.synchronize()
-            times[name].append((time.perf_counter() - begin) * 1e3)
+            times[name].append((clock() - begin) * 1e3)
     ratios = {name: statistics.median(a / b for a, b in zip(times[name], times["unguided"])) for name in ways}
     return {name: statistics.median(values) for name, values in times.items()}, ratios
 
