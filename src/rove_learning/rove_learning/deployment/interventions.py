@@ -20,6 +20,7 @@ from rove_contract import timing
 from rove_contract.modes import Outcome, Stage
 from rove_description import joints
 from rove_learning.deployment.simulation import FilterDrive, FrameRecorder, play_seeds
+from rove_learning.report.statistics import intervention_fraction
 from rove_sim.tasks import task as tasks
 
 
@@ -95,6 +96,7 @@ def collect(config: InterventionConfig, progress: bool = True) -> dict:
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     recoveries: list[int] = []
+    taken_over: list[tuple[int, int]] = []  # frames under human control, frames
     seeds = range(config.seed, config.seed + config.episodes)
     with DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer:
         rows = play_seeds(make_worker, config, seeds, config.workers)
@@ -111,15 +113,13 @@ def collect(config: InterventionConfig, progress: bool = True) -> dict:
             counts["mistaken_pauses"] += row["mistaken"]
             if taken:
                 counts["recovered_successes"] += success
-                counts["intervention_frames"] += int(np.sum(stage != Stage.ROLLOUT))
-                counts["frames_with_takeover"] += len(stage)
+                taken_over.append((int(np.isin(stage, (Stage.ADAPTATION, Stage.RECOVERY)).sum()), len(stage)))
                 recoveries.append(int(np.sum(stage == Stage.RECOVERY)))
                 reasons[row["reasons"][0]] += 1
-    fraction = counts["intervention_frames"] / max(1, counts["frames_with_takeover"])
     return {
         "task": task.name,
         **{key: int(value) for key, value in counts.items()},
-        "intervention_fraction": round(fraction, 3),
+        "intervention_fraction": round(intervention_fraction(taken_over), 3),
         "median_recovery_frames": float(np.median(recoveries)) if recoveries else None,
         "reasons": dict(reasons),
         "dataset": config.out,
