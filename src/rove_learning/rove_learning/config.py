@@ -138,6 +138,10 @@ class ActorConfig:
     weight_decay: float = 1e-4
     weight_ema: float = 0.99  # per step; the averaged weights are the ones saved (ours)
     freeze_backbone: bool = False
+    # stop when the loss on held-out episodes has not fallen for `patience` evaluations, one every `evaluate_every`
+    # steps; the actor is then not trained on them either; 0: never (paper: fixed steps)
+    patience: int = 0
+    evaluate_every: int = 250
     std_floor: float = 0.05  # rad; joints that move less are not blown up to unit variance
     weight_head: float = 0.3  # loss weight per joint of the block: 30 finger joints must not drown 14 arm joints (ours)
     weight_waist: float = 1.0

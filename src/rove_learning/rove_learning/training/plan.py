@@ -101,8 +101,8 @@ def resolve(config: TrainConfig, progress: bool = True, stop: Callable[[], bool]
     processes.start(config)
     previous = checkpoint.load(config.init, config.device) if config.init else None
     start_critic = _start_critic(config, previous)
-    config = _configuration_in_force(config, previous, start_critic)
     fixed = checkpoint.load_critic(config.critic_checkpoint, config.device) if config.critic_checkpoint else None
+    config = _configuration_in_force(config, previous, fixed[0] if fixed else start_critic)
     datasets = tuple(Dataset(root) for root in config.dataset)
     _check_robot(datasets)
     plan = Plan(

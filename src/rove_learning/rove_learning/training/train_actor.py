@@ -66,12 +66,14 @@ class ActorData:
         regularise: RegulariseConfig,
         device: str = "cpu",
         observe: Observations | None = None,
+        frames: np.ndarray | None = None,
     ):
+        """frames: (N,) bool, those to draw from; None: all that the labels keep."""
         self.buffer, self.labels, self.config = buffer, labels, actor.config
         self.regularise, self.device = regularise, device
         self.observe = observe or PictureObservations(buffer, device)
         kept = labels.keep & labels.positive if self.config.negatives == "drop" else labels.keep
-        self.kept = np.flatnonzero(kept)
+        self.kept = np.flatnonzero(kept if frames is None else kept & frames)
         self.chunk_weight = np.where(labels.positive, 1.0, self.config.negative_weight)  # (N,)
         self.sigma = noise_scale(contract_joints.load(), regularise)
         self.stats = {
@@ -165,7 +167,9 @@ def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observati
     extend_range(actor, buffer)
     average = phases.frozen_copy(actor)
     observe = observe or observations(plan, buffer, actor.backbone, conditions=trained_conditions(settings))
-    data = ActorData(buffer, labels, actor, plan.config.regularise, plan.config.device, observe)
+    parts = buffer, labels, actor, plan.config.regularise, plan.config.device, observe
+    held_out = buffer.held_out(plan.config.held_out) & (settings.patience > 0)
+    data, held_data = ActorData(*parts, ~held_out), ActorData(*parts, held_out)
     models = {"online": actor, "average": average}
 
     def loss(model, batch):
@@ -177,6 +181,17 @@ def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observati
     steps = settings.steps if previous is None else settings.steps_next
     lr = settings.lr_scratch if previous is None else settings.lr if plan.first else settings.lr_next
     phase = phases.Phase(
-        "actor", steps, lr, settings.weight_decay, models, data.batch, loss, average_weights, settings.accumulate
+        "actor",
+        steps,
+        lr,
+        settings.weight_decay,
+        models,
+        data.batch,
+        loss,
+        average_weights,
+        settings.accumulate,
+        held_data.batch if len(held_data.kept) else None,
+        settings.patience,
+        settings.evaluate_every,
     )
     return ActorResult(average, {"actor": phases.optimise(phase, **plan.loop)})

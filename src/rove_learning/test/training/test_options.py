@@ -26,7 +26,7 @@ from rove_learning.testing.synthetic import ACTOR, CRITIC, episode_frames, inter
 from rove_learning.train import train
 from rove_learning.training.batches import BatchPart
 from rove_learning.training.plan import resolve
-from rove_learning.training.train_actor import ActorData, extend_range, trained_conditions
+from rove_learning.training.train_actor import ActorData, extend_range, train_actor, trained_conditions
 from rove_learning.training.train_critic import train_critic
 
 SHORT = TrainConfig(
@@ -187,6 +187,21 @@ def test_training_stops_when_the_loss_on_held_out_episodes_stops_falling(tmp_pat
     history = train_critic(*plan).history["critic_mc"]
     assert len(history) == 15 and [i for i, row in enumerate(history) if "held_out" in row] == [4, 9, 14]
     assert len(train_critic(*plan).history["critic_mc"]) == 15  # resumed: it had ended
+
+
+def test_an_actor_that_stops_early_is_not_trained_on_the_held_out_episodes(tmp_path, monkeypatch):
+    root = write_dataset(tmp_path / "data", [episode_frames(i, 12) for i in range(12)])
+    frames = Buffer([Dataset(root)], 48, progress=False)
+    settings = replace(ACTOR, steps=30, batch=4, lr_scratch=0.0, weight_decay=0.0, patience=1, evaluate_every=4)
+    plan, buffers = make_plan(frames, tmp_path / "out", actor=settings, held_out=0.3)
+    everything = Labels(np.ones(len(frames), dtype=bool), np.ones(len(frames), dtype=bool), 0.0)
+    drawn = []
+    batch = ActorData.batch
+    monkeypatch.setattr(ActorData, "batch", lambda self, part: drawn.append(self.kept) or batch(self, part))
+    assert len(train_actor(plan, buffers, everything).history["actor"]) == 8
+    held_out = frames.held_out(0.3)
+    assert {bool(held_out[kept].all()) for kept in drawn} == {True, False}
+    assert not any(held_out[kept].any() and not held_out[kept].all() for kept in drawn)
 
 
 def test_short_recoveries_are_named_with_both_figures():
