@@ -12,12 +12,13 @@ from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.clock_pair import ClockPair
-from rove_contract.modes import Mode
+from rove_contract.modes import Mode, Source
 from rove_contract.priority import raise_priority
 from rove_contract.realtime_publisher import RealtimePublisher
 from rove_contract.thresholds import RESEAT_RAD
 from rove_description import joints
 from rove_teleop.command_filter import command_source, state_check
+from rove_teleop.command_filter.approach import Approach
 from rove_teleop.command_filter.command_source import CommandSource
 from rove_teleop.command_filter.filter import CommandFilter
 from rove_teleop.command_filter.guard import Guard, GuardConfig
@@ -71,6 +72,7 @@ class CommandFilterNode(Node):
         self.chunk_reader = messages.JointReader(self.table)
         self.teleop_reader = messages.JointReader(self.table)
         self.limiter = CommandFilter(self.table.limits, timing.CONTROL_PERIOD_S)
+        self.approach = Approach(self.table.limits, self.limiter)
         self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config) if guarded else None
         self.source = CommandSource(self.table.limits)
         self.clocks = ClockPair(ros.now_ns(), time.monotonic())
@@ -194,6 +196,10 @@ class CommandFilterNode(Node):
             target, self.source.reason = None, self.foreign
         if self.outlet.blocked_s() > timing.COMMANDS_CEASE_S:  # the robot has stopped by itself: be at rest with it
             target, self.source.reason = None, BLOCKED
+        if target is None or self.source.source is not Source.OPERATOR:
+            self.approach.reset()
+        else:
+            target, velocity = self.approach.follow(target, velocity)
         if self.source.mode is Mode.IDLE and not self.ending:
             self.reseat(now)
         if self.guard is None:

@@ -37,6 +37,7 @@ OUT_OF_RANGE_RAD = 1.0
 ROUNDING = 1e-9
 
 NON_FINITE, WRONG_LENGTH, OUT_OF_RANGE, MALFORMED = "non-finite", "wrong length", "out of range", "not numbers"
+BAD_VELOCITY = "velocity"  # only the velocity was refused
 _REASONS = {tracking.GOOD: "", tracking.NOT_FINITE: NON_FINITE, tracking.OUT_OF_RANGE: OUT_OF_RANGE}
 
 
@@ -48,7 +49,8 @@ class CommandFilter:
     """Jerk-limited tracking of joint targets, vectorised over the J joints.
 
     limits: rove_contract Limits, (J,) each. period_s: s between two `step`s. Call `reset` first.
-    dropped: counts of refused samples by reason ("non-finite", "wrong length", "out of range", "not numbers").
+    dropped: counts of refused samples by reason ("non-finite", "wrong length", "out of range", "not numbers"), and of
+    target velocities that were refused while their target was good ("velocity").
     Raises ValueError for a period or limits that are not positive.
     """
 
@@ -75,7 +77,7 @@ class CommandFilter:
         self._q, self._v, self._a = (self._states[name] for name in "qva")  # views
         self._unit, self._accel = joints["unit"].copy(), joints["accel"].copy()
         self._no_velocity, self._out = np.zeros(count), np.zeros(count)
-        self.dropped = dict.fromkeys((NON_FINITE, WRONG_LENGTH, OUT_OF_RANGE, MALFORMED), 0)
+        self.dropped = dict.fromkeys((NON_FINITE, WRONG_LENGTH, OUT_OF_RANGE, MALFORMED, BAD_VELOCITY), 0)
         self.last_dropped = ""  # reason of the newest refused sample; "" once a good one came
         self._moving = False  # whether there is a target in force
         self._ready = False
@@ -122,6 +124,14 @@ class CommandFilter:
         """(J,) rad: where the robot would come to rest if the target vanished now."""
         return self._q + self._unit * stop_distance_of(self._v, self._a, self._accel)
 
+    def stop_distance(self, velocity: np.ndarray, acceleration: np.ndarray) -> np.ndarray:
+        """(J,) rad: how far joints with these velocities (J,) rad/s and accelerations (J,) rad/s^2 move until they
+        rest.
+        """
+        v = velocity * (self.period_s / self._unit)
+        a = np.clip(acceleration * (self.period_s**2 / self._unit), -self._accel, self._accel)
+        return self._unit * stop_distance_of(v, a, self._accel)
+
     def stop_path(self, steps: int) -> np.ndarray:
         """(steps, J) rad: the commands that would follow if the target vanished now."""
         q, v, a = self._q.copy(), self._v.copy(), self._a.copy()
@@ -141,8 +151,8 @@ class CommandFilter:
 
         target_velocity: (J,) rad/s, what the source knows of the target's motion; None = estimated from the targets. A
         bad sample (not finite, wrong length, more than 1 rad out of range) is dropped and counted; the last good one
-        stays in force. out: buffer for the result; without it a new array is returned. Raises RuntimeError before the
-        first `reset`.
+        stays in force. Of a bad velocity only the velocity is dropped. out: buffer for the result; without it a new one
+        is returned. Raises RuntimeError before the first `reset`.
         """
         self.propose(target, target_velocity)
         return self.commit(None, out)
@@ -199,25 +209,30 @@ class CommandFilter:
         self.last_dropped = reason
 
     def _accept(self, target: np.ndarray, target_velocity: np.ndarray | None) -> None:
-        """Validate a sample and keep it with the velocity of its motion."""
+        """Validate a sample and keep it with the velocity of its motion; of a bad velocity the target is still good."""
         try:
             target = np.ascontiguousarray(target, dtype=np.float64)
-            velocity = (
-                self._no_velocity
-                if target_velocity is None
-                else np.ascontiguousarray(target_velocity, dtype=np.float64)
-            )
         except (TypeError, ValueError):
             return self._drop(MALFORMED)
         reason = self._fault(target)
-        if not reason and target_velocity is not None:
-            reason = (
-                WRONG_LENGTH if velocity.shape != self._q.shape else "" if np.isfinite(velocity).all() else NON_FINITE
-            )
         if reason:
             return self._drop(reason)
+        velocity = self._read_velocity(target_velocity)
+        given = velocity is not None
+        velocity = velocity if given else self._no_velocity
         self.last_dropped = ""
-        tracking.accept(
-            self._joints, self._states, target, velocity, self.period_s, target_velocity is not None, self._moving
-        )
+        tracking.accept(self._joints, self._states, target, velocity, self.period_s, given, self._moving)
         self._moving = True
+
+    def _read_velocity(self, velocity) -> np.ndarray | None:
+        """(J,) rad/s; None where there is none, or a bad one, which is counted: then it is estimated."""
+        if velocity is None:
+            return None
+        try:
+            velocity = np.ascontiguousarray(velocity, dtype=np.float64)
+        except (TypeError, ValueError):
+            velocity = np.empty(0)
+        if velocity.shape != self._q.shape or not np.isfinite(velocity).all():
+            self.dropped[BAD_VELOCITY] += 1
+            return None
+        return velocity
