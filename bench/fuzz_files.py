@@ -23,12 +23,13 @@ from pathlib import Path
 from rove_learning.testing.fuzz_files import TARGETS, FuzzFailure, fuzz
 
 SHARE = {"bag": 0.3, "dataset": 0.3, "journal": 0.1, "checkpoint": 0.15, "yaml": 0.15}  # of the inputs
-PART = 250  # inputs of one process
+PART = 500  # inputs of one process
+MEMORY = Path("/dev/shm")  # there fsync costs nothing
 
 
 def child(name: str, first: int, count: int) -> int:
     """Fuzz in this process; prints each seed before it is tried, so that a process that dies names its input."""
-    with tempfile.TemporaryDirectory(prefix="rove_fuzz_") as folder:
+    with tempfile.TemporaryDirectory(prefix="rove_fuzz_", dir=MEMORY if MEMORY.is_dir() else None) as folder:
         try:
             counts = fuzz(name, range(first, first + count), Path(folder), lambda seed: print(seed, flush=True))
         except FuzzFailure as error:

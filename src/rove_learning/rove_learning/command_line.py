@@ -27,7 +27,7 @@ def read_yaml(path: str) -> dict:
     file = SHIPPED / f"{path}.yaml" if (SHIPPED / f"{path}.yaml").is_file() else Path(path)
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         shipped = ", ".join(sorted(f.stem for f in SHIPPED.glob("paper*.yaml")))
         raise ValueError(f"cannot read the configuration {path}: {error}; shipped ones: {shipped}") from error
     if not isinstance(values, dict):

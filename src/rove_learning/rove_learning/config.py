@@ -8,8 +8,10 @@ another size.
 from __future__ import annotations
 
 import dataclasses
+import types
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Union, get_args, get_origin, get_type_hints
 
 from rove_contract import timing
 from rove_learning.algorithm.methods import METHODS
@@ -204,25 +206,68 @@ class TrainConfig:
     regularise: RegulariseConfig = field(default_factory=RegulariseConfig)
 
 
+LARGEST_NUMBER = 2**53  # of a field; beyond it a float is no exact whole number any more
+
+
 def to_dict(config) -> dict:
     """Dataclass -> JSON-able dict (tuples become lists)."""
     return dataclasses.asdict(config)
 
 
 def from_dict(cls, values: dict):
-    """Inverse of `to_dict`. Raises ValueError naming an unknown key: a file of another version must not be half
-    understood.
+    """Inverse of `to_dict`. Raises ValueError naming a key that is unknown, missing or of another type: a file of
+    another version, or a damaged one, must not be half understood.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{cls.__name__} is {values!r}, expected a mapping of its fields"[:300])
     hints = get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - names)
+    unknown = sorted(set(map(str, values)) - names)
     if unknown:
-        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(names))}")
+        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(names))}"[:1000])
     known = {}
     for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+        if dataclasses.is_dataclass(hints[name]):
             value = from_dict(hints[name], value)
         elif isinstance(value, list):
             value = tuple(value)
+        if not _fits(value, hints[name]):
+            raise ValueError(f"{cls.__name__}.{name} is {value!r}, expected {_words(hints[name])}"[:300])
         known[name] = value
+    missing = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.name not in known and f.default is f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{cls.__name__} needs {', '.join(missing)}")
     return cls(**known)
+
+
+def _fits(value, hint) -> bool:
+    """Whether a value from JSON or YAML, lists made tuples, is of a field's type; numbers must be finite."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return type(value) in map(type, inner) and value in inner
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in inner)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        each = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        return len(each) == len(value) and all(map(_fits, value, each))
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(k, inner[0]) and _fits(v, inner[1]) for k, v in value.items())
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < LARGEST_NUMBER
+    if hint is int:
+        return type(value) is int and abs(value) < LARGEST_NUMBER
+    if hint is Path:
+        return isinstance(value, (str, Path))
+    return isinstance(value, hint) if isinstance(hint, type) else True
+
+
+def _words(hint) -> str:
+    return (
+        " or ".join(map(repr, get_args(hint))) if get_origin(hint) is Literal else getattr(hint, "__name__", str(hint))
+    )

@@ -10,6 +10,7 @@ Killed, the same command goes on where it was. On several processes: `torchrun -
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from rove_learning.training import processes
 from rove_learning.training.buffers import Buffers
 from rove_learning.training.iteration import run_actor, run_critic, run_iteration, run_label
 from rove_learning.training.plan import Plan, never, resolve
-from rove_learning.training.run_folder import RunFolder
+from rove_learning.training.run_folder import RunFolder, lock
 
 Step = Callable[[Plan, Buffers, RunFolder], dict]
 
@@ -56,7 +57,8 @@ def train(config: TrainConfig, progress: bool = True, stop: Callable[[], bool] =
 def run_step(step: Step, config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = never) -> dict:
     """Run one step, or the iteration, of this configuration."""
     plan = resolve(config, progress, stop)
-    return step(plan, Buffers(plan), RunFolder(plan))
+    with lock(plan.out) if processes.main_process() else contextlib.nullcontext():
+        return step(plan, Buffers(plan), RunFolder(plan))
 
 
 def _run_and_report(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:

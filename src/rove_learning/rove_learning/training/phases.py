@@ -14,6 +14,8 @@ import ctypes
 import functools
 import json
 import math
+import pickle
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -95,6 +97,22 @@ def _save(path: Path, state: dict) -> None:
         torch.save(state, part)
 
 
+def _saved(file: Path) -> dict | None:
+    """What an earlier process saved of a phase; None where there is nothing, or nothing whole."""
+    if not file.is_file():
+        return None
+    try:
+        state = torch.load(file, weights_only=True, map_location="cpu")
+        missing = {"step", "models", "optimizer", "history"} - state.keys()
+        json.loads(state["history"])
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        missing = {str(error)[:200]}
+    if missing:
+        print(f"note: {file} is damaged ({', '.join(missing)}); its phase is computed anew", file=sys.stderr)
+        return None
+    return state
+
+
 def optimise(
     phase: Phase,
     work: Path,
@@ -117,9 +135,8 @@ def optimise(
     file = work / f"{phase.name}.pt"
     history: list[dict] = []
     begin = 0
-    state = None
-    if file.is_file():
-        state = torch.load(file, weights_only=True, map_location="cpu")
+    state = _saved(file)
+    if state is not None:
         for name, model in phase.models.items():
             load_own_state(model, state["models"][name])
         begin, history = state["step"], json.loads(state["history"])

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
+import os
 import re
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +32,37 @@ from rove_recorder.dataset.scores import write_scores
 
 class RunMismatch(ValueError):
     """The output folder holds a run with another configuration."""
+
+
+@contextlib.contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Nobody else trains into the folder `out` while the block lasts. Raises RunMismatch when somebody does."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(files.inside(out, ".lock"), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW)
+    except files.UnsafePath as error:
+        raise RunMismatch(str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise RunMismatch(f"another process is training into {out}; wait for it, or choose another --out") from None
+    finally:
+        if os.listdir(out) == [".lock"]:  # refused before anything was written
+            shutil.rmtree(out)
+        os.close(descriptor)
+
+
+def _read(file: Path) -> dict | None:
+    """A JSON object that `claim` or `add_history` wrote; None, and a note, when it is damaged."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds a {type(values).__name__}, expected an object")
+    except (ValueError, RecursionError) as error:
+        print(f"note: {file} is damaged ({error})", file=sys.stderr)
+        return None
+    return values
 
 
 class RunFolder:
@@ -54,7 +90,12 @@ class RunFolder:
         now = json.loads(json.dumps({**common, **plain}))
         file = plan.work / f"{step}.json"
         if file.is_file():
-            before = json.loads(file.read_text(encoding="utf-8"))
+            before = _read(file)
+            if before is None and self._main:  # whatever was begun may have been begun with other settings
+                print(f"note: the step {step} is computed anew", file=sys.stderr)
+                for saved in plan.work.glob("*.pt"):
+                    saved.unlink()
+            before = now if before is None else before
             changed = [key for key in now if before.get(key) != now[key]]
             if changed:
                 raise RunMismatch(
@@ -165,7 +206,7 @@ class RunFolder:
     def add_history(self, history: dict[str, list[dict]]) -> dict[str, list[dict]]:
         """Merge the metrics of a step's phases into history.json. Returns those of all steps so far."""
         file = self._out / "history.json"
-        merged = {**(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}), **history}
+        merged = {**((_read(file) or {}) if file.is_file() else {}), **history}
         if self._main:
             files.write(file, json.dumps(merged))
         return merged

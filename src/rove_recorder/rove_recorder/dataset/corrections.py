@@ -25,6 +25,7 @@ from rove_contract.modes import Outcome, Stage
 
 FILE = "meta/corrections.jsonl"
 FIELDS = ("t_r", "outcome", "excluded")
+LARGEST_NUMBER = 2**31  # of an episode or a frame
 INTERVENTION = (int(Stage.ADAPTATION), int(Stage.RECOVERY))
 
 
@@ -66,7 +67,15 @@ def _parse(line: bytes) -> Correction:
             values[key] = int(Outcome[value.upper()])
         elif type(value) is not (bool if field == "excluded" else int):
             raise ValueError(f"{field} cannot be {value!r}")
-    return Correction(**values)
+    found = Correction(**values)
+    if type(found.episode_index) is not int or not isinstance(found.episode_id, str) or not isinstance(found.by, str):
+        raise ValueError("episode_index, episode_id and by are no number and two texts")
+    if found.undoes is not None and type(found.undoes) is not int:
+        raise ValueError(f"undoes cannot be {found.undoes!r}")
+    if max(abs(found.episode_index), abs(found.old), abs(found.new)) > LARGEST_NUMBER:
+        raise ValueError("a number is out of range")
+    datetime.fromisoformat(found.at.replace("Z", "+00:00"))
+    return found
 
 
 def _read(data: bytes, file: Path) -> list[Correction]:
@@ -75,8 +84,8 @@ def _read(data: bytes, file: Path) -> list[Correction]:
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
             found.append(_parse(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorrectionError(f"{file}, line {number} is no correction ({error}): {line[:120]!r}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CorrectionError(f"{file}, line {number} is no correction ({error}): {line[:120]!r}"[:500]) from error
     return found
 
 

@@ -94,16 +94,21 @@ class DatasetWriter:
                 raise DatasetError(
                     f"cannot append to {self.root}: its {name!r} is {_brief(old)}, the new episodes' is {_brief(new)}"
                 )
+        delays = [
+            (feats[ACTION].get("info") or {}).get("commanded_after_s") for feats in (info["features"], self.features)
+        ]
+        if delays[0] != delays[1]:
+            raise DatasetError(
+                f"cannot append to {self.root}: its actions were commanded {delays[0] or 0:g} s after their "
+                f"observation, the new episodes' {delays[1]:g} s; export all bags again into a new folder"
+            )
         if CAMERA in self.features and (kept := layout.camera_of(info["features"][CAMERA])) != self.camera:
             raise DatasetError(
                 f"cannot append to {self.root}: its camera is stored as {kept!r}, the new episodes' as {self.camera!r}"
             )
         self.tasks = reader.read_tasks(self.root)
         self.episodes, self.frames = info["total_episodes"], info["total_frames"]
-        self._stats = {
-            name: {stat: np.asarray(value) for stat, value in stats.items()}
-            for name, stats in reader.read_json(self.root, layout.STATS).items()
-        }
+        self._stats = reader.read_stats(self.root)
         last = {}
         for row in reader.read_episodes(self.root, stats=True):
             self.episode_ids.add(row["episode_id"])

@@ -243,17 +243,38 @@ def to_line(episode_index: int, episode_id: str, quality: Quality) -> str:
     return json.dumps({"episode_index": episode_index, "episode_id": episode_id, **values}, ensure_ascii=False)
 
 
+def _check(quality: Quality) -> None:
+    """Raises TypeError for a field of another type than `assess` writes."""
+
+    def number(value) -> bool:
+        return type(value) in (int, float) and abs(value) < 1e15
+
+    kinds = {"float": number, "int": number, "str": lambda value: isinstance(value, str)}
+    kinds |= {"bool": lambda value: isinstance(value, bool)}
+    kinds |= {"list[str]": lambda value: isinstance(value, list) and all(isinstance(entry, str) for entry in value)}
+    for entry in fields(quality):
+        value = getattr(quality, entry.name)
+        if entry.type.startswith("dict"):
+            sound = isinstance(value, dict) and all(map(number, value.values()))
+        else:
+            sound = kinds[entry.type](value)
+        if not sound:
+            raise TypeError(f"{entry.name} is {value!r}, expected {entry.type}"[:200])
+
+
 def read(root: Path) -> dict[str, Quality]:
     """episode_id -> Quality of a dataset; empty where there is no report. Raises DatasetError for a damaged one."""
     path = Path(root) / layout.QUALITY
     if not path.is_file():
         return {}
     known, found = {entry.name for entry in fields(Quality)}, {}
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, text in enumerate(layout.inside(root, layout.QUALITY).read_bytes().splitlines(), 1):
         try:
             values = json.loads(text)
-            found[values["episode_id"]] = Quality(**{key: value for key, value in values.items() if key in known})
-        except (ValueError, KeyError, TypeError) as error:
+            quality = Quality(**{key: value for key, value in values.items() if key in known})
+            _check(quality)
+            found[str(values["episode_id"])] = quality
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise layout.DatasetError(
                 f"{path}, line {number} is no quality report ({error}); remove the file to go on without it"
             ) from error

@@ -88,6 +88,22 @@ def read_info(root: Path | str) -> dict:
     return info
 
 
+def read_stats(root: Path | str) -> dict[str, dict[str, np.ndarray]]:
+    """meta/stats.json: statistics of each feature as float64 arrays, "count" as int64. Raises DatasetError."""
+    path, result = Path(root) / layout.STATS, {}
+    for name, stats in read_json(root, layout.STATS).items():
+        try:
+            result[name] = {
+                stat: np.asarray(value, dtype=np.int64 if stat == "count" else np.float64)
+                for stat, value in stats.items()
+            }
+            if result[name]["count"].shape != (1,):
+                raise ValueError("count is no list of one number")
+        except (*UNREADABLE, AttributeError) as error:
+            raise DatasetError(f"{path}: the statistics of {name!r} cannot be read: {str(error)[:200]}") from error
+    return result
+
+
 def read_table(path: Path, columns: list[str] | None = None, filters=None) -> pa.Table:
     """One Parquet file, or the columns of it that are there. Raises DatasetError naming the file."""
     try:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from rove_contract.files import replaced
 from rove_recorder.dataset.lerobot_format import DatasetError, inside
+from rove_recorder.dataset.reader import UNREADABLE, read_table
 
 FOLDER = "meta/scores"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -142,7 +143,9 @@ def write_scores(
 
 def score_names(dataset: Path | str) -> list[str]:
     """Names of the scores stored beside a dataset, the newest first."""
-    files = [file for file in (Path(dataset) / FOLDER).glob("*.parquet") if NAME.fullmatch(file.stem)]
+    files = [
+        file for file in (Path(dataset) / FOLDER).glob("*.parquet") if NAME.fullmatch(file.stem) and file.is_file()
+    ]
     return [file.stem for file in sorted(files, key=lambda file: (-file.stat().st_mtime_ns, file.stem))]
 
 
@@ -151,23 +154,28 @@ def read_scores(dataset: Path | str, name: str) -> Scores:
     file = path_of(dataset, name)
     if not file.is_file():
         raise DatasetError(f"{dataset} has no scores {name!r}; it has {', '.join(score_names(dataset)) or 'none'}")
-    try:
-        table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"cannot read the scores {file}: {error}") from error
+    table = read_table(file)
     if missing := [field.name for field in SCHEMA if field.name not in table.column_names]:
         raise DatasetError(
             f"the scores {file} have no column {', '.join(missing)}; they have {', '.join(table.column_names)}"
         )
-    about = json.loads((table.schema.metadata or {}).get(b"rove", b"{}"))
-    columns = {field.name: table[field.name].to_numpy().astype(field.type.to_pandas_dtype()) for field in SCHEMA}
-    return Scores(
-        name,
-        **columns,
-        threshold=_number(about.get("threshold")),
-        scale=_number(about.get("scale")),
-        checkpoint=about.get("checkpoint") or "",
-    )
+    try:
+        about = json.loads((table.schema.metadata or {}).get(b"rove", b"{}"))
+        arrays = {field.name: table[field.name].cast(field.type).combine_chunks() for field in SCHEMA}
+        if any(array.null_count for array in arrays.values()):
+            raise ValueError("a value is missing")
+        columns = {name: array.to_numpy(zero_copy_only=False) for name, array in arrays.items()}
+        if len(columns["frame_index"]) and min(columns["frame_index"].min(), columns["episode_index"].min()) < 0:
+            raise ValueError("a negative frame_index or episode_index")
+        return Scores(
+            name,
+            **columns,
+            threshold=_number(about.get("threshold")),
+            scale=_number(about.get("scale")),
+            checkpoint=str(about.get("checkpoint") or ""),
+        )
+    except (*UNREADABLE, AttributeError, RecursionError) as error:
+        raise DatasetError(f"cannot read the scores {file}: {error}"[:500]) from error
 
 
 def _finite(number: float) -> float | None:

@@ -17,6 +17,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from rove_contract.images import LARGEST_PIXELS
+
 GOP = 2  # frames; LeRobot's own choice, for random access
 # size and PSNR of CRF 19 with x264's macroblock tree: visually lossless; the camera's JPEG already cost more than this
 CRF = 23
@@ -47,6 +49,30 @@ def own_priority():
 
 class VideoError(ValueError):
     """A video cannot be written or read; the message says what was expected and what came."""
+
+
+@contextlib.contextmanager
+def opened(path: Path):
+    """(container, its video stream) while the block lasts. Raises VideoError for a file without one, and for damage met
+    meanwhile.
+    """
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoError(f"{path} holds no video")
+            stream = container.streams.video[0]
+            if not getattr(stream, "codec_context", None):
+                raise VideoError(f"{path} holds a video of an unknown kind")
+            if stream.width * stream.height > LARGEST_PIXELS:
+                raise VideoError(
+                    f"{path} declares pictures of {stream.width} x {stream.height} px; at most {LARGEST_PIXELS} px are "
+                    f"read"
+                )
+            if not stream.average_rate or not stream.time_base:
+                raise VideoError(f"{path} does not say how many frames it has per second")
+            yield container, stream
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(f"cannot read {path}: {error}") from error
 
 
 def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, int], codec: str = "h264") -> int:
@@ -86,8 +112,8 @@ def encode(path: Path, frames: Iterable[np.ndarray], fps: int, size: tuple[int, 
 
 def settings(path: Path) -> bytes:
     """What a decoder must know before the first frame; only videos of equal settings can share a file."""
-    with av.open(str(path)) as container:
-        return _settings(container.streams.video[0])
+    with opened(path) as (_, stream):
+        return _settings(stream)
 
 
 def _settings(stream) -> bytes:
@@ -132,8 +158,7 @@ class VideoFile:
         show garbage.
         """
         before = self.frames
-        with av.open(str(segment)) as source:
-            stream = source.streams.video[0]
+        with opened(segment) as (source, stream):
             found = _settings(stream)
             if self._container is None:
                 # Without the bit rate, which the first segment would decide: the same packets give the same file,
@@ -169,8 +194,7 @@ def cut(source: Path, start: int, count: int, target: Path) -> None:
     Raises VideoError when the file has no such frames or the first one is no keyframe.
     """
     copied = 0
-    with av.open(str(source)) as container, av.open(str(target), "w", format="mp4") as out:
-        stream = container.streams.video[0]
+    with opened(source) as (container, stream), av.open(str(target), "w", format="mp4") as out:
         copy = _copy_of(out, stream, stream.average_rate)
         step = round(1 / (stream.average_rate * stream.time_base))
         container.seek(start * step, stream=stream, backward=True)
@@ -190,9 +214,8 @@ def cut(source: Path, start: int, count: int, target: Path) -> None:
 
 
 def read_frames(path: Path, start: int = 0, count: int | None = None) -> Iterator[np.ndarray]:
-    """Decode `count` frames from frame number `start` on, each (H, W, 3) uint8 RGB."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
+    """Decode `count` frames from frame number `start` on, each (H, W, 3) uint8 RGB. Raises VideoError."""
+    with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         step = round(1 / (stream.average_rate * stream.time_base))
         container.seek(start * step, stream=stream, backward=True)
@@ -200,7 +223,7 @@ def read_frames(path: Path, start: int = 0, count: int | None = None) -> Iterato
         for frame in container.decode(stream):
             if count is not None and given >= count:
                 return
-            if frame.pts < start * step:
+            if frame.pts is None or frame.pts < start * step:
                 continue
             given += 1
             yield frame.to_ndarray(format="rgb24")

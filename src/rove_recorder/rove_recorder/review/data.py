@@ -10,9 +10,9 @@ import json
 import threading
 from collections import Counter
 from datetime import datetime
+from enum import IntEnum
 from pathlib import Path
 
-import av
 import numpy as np
 
 from rove_contract import images
@@ -166,7 +166,7 @@ class ReviewData:
             found["scores"] = self._scored(index, len(sources), scores) if scores else None
         except DatasetError as error:
             found["scores_error"] = str(error)
-        return brief | {"sources": [[Source(kind).name, a, b] for kind, a, b in _runs(sources) if kind >= 0], **found}
+        return brief | {"sources": _named(Source, sources), **found}
 
     def _scored(self, index: int, length: int, name: str) -> dict | None:
         stamp = self.root / "meta/scores" / f"{name}.parquet"
@@ -221,7 +221,7 @@ class ReviewData:
             found = [
                 images.encode_jpeg(_shrunk(frame), JPEG_QUALITY) for frame in video.read_frames(file, first, count)
             ]
-        except (av.FFmpegError, OSError) as error:
+        except video.VideoError as error:
             raise DatasetError(f"cannot decode frames {first} to {first + count - 1} of {file}: {error}") from error
         if len(found) != count:
             raise DatasetError(
@@ -253,8 +253,13 @@ def _runs(values: np.ndarray) -> list[tuple[int, int, int]]:
 
 def runs(stage: np.ndarray) -> list[list]:
     """stage (T,) -> [[name, first frame, frame after the last], ...]."""
-    known = set(map(int, Stage))
-    return [[Stage(kind).name if kind in known else "NONE", a, b] for kind, a, b in _runs(stage)]
+    return _named(Stage, stage)
+
+
+def _named(kinds: type[IntEnum], values: np.ndarray) -> list[list]:
+    """Runs of equal ids with their names; NONE for an id that is none of `kinds`."""
+    known = set(map(int, kinds))
+    return [[kinds(kind).name if kind in known else "NONE", a, b] for kind, a, b in _runs(values)]
 
 
 def groups(names: tuple[str, ...]) -> list[dict]:

@@ -36,7 +36,7 @@ SUSPICIOUS = {
     "rare": (lambda found: [s for i, s in enumerate(found) if s.topic != STATE or i % 4], f"{STATE} came at "),
     "blocked": (
         lambda found: replaced(found, COMMAND, blocked),
-        "right_elbow was on average 0.31 rad from its command",
+        "right_elbow was on average 0.30 rad from its command",
     ),
     "frozen": (
         lambda found: replaced(found, IMAGE, lambda s: image(s.publish_ns, 1)),
