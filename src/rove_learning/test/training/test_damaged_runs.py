@@ -63,6 +63,7 @@ def test_a_damaged_history_is_named_and_begun_anew(tmp_path, capsys, text):
 
 
 def test_two_trainings_cannot_share_a_folder(tmp_path):
+    (tmp_path / "train.json").touch()
     name = str(tmp_path)
     code = f"import pathlib, rove_learning.training.run_folder as r\nwith r.lock(pathlib.Path({name!r})): pass"
     with lock(tmp_path):
@@ -74,3 +75,9 @@ def test_two_trainings_cannot_share_a_folder(tmp_path):
     (tmp_path / ".lock").symlink_to("/tmp/somewhere")
     with pytest.raises(RunMismatch, match="symbolic link"), lock(tmp_path):
         pass
+
+
+def test_a_run_that_was_refused_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError), lock(tmp_path / "out"):
+        raise ValueError
+    assert not (tmp_path / "out").exists()
