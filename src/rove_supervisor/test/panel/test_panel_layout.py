@@ -16,6 +16,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)"),
 ]
 
+FIRST_SCREEN = ["start_rollout", "start_demonstration", "pause", "takeover", "recovered", "resume"]
+FIRST_SCREEN += ["succeed", "fail", "abort", "reset"]
 SHIFTS = """() => { window.shifts = []; new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) shifts.push([entry.value, entry.sources.map((s) => s.node?.id ||
     s.node?.className || '')]);
@@ -175,3 +177,15 @@ def large_and_labelled(page):
         )
         == []
     )
+
+
+@pytest.mark.parametrize("size", [(844, 390), (740, 360), (667, 375)])
+def test_on_a_phone_held_sideways_mode_estop_and_all_actions_stand_on_the_first_screen(page, size):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    for what in ("#estop", "#mode", "#mode-words", "#camera", *(f"[data-do={action}]" for action in FIRST_SCREEN)):
+        box = page.locator(what).bounding_box()
+        right, bottom = box["x"] + box["width"], box["y"] + box["height"]
+        assert box["x"] >= 0 and box["y"] >= 0 and right <= size[0] and bottom <= size[1], (what, box)
+    for action in FIRST_SCREEN:
+        assert page.locator(f"[data-do={action}]").bounding_box()["height"] >= 44, action
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0], "nothing to scroll sideways"
