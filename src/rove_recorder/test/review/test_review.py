@@ -245,6 +245,23 @@ def test_a_correction_that_cannot_be_is_answered_with_the_reason(server):
     assert server.ask("api/episode/0/pictures?start=0&count=1000")[0] == 400
 
 
+def test_depth_and_length_are_refused_as_wrong_and_break_nothing(root, server):
+    headers = {"Content-Type": "application/json"}
+    number = "9" * 1000
+    for data in (
+        "[" * 2000,
+        '{"episode": ' + number + "}",
+        '{"episode": 99999999999}',
+        '{"episode": -1e999}',
+        "\udc80",
+    ):
+        raw = data.encode("utf-8", "surrogatepass")
+        assert server.ask("api/undo", data=raw, headers=headers, method="POST")[0] in (400, 404), data[:40]
+    for path in ("api/episode/" + "9" * 3000, "api/episode/0/pictures?start=" + number + "&count=1"):
+        assert server.ask(path)[0] in (400, 404), path[:40]
+    assert server.ask("api/dataset")[0] == 200
+
+
 def test_corrections_that_cannot_be_written_are_not_claimed_stored(root, server):
     (root / corrections.FILE).mkdir()  # stands in for a read-only disk: who is root may write anywhere
     status, told = server.ask("api/undo", {"episode": 0})
@@ -319,6 +336,22 @@ def ready(page, episode=0):
 
 def hint(page, words):
     page.wait_for_function(f"document.querySelector('#hint').textContent.includes({json.dumps(words)})")
+
+
+@pytest.mark.parametrize("size", [(800, 600), (800, 1100), (1180, 740)])
+def test_a_small_window_shows_the_work_and_scrolls_down_to_the_rest_only(page, size):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0], "nothing to scroll sideways"
+    for what in ("#camera", "#play", "[data-do=set_t_r]", "[data-do=success]", "#exclude", "#undo", "#episodes"):
+        box = page.locator(what).bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= size[0] and box["height"] > 15, (what, box)
+    first = page.locator("#camera").bounding_box()
+    assert first["y"] + first["height"] <= size[1], "the picture is on the first screen"
+    for strip in ("#timeline", "#joints"):
+        assert page.locator(strip).bounding_box()["height"] >= 80, strip
+    cut = page.evaluate("""() => [...document.querySelectorAll('.choices button, .title h1, #t_r, .transport .main')]
+      .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)""")
+    assert cut == []
 
 
 def test_filters_choose_the_episodes(page):
