@@ -54,6 +54,7 @@ def run_label(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
     summary: dict = {}
     if processes.main_process():
         of_actor = scores.at(buffers.critic.has_robot) if scores is not None else label.unscored(buffer)
+        of_actor = label.centre(plan, buffer, of_actor)
         labels = label.assign(plan, buffer, of_actor.advantage)
         lengths = recovery_lengths(buffer.stage, buffer.episode)
         warning = describe_short_recoveries(lengths, config.critic.horizon)

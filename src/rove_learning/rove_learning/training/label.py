@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,16 +45,23 @@ def assign(plan: Plan, buffer: Buffer, advantage: np.ndarray) -> Labels:
     name = plan.config.method
     if plan.method.critic is not None and not np.isfinite(advantage).all():
         raise ValueError(f"the method {name} labels with advantages and needs a critic")
-    config = plan.config.labels
-    if config.centre != "none" and plan.method.critic is not None:
-        advantage = centred(advantage, buffer.stage if config.centre == "stage" else buffer.dataset_numbers())
-    labels = plan.method.label(advantage, buffer.label_frames(), config.percentile)
+    labels = plan.method.label(advantage, buffer.label_frames(), plan.config.labels.percentile)
     if not labels.keep.any():
         raise ValueError(
             f"the method {name} keeps none of the {len(buffer)} frames; it needs e.g. successful demonstrations "
             f"in the data"
         )
     return labels
+
+
+def centre(plan: Plan, buffer: Buffer, scores: Scores) -> Scores:
+    """The scores with the advantages that the labels compare with the threshold (`labels.centre`)."""
+    by = plan.config.labels.centre
+    if by == "none" or plan.method.critic is None:
+        return scores
+    return replace(
+        scores, advantage=centred(scores.advantage, buffer.stage if by == "stage" else buffer.dataset_numbers())
+    )
 
 
 def unscored(buffer: Buffer) -> Scores:

@@ -12,7 +12,7 @@ import torch
 
 from rove_contract.modes import Outcome, Stage
 from rove_learning.algorithm.advantage import Labels, centred
-from rove_learning.config import CONDITIONS, RewardConfig, TrainConfig
+from rove_learning.config import CONDITIONS, LabelConfig, RewardConfig, TrainConfig
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset, DatasetError, find_adaptation_end
 from rove_learning.data.recoveries import describe_short_recoveries, recovery_lengths
@@ -24,6 +24,7 @@ from rove_learning.models.guidance import guidance_conditions
 from rove_learning.report import diagnostics
 from rove_learning.testing.synthetic import ACTOR, CRITIC, episode_frames, intervention, make_plan, write_dataset
 from rove_learning.train import train
+from rove_learning.training import label
 from rove_learning.training.batches import BatchPart
 from rove_learning.training.plan import resolve
 from rove_learning.training.train_actor import ActorData, extend_range, train_actor, trained_conditions
@@ -147,6 +148,18 @@ def test_guidance_from_the_unconditional_branch_needs_one_that_is_trained(mixed,
 def test_centred_advantages_have_no_mean_in_any_group():
     advantage, group = np.array([1.0, 3.0, -50.0, -52.0]), np.array([3, 3, 7, 7])
     np.testing.assert_allclose(centred(advantage, group), [-1.0, 1.0, 1.0, -1.0])
+
+
+def test_labels_centred_per_stage_have_positives_in_every_stage(buffer, tmp_path):
+    plan, _ = make_plan(buffer, tmp_path, labels=LabelConfig(centre="stage"))
+    rng = np.random.default_rng(0)
+    biased = rng.normal(size=len(buffer)) - 100.0 * (buffer.stage == ROLLOUT)  # the critic dislikes the policy
+    scores = label.Scores(np.zeros(len(buffer)), biased)
+    share = {}
+    for name, advantage in (("none", biased), ("stage", label.centre(plan, buffer, scores).advantage)):
+        positive = label.assign(plan, buffer, advantage).positive
+        share[name] = positive[buffer.stage == ROLLOUT].mean()
+    assert share["none"] == 0.0 and 0.1 < share["stage"] < 0.5
 
 
 def test_real_states_of_later_iterations_are_never_clipped(buffer):
