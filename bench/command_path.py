@@ -5,7 +5,9 @@ deceleration.
 Real processes: simulated robot with its camera, recorder, supervisor with its panel (one client on the WebSocket),
 teleop with retargeting, command filter. This script is the operator. A frame that asks for a new pose of the head is
 sent at a random moment while the robot is at rest, and the first command that moves is timed; the filter's own period
-is part of it (5 ms on average). Prints a table; the last line is one JSON object. `--quick` ends within 30 s.
+is part of it (5 ms on average). Likewise the first command after each takeover, from the supervisor's stamp; the
+wait for the suit's next frame (up to 17 ms) is part of that. Prints a table; the last line is one JSON object.
+`--quick` ends within 30 s.
 """
 
 from __future__ import annotations
@@ -110,7 +112,7 @@ class Session:
         # Without a policy the supervisor starts no rollout; this one is paused before it would have to say anything.
         self.policy = ros.publisher(self.node, topics.ACTION_CHUNK)
         ros.subscription(self.node, topics.JOINT_COMMAND, self.on_command, depth=100)
-        self.mode_at = 0.0
+        self.mode_at, self.mode_ns = 0.0, 0
         ros.subscription(self.node, topics.MODE, self.on_mode)
         ros.subscription(
             self.node, topics.RECORDER_STATUS, lambda m: setattr(self, "recorder", messages.diagnostic_values(m))
@@ -125,7 +127,7 @@ class Session:
 
     def on_mode(self, msg):
         if ros.mode_of(msg) is not self.mode:
-            self.mode, self.mode_at = ros.mode_of(msg), time.monotonic()
+            self.mode, self.mode_at, self.mode_ns = ros.mode_of(msg), time.monotonic(), msg.timestamp
 
     def on_command(self, msg):
         q, v = self.reader.position(msg), self.speed_reader.velocity(msg)
@@ -214,6 +216,27 @@ def input_latency(session, operator, trials, rng):
     return np.array(found).T
 
 
+def takeover_latency(session, operator, trials):
+    """Latencies (s) from the stamp of a takeover to the stamp of the first command that moves; the operator's head is
+    STEP_RAD off all the time, so the first operator frame after the takeover must move the robot.
+    """
+    found = []
+    for trial in range(trials):
+        session.rest()
+        pose = mjcf.home(TABLE)
+        pose[HEAD] += STEP_RAD * ((trial + 1) % 2)
+        operator.jump(pose)
+        wait = time.monotonic() + 0.3  # the suit moved long before the takeover
+        session.spin_until(lambda until=wait: time.monotonic() > until, "waiting", 1.0)
+        session.commands.clear()
+        session.enter("force_takeover", Mode.ADAPTATION)
+        session.spin_until(lambda: any(abs(c[3]) > MOVING_RAD_S for c in session.commands), "the head moves", 5.0)
+        first = next(c for c in session.commands if abs(c[3]) > MOVING_RAD_S)
+        found.append((first[4] - session.mode_ns) * 1e-9)
+        session.enter("pause", Mode.PAUSED)
+    return np.array(found)
+
+
 def steady(commands):
     """Whether the last 10 commands followed the ramp, and its turn is not near."""
     last = commands[-10:]
@@ -245,7 +268,9 @@ def pause_latency(session, operator, trials):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="10 poses, 2 pauses")
-    quick = parser.parse_args().quick
+    parser.add_argument("--takeovers", type=int, default=50, help="how often the first command of one is timed")
+    args = parser.parse_args()
+    quick = args.quick
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         session = Session(folder)
@@ -260,6 +285,7 @@ def main():
             session.enter("force_takeover", Mode.ADAPTATION)
             latency, arrival = input_latency(session, operator, 10 if quick else 100, rng)
             session.enter("pause", Mode.PAUSED)
+            first = takeover_latency(session, operator, 5 if quick else args.takeovers)
             pause, heard = pause_latency(session, operator, 2 if quick else 15)
             dropped = session.recorder.get("dropped", "?")
             session.call("abort")
@@ -269,6 +295,7 @@ def main():
             operator.join(timeout=1.0)
             operator.sender.close()
     rows = {"input_to_command": latency * 1e3, "input_to_arrival_here": arrival * 1e3}
+    rows |= {"takeover_to_command": first * 1e3}
     rows |= {"pause_to_deceleration": pause * 1e3, "pause_to_mode": heard * 1e3}
     print(f"{'ms':24}{'p50':>8}{'p99':>8}{'max':>8}{'n':>6}   on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     result = {

@@ -19,6 +19,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode, Trigger
+from rove_contract.priority import raise_priority
 from rove_description import joints, mjcf
 
 TABLE = joints.load()
@@ -137,6 +138,7 @@ def steppable_clock():
 
 def run_role(role, argument):
     steppable_clock()
+    raise_priority(realtime=5)  # the faults are the bench's, not the load's; the command filter sets its own
     if role == "module":
         module, *rest = argument.split(" ")
         sys.argv = [module, *rest]
