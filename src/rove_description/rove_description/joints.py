@@ -17,6 +17,7 @@ import numpy as np
 
 BLOCKS = ("head", "waist", "arm", "hand", "end_effector")
 COLUMNS = ("name", "block", "lower", "upper", "velocity", "acceleration", "jerk")
+SIDES = ("left", "right")  # an eighth column may name one; a joint without is of the middle
 DEFAULT_PATH = Path(__file__).parent / "robots" / "iron_r01" / "joints.csv"
 
 
@@ -44,11 +45,12 @@ class Limits:
 class JointTable:
     """The joints in contract order; every `(50,)` array of ROVE is in this order.
 
-    names: (J,) joint names. blocks: (J,) block of each joint. limits: see `Limits`.
+    names: (J,) joint names. blocks: (J,) block of each joint. sides: (J,) "left", "right" or "". limits: see `Limits`.
     """
 
     names: tuple[str, ...]
     blocks: tuple[str, ...]
+    sides: tuple[str, ...]
     limits: Limits
     index: dict[str, int] = field(repr=False)
 
@@ -56,13 +58,9 @@ class JointTable:
         return len(self.names)
 
     def indices(self, block: str, side: str | None = None) -> np.ndarray:
-        """Indices (n,) int of the joints of `block`, optionally only those whose name starts with `side`
-        ("left"/"right").
-        """
+        """Indices (n,) int of the joints of `block`, optionally only those of `side` ("left", "right")."""
         chosen = [
-            i
-            for i, (name, b) in enumerate(zip(self.names, self.blocks))
-            if b == block and (side is None or name.startswith(f"{side}_"))
+            i for i, (b, s) in enumerate(zip(self.blocks, self.sides)) if b == block and (side is None or s == side)
         ]
         return np.array(chosen, dtype=np.intp)
 
@@ -87,16 +85,22 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _parse_row(where: str, cells: list[str]) -> tuple[str, str, list[float]]:
-    if len(cells) != len(COLUMNS):
-        raise LayoutError(f"{where}: {len(cells)} columns, expected {len(COLUMNS)}: {','.join(COLUMNS)}")
+def _parse_row(where: str, cells: list[str], blocks: Sequence[str]) -> tuple[str, str, str, list[float]]:
+    if len(cells) not in (len(COLUMNS), len(COLUMNS) + 1):
+        raise LayoutError(
+            f"{where}: {len(cells)} columns, expected {len(COLUMNS)}, or one more for the side: "
+            f"{','.join(COLUMNS)}[,side]"
+        )
     name, block = cells[:2]
+    side = cells[len(COLUMNS)] if len(cells) > len(COLUMNS) else ""
     if not name:
         raise LayoutError(f"{where}: the joint has no name")
-    if block not in BLOCKS:
-        raise LayoutError(f"{where} ({name}): block {block!r} is not one of {', '.join(BLOCKS)}")
+    if block not in blocks:
+        raise LayoutError(f"{where} ({name}): block {block!r} is not one of {', '.join(blocks)}")
+    if side not in ("", *SIDES):
+        raise LayoutError(f"{where} ({name}): side is {side!r}, expected left, right or nothing")
     values = []
-    for column, cell in zip(COLUMNS[2:], cells[2:]):
+    for column, cell in zip(COLUMNS[2:], cells[2 : len(COLUMNS)]):
         try:
             value = float(cell)
         except ValueError:
@@ -109,45 +113,49 @@ def _parse_row(where: str, cells: list[str]) -> tuple[str, str, list[float]]:
     for column, value in zip(COLUMNS[4:], values[2:]):
         if value <= 0.0:
             raise LayoutError(f"{where} ({name}): {column} is {value:g}, expected a positive number")
-    return name, block, values
+    return name, block, side, values
 
 
-def _load(path: Path) -> JointTable:
+def _load(path: Path, extra_blocks: tuple[str, ...]) -> JointTable:
     names: list[str] = []
     blocks: list[str] = []
+    sides: list[str] = []
     values: list[list[float]] = []
     seen: dict[str, int] = {}
     for number, cells in _read_rows(path):
         where = f"{path}, row {number}"
-        name, block, numbers = _parse_row(where, cells)
+        name, block, side, numbers = _parse_row(where, cells, (*BLOCKS, *extra_blocks))
         if name in seen:
             raise LayoutError(f"{where}: joint {name!r} stands already in row {seen[name]}")
         seen[name] = number
         names.append(name)
         blocks.append(block)
+        sides.append(side)
         values.append(numbers)
     columns = np.array(values, dtype=np.float64).T.copy()
     columns.setflags(write=False)
-    return JointTable(tuple(names), tuple(blocks), Limits(*columns), {name: i for i, name in enumerate(names)})
+    index = {name: i for i, name in enumerate(names)}
+    return JointTable(tuple(names), tuple(blocks), tuple(sides), Limits(*columns), index)
 
 
 @lru_cache(maxsize=8)
-def _load_cached(path: Path, mtime_ns: int) -> JointTable:
-    return _load(path)
+def _load_cached(path: Path, mtime_ns: int, extra_blocks: tuple[str, ...]) -> JointTable:
+    return _load(path, extra_blocks)
 
 
-def load(path: str | Path | None = None) -> JointTable:
+def load(path: str | Path | None = None, extra_blocks: Sequence[str] = ()) -> JointTable:
     """The joint table; `path=None` gives the 50 joints of the simulated IRON-R01.
 
-    path: CSV with columns name, block, lower, upper (rad), velocity (rad/s), acceleration (rad/s^2), jerk (rad/s^3);
-    rows starting with `#` are comments. Raises LayoutError naming the row.
+    path: CSV with columns name, block, lower, upper (rad), velocity (rad/s), acceleration (rad/s^2), jerk (rad/s^3)
+    and, by choice, side; rows starting with `#` are comments. extra_blocks: names of blocks beside BLOCKS. Raises
+    LayoutError naming the row.
     """
     chosen = DEFAULT_PATH if path is None else Path(path).expanduser().resolve()
     try:
         stamp = chosen.stat().st_mtime_ns
     except OSError as error:
         raise LayoutError(f"{chosen}: cannot read the joint layout: {error.strerror}") from error
-    return _load_cached(chosen, stamp)
+    return _load_cached(chosen, stamp, tuple(extra_blocks))
 
 
 def mirror_signs(names: Sequence[str]) -> np.ndarray:
@@ -161,10 +169,13 @@ def mirror_signs(names: Sequence[str]) -> np.ndarray:
 
 
 def mirror_index(table: JointTable) -> np.ndarray:
-    """(J,) int: index of each joint's counterpart on the other side; the joint itself where there is none."""
-    swap = {"left": "right", "right": "left"}
-    index = []
-    for i, name in enumerate(table.names):
-        side, _, rest = name.partition("_")
-        index.append(table.index.get(f"{swap[side]}_{rest}", i) if side in swap else i)
-    return np.array(index, dtype=np.intp)
+    """(J,) int: index of each joint's counterpart on the other side; the joint itself where there is none.
+
+    The n-th joint of a block on one side is the counterpart of the n-th on the other.
+    """
+    index = np.arange(len(table))
+    for block in table.blocks_present():
+        left, right = table.indices(block, "left"), table.indices(block, "right")
+        if len(left) == len(right):
+            index[left], index[right] = right, left
+    return index.astype(np.intp)

@@ -16,12 +16,14 @@ from rove_description import joints, mjcf
 class Kinematics:
     """Poses of one joint vector at a time: call `forward`, then read sites and bodies.
 
-    table: the contract's joints. model: a MuJoCo model with these joint names and a fixed body `pelvis`; None: built
-    from the table. joint_ids: (J,) int, each joint's number in the model. origin: (3,) m, the pelvis in the model's
-    world. Raises ValueError, naming it, for a joint that the model lacks.
+    table: the contract's joints. model: a MuJoCo model with these joint names and a body `base` that stands still;
+    None: built from the table. joint_ids: (J,) int, each joint's number in the model. origin: (3,) m, the base in the
+    model's world. Raises ValueError, naming it, for a joint that the model lacks.
     """
 
-    def __init__(self, table: joints.JointTable | None = None, model: mujoco.MjModel | None = None):
+    def __init__(
+        self, table: joints.JointTable | None = None, model: mujoco.MjModel | None = None, base: str = "pelvis"
+    ):
         self.table = table or joints.load()
         self.model = model or mujoco.MjModel.from_xml_string(mjcf.mjcf(self.table))
         self.data = mujoco.MjData(self.model)
@@ -30,7 +32,7 @@ class Kinematics:
             missing = [name for name, number in zip(self.table.names, ids) if number < 0]
             raise ValueError(f"the robot model lacks joints of the joint table: {', '.join(missing)}")
         self.joint_ids = np.array(ids, dtype=np.int64)
-        self.origin = np.array(self.model.body("pelvis").pos)
+        self.base, self.origin = base, np.array(self.model.body(base).pos)
         self._qpos = self.model.jnt_qposadr[self.joint_ids]
         self._dof = self.model.jnt_dofadr[self.joint_ids]
         self._jacobian = np.empty((6, self.model.nv))

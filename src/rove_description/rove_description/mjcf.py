@@ -10,7 +10,10 @@ from a robot.
 
 from __future__ import annotations
 
-from rove_description import joints
+from functools import lru_cache
+from pathlib import Path
+
+from rove_description import description_file, joints
 
 PELVIS_HEIGHT = 0.95  # m above the floor
 
@@ -35,31 +38,27 @@ GAINS = {
     "hand": (10.0, 1.5, 0.001),
 }
 
-HOME = {
-    "head_pitch": 0.85,  # the hands and a tray below the chest are in view; what stands higher must be looked for
-    "head_yaw": -0.1,
-    **{f"{side}_shoulder_pitch": 0.15 for side in SIDES},
-    "left_shoulder_roll": 0.2,
-    "right_shoulder_roll": -0.2,
-    **{f"{side}_elbow": -1.5 for side in SIDES},
-    **{f"{side}_{finger}_proximal": 0.2 for side in SIDES for finger in FINGERS[1:]},
-    **{f"{side}_{finger}_distal": 0.2 for side in SIDES for finger in FINGERS[1:]},
-}
+_DESCRIPTION = Path(__file__).parent / "robots" / "iron_r01" / "robot.yaml"
 
 _FINGER_X = {"index": 0.033, "middle": 0.011, "ring": -0.011, "little": -0.033}
 _FINGER_LENGTH = {"index": (0.045, 0.042), "middle": (0.050, 0.046), "ring": (0.046, 0.043), "little": (0.038, 0.034)}
 
 
 def home(table: joints.JointTable | None = None):
-    """(J,) rad: the pose an episode starts from, elbows bent and hands in front of the chest."""
+    """(J,) rad: the pose an episode starts from, elbows bent and hands in front of the chest; see robot.yaml."""
     import numpy as np
 
     table = table or joints.load()
     q = np.zeros(len(table))
-    for name, value in HOME.items():
+    for name, value in _home().items():
         if name in table.index:
             q[table.index[name]] = value
     return np.clip(q, table.limits.lower, table.limits.upper)
+
+
+@lru_cache(maxsize=1)
+def _home() -> dict[str, float]:
+    return description_file.read(_DESCRIPTION).values["home"]
 
 
 def _joint(table: joints.JointTable, name: str, axis: str) -> str:

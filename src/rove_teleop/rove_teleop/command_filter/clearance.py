@@ -8,7 +8,7 @@ mj_geomDistance call would not fit several hundred pairs at several poses into t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import mujoco
@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba import njit
 
-from rove_description import joints, mjcf
+from rove_description import collision, joints, mjcf
 from rove_description.kinematics import Kinematics
 from rove_teleop.command_filter.stop_law import compiled
 
@@ -145,14 +145,6 @@ def _gradient(pairs, index, segments, carries, joint, xanchor, xaxis, lower, upp
         out[i] = along if first else -along
 
 
-# m. Pairs that are nearer at home are taken to be joined there, as the shoulder's end of an upper arm and the torso.
-TOUCHING_M = 0.02
-
-
-def _has_volume(model: Any, geom: int) -> bool:
-    return model.geom_type[geom] not in (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
-
-
 def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
     """(local axis, half length m, radius m) of a capsule around a geom."""
     kind, size = model.geom_type[geom], model.geom_size[geom]
@@ -174,13 +166,12 @@ def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
 
 class Clearance:
     """Distances of all guarded pairs of one robot. table: the contract's joints. model: a MuJoCo model with these joint
-    names. home: (J,) rad, a pose in which the robot is known to be well; None: the description's.
+    names. home: (J,) rad, a pose in which the robot is known to be well; None: the default robot's. ignore: pairs of
+    geoms that may touch.
 
-    Guarded are all pairs of links that are not neighbours in the kinematic tree, whose distance a joint changes, and
-    that do not touch at home, where what touches belongs together; but not the fingers among each other and against
-    their own palm (a hand that closes is a grasp). lower, upper: workspace box (m, pelvis frame) of forearms and hands.
-    pairs: names of the P guarded pairs (geom, geom) or (geom, "workspace"). affects: (P, J) bool, joints that change
-    the distance. at_home: (P,) m. Raises ValueError where no pair of links is left to guard.
+    Which pairs are guarded: see `rove_description.collision`. lower, upper: workspace box (m, pelvis frame) of forearms
+    and hands. pairs: names of the P guarded pairs (geom, geom) or (geom, "workspace"). affects: (P, J) bool, joints
+    that change the distance. at_home: (P,) m. Raises ValueError where no pair of links is left to guard.
     """
 
     def __init__(
@@ -190,6 +181,7 @@ class Clearance:
         upper: Sequence[float],
         model: Any = None,
         home: np.ndarray | None = None,
+        ignore: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._kinematics = Kinematics(table, model)
         self.model = m = self._kinematics.model
@@ -197,19 +189,21 @@ class Clearance:
         self._joints = self._kinematics.joint_ids
         self._lower = np.array(lower, float) + self._kinematics.origin
         self._upper = np.array(upper, float) + self._kinematics.origin
-        root = m.body("pelvis").rootid[0]
-        geoms = [g for g in range(m.ngeom) if m.body_rootid[m.geom_bodyid[g]] == root and _has_volume(m, g)]
-        names = [m.geom(g).name or f"{m.body(m.geom_bodyid[g]).name} #{g}" for g in geoms]
+        home = mjcf.home(table) if home is None else home
+        geoms = collision.link_geoms(m, self._kinematics.base)
+        at = {geom: n for n, geom in enumerate(geoms)}
+        names = [collision.geom_name(m, geom) for geom in geoms]
         self._capsules = np.array([(geom, *_capsule(m, geom)) for geom in geoms], dtype=CAPSULE)
-        self._carries = np.array([self._chain(table, geom) for geom in geoms]).reshape(len(geoms), len(table))
+        carries = [collision.carried_by(m, table, geom) for geom in geoms]
+        self._carries = np.array(carries).reshape(len(geoms), len(table))
         self._segments = np.zeros((len(geoms), 6))
         # MjData's own arrays; they stay where they are.
         self._xpos, self._xmat = self._data.geom_xpos, self._data.geom_xmat
         self._xanchor, self._xaxis = self._data.xanchor, self._data.xaxis
         blocks = np.array(table.blocks)
-        self._guard(names, [(i, k) for i in range(len(geoms)) for k in range(i) if self._apart(blocks, geoms, i, k)])
-        home = mjcf.home(table) if home is None else home
-        away = self(home) > TOUCHING_M
+        self._guard(names, [(at[a], at[b]) for a, b in collision.guarded_pairs(self._kinematics, home, ignore)])
+        # A capsule may be wider than its box: what the capsules of two links already share at home is not guarded.
+        away = self(home) > collision.TOUCHING_M
         self._guard(names, [(int(p["first"]), int(p["second"])) for p in self._pairs[away]])
         if not len(self._pairs):
             raise ValueError(
@@ -231,38 +225,6 @@ class Clearance:
         self.affects = np.array(
             [self._carries[i] ^ self._carries[k] if k >= 0 else self._carries[i] for i, k in pairs], dtype=bool
         ).reshape(len(pairs), self._carries.shape[1])
-
-    def _apart(self, blocks: np.ndarray, geoms: list[int], i: int, k: int) -> bool:
-        """Whether two links should not touch, as far as the tree tells."""
-        between = blocks[self._carries[i] ^ self._carries[k]]
-        if not len(between) or (between == "hand").all():
-            return False
-        if (blocks[self._carries[i]] == "hand").any() and (blocks[self._carries[k]] == "hand").any():
-            return False  # fingers of both hands: hands work together
-        a, b = (int(self.model.geom_bodyid[geoms[n]]) for n in (i, k))
-        return b not in (self._moving_parent(a), a) and a != self._moving_parent(b)
-
-    def _moving_parent(self, body: int) -> int:
-        """The body that a body's joints move it against; bodies without joints count as part of their parents."""
-        while body and self.model.body_jntnum[body] == 0:
-            body = int(self.model.body_parentid[body])
-        body = int(self.model.body_parentid[body])
-        while body and self.model.body_jntnum[body] == 0 and self.model.body_parentid[body]:
-            body = int(self.model.body_parentid[body])
-        return body
-
-    def _chain(self, table: Any, geom: int) -> np.ndarray:
-        """(J,) bool: joints between the pelvis and a geom."""
-        m = self.model
-        chain = np.zeros(len(table), dtype=bool)
-        body = m.geom_bodyid[geom]
-        while body > 0:
-            for joint in range(m.body_jntadr[body], m.body_jntadr[body] + m.body_jntnum[body]):
-                name = mujoco.mj_id2name(m, mujoco.mjtObj.mjOBJ_JOINT, joint)
-                if name in table.index:
-                    chain[table.index[name]] = True
-            body = m.body_parentid[body]
-        return chain
 
     def __call__(self, q: np.ndarray, out: np.ndarray | None = None, enough: float = np.inf) -> np.ndarray:
         """Distances (P,) m at the pose q (J,) rad; negative = overlap of the capsules or outside the workspace.

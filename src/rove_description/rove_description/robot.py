@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One robot as its description says: a folder with `robot.yaml`, a joint table and a model, loaded and checked as a
+whole.
+
+`load("iron_r01")` takes a robot of this package, `load("path/to/folder")` any other. A process loads its robot once and
+passes it on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from rove_description import joints
+from rove_description.description_file import SIDES, Node, RobotError, of_side, read
+
+ROBOTS = Path(__file__).parent / "robots"
+DEFAULT = "iron_r01"
+# Digits of a person: keypoints of the base, of the joint before the robot's last link, and of the tip.
+PERSON = {"thumb": (1, 3, 4), "index": (5, 6, 8), "middle": (9, 10, 12), "ring": (13, 14, 16), "little": (17, 18, 20)}
+KINDS = {
+    "body": mujoco.mjtObj.mjOBJ_BODY,
+    "site": mujoco.mjtObj.mjOBJ_SITE,
+    "camera": mujoco.mjtObj.mjOBJ_CAMERA,
+    "joint": mujoco.mjtObj.mjOBJ_JOINT,
+    "geom": mujoco.mjtObj.mjOBJ_GEOM,
+}
+
+
+@dataclass(frozen=True)
+class Finger:
+    """A digit's sites in the model, from the palm outwards, and the person's digit that it follows."""
+
+    base: str
+    middle: str
+    tip: str
+    person: str
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm's sites (elbow "" where it has none), its joints (n,) int and its hand's (m,) int in the table's order;
+    fingers: name -> Finger, none for a gripper. open, closed: (m,) rad, the hand's.
+    """
+
+    elbow: str
+    wrist: str
+    palm: str
+    joints: np.ndarray
+    hand: np.ndarray
+    fingers: dict[str, Finger]
+    open: np.ndarray
+    closed: np.ndarray
+
+
+@dataclass(frozen=True)
+class Camera:
+    """frame: the model's camera. width, height: pixels. policy, critic: who sees it."""
+
+    frame: str
+    topic: str
+    width: int
+    height: int
+    rate_hz: float
+    policy: bool
+    critic: bool
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A robot. table: its joints. model: compiled MuJoCo model. home: (J,) rad. base: body that everything is measured
+    from. head, chest: sites, "" where there is none. arms: side -> Arm. hash: of all files of the folder.
+    """
+
+    name: str
+    folder: Path
+    hash: str
+    table: joints.JointTable
+    model: mujoco.MjModel = field(repr=False)
+    home: np.ndarray = field(repr=False)
+    base: str
+    head: str
+    chest: str
+    arms: dict[str, Arm]
+    cameras: dict[str, Camera]
+    guard_margin_m: float
+    guard_ignore: tuple[tuple[str, str], ...]
+
+
+def load(robot: str | Path = DEFAULT) -> Robot:
+    """A robot of this package by name, or any by its folder. Raises RobotError with one line per fault."""
+    named = ROBOTS / str(robot)
+    folder = named if named.is_dir() and "/" not in str(robot) else Path(robot).expanduser().resolve()
+    if not folder.is_dir():
+        known = ", ".join(sorted(entry.name for entry in ROBOTS.iterdir() if entry.is_dir()))
+        raise RobotError(
+            f"robot {str(robot)!r}: expected a folder with robot.yaml or one of {known}, got no such folder"
+        )
+    root = read(folder / "robot.yaml")
+    margin, ignore = _guard(root)
+    try:
+        blocks = tuple(root.take("blocks", list, "a list of block names", []))
+        table = joints.load(folder / root.take("joints", str, "a file name", "joints.csv"), blocks)
+    except joints.LayoutError as error:
+        raise RobotError(str(error)) from error
+    model = _model(root, folder, table)
+    _check_joints(root, table, model)
+    check = _Names(model)
+    base = check.name(root, "base", "body")
+    frames = root.node("frames", needed=False)
+    head, chest = (check.name(frames, key, "site", needed=False) for key in ("head", "chest"))
+    frames.close()
+    found = Robot(
+        name=root.take("name", str, "a name", folder.name),
+        folder=folder,
+        hash=_hash(folder),
+        table=table,
+        model=model,
+        home=_pose(root, "home", table, np.arange(len(table))),
+        base=base,
+        head=head,
+        chest=chest,
+        arms={side: arm for side in SIDES if (arm := _arm(root, check, table, side)) is not None},
+        cameras=_cameras(root, check),
+        guard_margin_m=margin,
+        guard_ignore=ignore,
+    )
+    root.close()
+    if root.faults:
+        raise RobotError("\n".join(dict.fromkeys(root.faults)))
+    return found
+
+
+class _Names:
+    """Names in the file that must be the model's."""
+
+    def __init__(self, model: mujoco.MjModel):
+        self.model = model
+
+    def name(self, node: Node, key: str, kind: str, needed: bool = True) -> str:
+        value = node.take(key, str, f"the name of a {kind} of the model", None if needed else "")
+        if value and mujoco.mj_name2id(self.model, KINDS[kind], value) < 0:
+            node.fault(key, f"the name of a {kind} of the model", repr(value))
+        return value or ""
+
+
+def _model(root: Node, folder: Path, table: joints.JointTable) -> mujoco.MjModel:
+    text = root.take("model", str, "a model file (.xml, .urdf) or a module with mjcf(table)", "")
+    try:
+        if text.endswith((".xml", ".urdf")):
+            return mujoco.MjModel.from_xml_path(str(folder / text))
+        return mujoco.MjModel.from_xml_string(importlib.import_module(text).mjcf(table))
+    except (ValueError, ImportError, AttributeError) as error:
+        root.fault("model", "a model that MuJoCo compiles", f"{text!r}: {error}")
+        raise RobotError("\n".join(root.faults)) from error
+
+
+def _check_joints(root: Node, table: joints.JointTable, model: mujoco.MjModel) -> None:
+    """Every joint of the table is one of the model; those of the model that are not in the table follow others."""
+    own = {model.joint(i).name for i in range(model.njnt)}
+    for name in table.names:
+        if name not in own:
+            root.fault("joints", f"joint {name!r} in the model", "a model without it")
+    coupled = {
+        model.joint(model.eq_obj1id[i]).name for i in range(model.neq) if model.eq_type[i] == mujoco.mjtEq.mjEQ_JOINT
+    }
+    for name in sorted(own - set(table.names) - coupled):
+        root.fault("joints", f"a row for the model's joint {name!r}, or an equality that couples it", "neither")
+
+
+def _pose(node: Node, key: str, table: joints.JointTable, allowed: np.ndarray) -> np.ndarray:
+    """(len(allowed),) rad: joint angles by name, 0 (or the nearest limit) for the rest."""
+    values = node.node(key, needed=False)
+    q = np.zeros(len(table))
+    names = {table.names[i] for i in allowed}
+    for name in values.values:
+        angle = values.take(name, (int, float), "an angle in rad", 0.0)
+        if name not in names:
+            values.fault(name, "a joint of this block and side", f"{name!r}")
+            continue
+        i = table.index[name]
+        if not table.limits.lower[i] <= angle <= table.limits.upper[i]:
+            values.fault(name, f"{table.limits.lower[i]:g} to {table.limits.upper[i]:g} rad", angle)
+        q[i] = angle
+    return np.clip(q, table.limits.lower, table.limits.upper)[allowed]
+
+
+def _arm(root: Node, check: _Names, table: joints.JointTable, side: str) -> Arm | None:
+    """The arm of a side; None where the table has no arm joint there."""
+    arms, hands = (
+        Node(root.file, of_side(root.node(key, needed=False).values, side), f"{key} ({side})", root.faults)
+        for key in ("arms", "hands")
+    )
+    at, hand = table.indices("arm", side), table.indices("hand", side)
+    if not len(at):
+        return None
+    found = Arm(
+        elbow=check.name(arms, "elbow", "site", needed=False),
+        wrist=check.name(arms, "wrist", "site"),
+        palm=check.name(arms, "palm", "site"),
+        joints=at,
+        hand=hand,
+        fingers=_fingers(hands, check),
+        open=_pose(hands, "open", table, hand),
+        closed=_pose(hands, "closed", table, hand),
+    )
+    arms.close()
+    hands.close()
+    return found
+
+
+def _fingers(hands: Node, check: _Names) -> dict[str, Finger]:
+    fingers = {}
+    node = hands.node("fingers", needed=False)
+    for name in node.values:
+        entry = node.node(name)
+        sites = {key: check.name(entry, key, "site") for key in ("base", "middle", "tip")}
+        person = entry.take("person", str, f"one of {', '.join(PERSON)}", "")
+        if person not in PERSON:
+            entry.fault("person", f"one of {', '.join(PERSON)}", repr(person))
+        entry.close()
+        fingers[name] = Finger(**sites, person=person)
+    return fingers
+
+
+def _cameras(root: Node, check: _Names) -> dict[str, Camera]:
+    cameras = {}
+    node = root.node("cameras", needed=False)
+    for name in node.values:
+        entry = node.node(name)
+        topic = entry.take("topic", str, "a topic", "")
+        if not topic.startswith("/"):
+            entry.fault("topic", "a topic that begins with /", repr(topic))
+        cameras[name] = Camera(
+            frame=check.name(entry, "frame", "camera"),
+            topic=topic,
+            width=int(entry.number("width", 16, 8192)),
+            height=int(entry.number("height", 16, 8192)),
+            rate_hz=entry.number("rate_hz", 1.0, 240.0),
+            policy=entry.take("policy", bool, "true or false", True),
+            critic=entry.take("critic", bool, "true or false", False),
+        )
+        entry.close()
+    return cameras
+
+
+def _guard(root: Node) -> tuple[float, tuple[tuple[str, str], ...]]:
+    node = root.node("guard", needed=False)
+    margin = node.number("margin_m", 0.0, 0.1, 0.015)
+    pairs = []
+    for pair in node.take("ignore", list, "a list of pairs of geoms", []):
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair):
+            pairs.append((pair[0], pair[1]))
+        else:
+            node.fault("ignore", "pairs of names of geoms", repr(pair))
+    node.close()
+    return margin, tuple(pairs)
+
+
+def _hash(folder: Path) -> str:
+    """12 hex digits of the folder's files, names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A robot description is understood as a whole, or refused with each fault named."""
+
+import shutil
+import sys
+
+import mujoco
+import numpy as np
+import pytest
+
+from rove_description import check, collision, joints, mjcf, robot
+from rove_description.kinematics import Kinematics
+from rove_description.robot import RobotError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the second robot, to be broken."""
+    return shutil.copytree(robot.ROBOTS / "robin_h1", tmp_path / "robin")
+
+
+def edited(folder, old, new, file="robot.yaml"):
+    path = folder / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    return folder
+
+
+def test_the_default_robot_is_the_table_the_model_and_the_home_pose_that_everything_uses():
+    found = robot.load()
+    assert found.name == "iron_r01" and found.table is joints.load()
+    np.testing.assert_array_equal(found.home, mjcf.home())
+    for side in ("left", "right"):
+        np.testing.assert_array_equal(found.arms[side].joints, found.table.indices("arm", side))
+        assert list(found.arms[side].fingers) == ["thumb", "index", "middle", "ring", "little"]
+
+
+def test_a_robot_with_other_names_other_arms_and_other_hands_is_understood():
+    found = robot.load("robin_h1")
+    assert len(found.table) == 29 and set(found.cameras) == {"ego", "left_wrist", "right_wrist"}
+    for side, letter in (("left", "l"), ("right", "r")):
+        arm = found.arms[side]
+        assert [found.table.names[i] for i in arm.joints] == [f"arm_{letter}{k}" for k in range(1, 7)]
+        assert len(arm.hand) == 7 and len(arm.fingers) == 3
+    mirrored = joints.mirror_index(found.table)
+    assert found.table.names[mirrored[found.table.index["arm_l4"]]] == "arm_r4"
+
+
+@pytest.mark.parametrize("name", ["iron_r01", "robin_h1"])
+def test_the_robots_of_this_package_stand_free_at_home(name):
+    found = robot.load(name)
+    kinematics = Kinematics(found.table, found.model)
+    pairs = collision.guarded_pairs(kinematics, found.home)
+    assert len(pairs) > 100
+    kinematics.forward(found.home)
+    nearest = min(mujoco.mj_geomDistance(found.model, kinematics.data, a, b, 1.0, None) for a, b in pairs)
+    assert nearest > collision.TOUCHING_M
+
+
+def test_pairs_that_are_to_be_ignored_are_left_out(folder):
+    full = robot.load("robin_h1")
+    found = robot.load(edited(folder, "ignore: []", "ignore: [[head, palm_l]]"))
+    kinematics = Kinematics(full.table, full.model)
+    assert len(collision.guarded_pairs(kinematics, full.home, found.guard_ignore)) == (
+        len(collision.guarded_pairs(kinematics, full.home)) - 1
+    )
+
+
+def test_a_description_is_known_by_its_contents(folder):
+    before = robot.load(folder).hash
+    assert before == robot.load("robin_h1").hash
+    assert robot.load(edited(folder, "head_tilt: 0.6", "head_tilt: 0.5")).hash != before
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("head_tilt: 0.6", "head_tilt: 6", "home.head_tilt: expected -0.6 to 0.8 rad, got 6"),
+        ("head_tilt: 0.6", "head_tilt: much", "home.head_tilt: expected an angle in rad, got 'much'"),
+        ("arm_l1: 0.1", "arm_l9: 0.1", "home.arm_l9: expected a joint"),
+        ('wrist: "wrist_{s}"', 'wrist: "hand_{s}"', r"arms \(left\).wrist: expected the name of a site.*got 'hand_l'"),
+        ("person: ring", "person: toe", "fingers.c.person: expected one of thumb.*got 'toe'"),
+        ("base: pelvis", "", "base: expected the name of a body of the model, got nothing"),
+        ("rate_hz: 30", "rate_hz: 3000", "cameras.ego.rate_hz: expected a number from 1 to 240, got 3000"),
+        ("width: 640", "width: wide", "cameras.ego.width: expected a number"),
+        ("topic: /ego", "topic: ego", "cameras.ego.topic: expected a topic that begins with /"),
+        ("policy: true", "policy: perhaps", "cameras.ego.policy: expected true or false"),
+        ("margin_m: 0.015", "margin_m: 15", "guard.margin_m: expected a number from 0 to 0.1"),
+        ("ignore: []", "ignore: [head]", "guard.ignore: expected pairs of names of geoms, got 'head'"),
+        ("name: robin_h1", "nmae: robin_h1", "nmae: expected one of the keys"),
+        ("model: robin_h1.xml", "model: other.xml", "model: expected a model that MuJoCo compiles, got 'other.xml'"),
+        ("joints: joints.csv", "joints: none.csv", "none.csv: cannot read the joint layout"),
+    ],
+)
+def test_each_fault_names_file_key_expectation_and_what_came(folder, old, new, message):
+    with pytest.raises(RobotError, match=message) as caught:
+        robot.load(edited(folder, old, new))
+    assert str(folder) in str(caught.value)
+
+
+def test_all_faults_of_a_file_are_told_at_once(folder):
+    edited(folder, "head_tilt: 0.6", "head_tilt: 6")
+    with pytest.raises(RobotError) as caught:
+        robot.load(edited(folder, "margin_m: 0.015", "margin_m: 15"))
+    assert "head_tilt" in str(caught.value) and "margin_m" in str(caught.value)
+
+
+def test_a_table_and_a_model_that_do_not_belong_together_are_refused(folder):
+    edited(folder, "head_pan,", "head_spin,", "joints.csv")
+    with pytest.raises(RobotError, match=r"joint 'head_spin' in the model(.|\n)*row for the model's joint 'head_pan'"):
+        robot.load(folder)
+
+
+def test_a_side_that_is_none_is_refused_with_its_row(folder):
+    edited(folder, ",left\n", ",port\n", "joints.csv")
+    with pytest.raises(RobotError, match="row 6 .arm_l1.: side is 'port', expected left, right or nothing"):
+        robot.load(folder)
+
+
+def test_a_name_that_is_no_robot_is_answered_with_those_there_are():
+    with pytest.raises(RobotError, match="iron_r01, robin_h1"):
+        robot.load("nobody")
+
+
+def test_check_prints_what_was_understood_draws_it_and_names_what_is_missing(folder, tmp_path, monkeypatch, capsys):
+    cv2 = pytest.importorskip("cv2")
+    edited(folder, 'elbow: "elbow_{s}", ', "")
+    monkeypatch.setattr(sys, "argv", ["check", str(folder), "--picture", str(tmp_path / "home.png")])
+    assert check.main() == 0
+    text = capsys.readouterr().out
+    for line in (
+        "robin_h1: 29 joints", "arm right: 6 joints: arm_r1", "left c: digit_lc_base - digit_lc_middle - digit_lc_tip",
+        "camera right_wrist: 320 x 240 at 30 Hz", "guard: ", "missing: no left elbow frame",
+    ):  # fmt: skip
+        assert line in text
+    picture = cv2.imread(str(tmp_path / "home.png"))
+    assert picture.shape == (720, 960, 3) and picture.std() > 10.0
+
+
+def test_check_refuses_with_the_faults_and_exit_code_2(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["check", str(edited(folder, "margin_m: 0.015", "margin_m: 15"))])
+    with pytest.raises(SystemExit) as caught:
+        check.main()
+    assert caught.value.code == 2 and "guard.margin_m" in capsys.readouterr().err
