@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorder: sustained throughput without a drop, against rosbags' writer; and the recorder node's CPU at the session's
+"""Recorder: sustained throughput without a drop, beside rosbags' writer; and the recorder node's CPU at the session's
 rate over ROS.
+
+Writers of one kind stand beside each other: uncompressed and compressed with zstd, and what each brings to the disk.
+rosbags' writer is faster uncompressed: it waits for no disk and leaves nothing readable behind when it is killed.
 
     python bench/recorder.py [--quick]
 
@@ -24,16 +27,25 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from rove_contract import domain, images, topics
+from rove_contract.files import sync
 from rove_recorder.bag.bag import BagTopic, BagWriter
 from rove_recorder.bag.recording import RawMessage, Recording
 from rove_recorder.bag.recover import read_metadata
 from rove_recorder.testing.synthetic import T0, cdr, joint_state, kind, stamp
 
 FAKE_ROBOT = Path(__file__).parents[1] / "src/rove_recorder/test/fake_robot.py"
+WRITERS = {
+    "rove_zstd": "every 0.5 s, all but the last second",
+    "rove_lz4": "every 0.5 s, all but the last second",
+    "rove_none": "every 0.5 s, all but the last second",
+    "rosbags_none": "never, nothing is promised",
+    "rosbags_none_synced": "at the end, nothing is promised",
+    "rosbags_zstd_synced": "at the end, nothing is promised",
+}
 STREAMS = ("/joint_states", "/joint_command", "/teleop/joint_targets")
 
 
@@ -84,11 +96,16 @@ def ours(folder: Path, session: list[list[RawMessage]], seconds: int, compressio
     }
 
 
-def theirs(folder: Path, session: list[list[RawMessage]], seconds: int) -> dict:
-    """rosbags' writer in the same thread: neither compressed nor brought to the disk, so compare it with rove_none."""
+def rosbags(folder: Path, session: list[list[RawMessage]], seconds: int, compressed: bool, synced: bool) -> dict:
+    """rosbags' writer in the same thread. compressed: each message by itself with zstd, the way it can with MCAP.
+    synced: the finished file is brought to the disk, once.
+    """
     store = get_typestore(Stores.ROS2_JAZZY)
     begin, cpu = time.perf_counter(), time.process_time()
-    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    bag = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
+    if compressed:
+        bag.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with bag as writer:
         connections = {
             name: writer.add_connection(name, topics.BY_NAME[name].type, typestore=store)
             for name in {s.topic for s in session[0]}
@@ -97,6 +114,8 @@ def theirs(folder: Path, session: list[list[RawMessage]], seconds: int) -> dict:
             shift = T0 + k * 1_000_000_000
             for sample in session[k % len(session)]:
                 writer.write(connections[sample.topic], sample.log_ns + shift, sample.data)
+    for file in folder.iterdir() if synced else ():
+        sync(file)
     return rates(session[0], seconds, time.perf_counter() - begin) | {"cpu_s": round(time.process_time() - cpu, 3)}
 
 
@@ -173,19 +192,23 @@ def main() -> None:
             ("rove_zstd", lambda path: ours(path, session, seconds, "zstd")),
             ("rove_lz4", lambda path: ours(path, session, seconds, "lz4")),
             ("rove_none", lambda path: ours(path, session, seconds, "none")),
-            ("rosbags_mcap", lambda path: theirs(path, session, seconds)),
+            ("rosbags_none", lambda path: rosbags(path, session, seconds, False, False)),
+            ("rosbags_none_synced", lambda path: rosbags(path, session, seconds, False, True)),
+            ("rosbags_zstd_synced", lambda path: rosbags(path, session, seconds, True, True)),
         ):
             result[name] = run(root / name)
             shutil.rmtree(root / name)
         result["ros_session_rate"] = over_ros(root / "ros", 6.0 if args.quick else 30.0, 1.0)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    print(f"{'writer':<14}{'MB/s':>10}{'messages/s':>14}{'x session':>12}{'dropped':>10}")
-    for name in ("rove_zstd", "rove_lz4", "rove_none", "rosbags_mcap"):
+    print(
+        f"{'writer':<22}{'MB/s':>8}{'messages/s':>12}{'x session':>11}{'CPU s':>8}{'dropped':>9}  fsync, left by a kill"
+    )
+    for name, words in WRITERS.items():
         row = result[name]
         print(
-            f"{name:<14}{row['mb_per_s']:>10}"
-            f"{row['messages_per_s']:>14}{row['times_session_rate']:>12}{row.get('dropped', '-'):>10}"
+            f"{name:<22}{row['mb_per_s']:>8}{row['messages_per_s']:>12}{row['times_session_rate']:>11}"
+            f"{row['cpu_s']:>8}{row.get('dropped', '-'):>9}  {words}"
         )
     row = result["ros_session_rate"]
     print(
