@@ -5,7 +5,7 @@ BIN := .venv/bin
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test format lint bench bench-safety clean
+.PHONY: help setup demo test format lint bench bench-safety fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,6 +34,9 @@ bench: setup  ## every script in bench/, short
 
 bench-safety: setup  ## the command path's properties on 10,000 generated sequences each (about an hour)
 	@ROVE_SAFETY_EXAMPLES=10000 $(BIN)/python -m pytest src/rove_teleop/test/command_filter -k "not node" --timeout 7200 --durations 0
+
+fuzz: setup  ## 20,000 damaged and hostile files through everything that opens files (an hour)
+	@$(BIN)/python bench/fuzz_files.py --inputs 20000
 
 clean:  ## remove what setup and runs made
 	rm -rf .venv build install log runs
