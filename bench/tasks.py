@@ -82,25 +82,22 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 def measure_success(task: tasks.Task, seeds: range, workers: int) -> dict:
     """Success and seconds by start stage."""
-    trials = [(task.name, stage, seed) for stage in task.start_stages for seed in seeds]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        episodes = pool.starmap(play, trials, chunksize=4)
     result = {}
     print(f"\n{task.name}: expert, {len(seeds)} seeds ({seeds[0]}-{seeds[-1]}) per start stage")
     print("| start stage | success | 95 % interval | median s | 90th percentile s | failed seeds |")
-    print("|---|---|---|---|---|---|")
-    for stage in task.start_stages:
-        here = [episode for episode in episodes if episode["stage"] == stage]
-        good = [episode["s"] for episode in here if episode["success"]]
-        failed = [episode["seed"] for episode in here if not episode["success"]]
-        low, high = wilson(len(good), len(here))
-        median, slow = (statistics.median(good), float(np.quantile(good, 0.9))) if good else (math.nan, math.nan)
-        rate = f"{len(good)}/{len(here)} = {100 * len(good) / len(here):.1f} %"
-        interval = f"{100 * low:.1f}-{100 * high:.1f} %"
-        print(
-            f"| {stage} | {rate} | {interval} | {median:.1f} | {slow:.1f} | {', '.join(map(str, failed)) or 'none'} |"
-        )
-        result[stage] = {"success": len(good), "trials": len(here), "median_s": median, "p90_s": slow}
+    print("|---|---|---|---|---|---|", flush=True)
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for stage in task.start_stages:
+            episodes = pool.starmap(play, [(task.name, stage, seed) for seed in seeds], chunksize=4)
+            good = [episode["s"] for episode in episodes if episode["success"]]
+            failed = [str(episode["seed"]) for episode in episodes if not episode["success"]]
+            low, high = wilson(len(good), len(episodes))
+            median, slow = (statistics.median(good), float(np.quantile(good, 0.9))) if good else (math.nan, math.nan)
+            rate = f"{len(good)}/{len(episodes)} = {100 * len(good) / len(episodes):.1f} %"
+            interval = f"{100 * low:.1f}-{100 * high:.1f} %"
+            row = (stage, rate, interval, f"{median:.1f}", f"{slow:.1f}", ", ".join(failed) or "none")
+            print(f"| {' | '.join(row)} |", flush=True)
+            result[stage] = {"success": len(good), "trials": len(episodes), "median_s": median, "p90_s": slow}
     return result
 
 

@@ -19,6 +19,7 @@ POSITIONS_U = np.array([-0.24, -0.12, 0.0, 0.12, 0.24])  # m; with POSITIONS_V t
 POSITIONS_V = np.array([-0.165, -0.055, 0.055, 0.165])
 POSITIONS = np.array([(u, v) for v in POSITIONS_V for u in POSITIONS_U])  # (20, 2) m, board frame
 STROKES = (2, 4)  # fewest and most per trial
+FACE_X, FACE_Y = np.meshgrid(np.linspace(-0.92, 0.92, 12), np.linspace(-0.88, 0.88, 8))  # samples of the felt's face
 BLANK = 1e-3  # a cell below this has no ink
 
 
@@ -84,8 +85,7 @@ class Ink:
         if not under.any():
             return False
         load = self._load(x[under], y[under], centre[2], axes)
-        grid_x, grid_y = np.meshgrid(np.linspace(-0.95, 0.95, 12) * half[0], np.linspace(-0.9, 0.9, 8) * half[1])
-        whole = float(self._load(grid_x, grid_y, centre[2], axes).mean()) * 4.0 * half[0] * half[1]
+        whole = float(self._load(FACE_X * half[0], FACE_Y * half[1], centre[2], axes).mean()) * 4.0 * half[0] * half[1]
         if whole <= 0.0:
             return False
         pressure = pressed * load / whole  # (n,) Pa

@@ -39,7 +39,18 @@ class WhiteboardWorld(World):
 
     # ---- the scene
 
+    def build(self) -> mujoco.MjSpec:
+        """Camera `third` stands behind the robot's right shoulder: board, tray and hand are in view."""
+        spec = super().build()
+        camera = spec.camera("third")
+        camera.pos = (-0.35, -1.0, 1.85)
+        camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
+        camera.alt.xyaxes = (0.74, -0.67, 0.0, 0.32, 0.35, 0.88)
+        camera.fovy = 38.0
+        return spec
+
     def setup(self) -> None:
+        """Ids of eraser, felt, board and tray; the ink's grid and texture."""
         model = self.model
         self.felt, self.surface = frozenset({model.geom("felt").id}), frozenset({model.geom("board").id})
         self.eraser = self.geoms_of("eraser")
@@ -72,6 +83,7 @@ class WhiteboardWorld(World):
         model.geom_rgba[model.geom("bar").id, :3] = paint * rng.uniform(0.6, 1.0)
         white = np.array([0.96, 0.96, 0.95]) * rng.uniform(0.93, 1.02)
         self.colour = np.clip(white + rng.uniform(-0.015, 0.015, 3), 0.0, 1.0)
+        model.geom_rgba[model.geom("board").id, :3] = 0.94 * self.colour
         strokes = draw_strokes(self.ink, rng)
         self.pens = COLOURS[rng.integers(len(COLOURS), size=strokes)]
 
@@ -150,7 +162,7 @@ class WhiteboardWorld(World):
         face = position - rotation[:, 2] * FACE
         motion = np.empty(6)
         body = self.model.body("eraser").id
-        mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_BODY, body, motion, 0)
+        mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_XBODY, body, motion, 0)
         velocity = motion[3:] + np.cross(motion[:3], face - position)
         turn = self.board.axes.T
         return self.board.coordinates(face), turn @ rotation, turn @ velocity, turn @ motion[:3]
