@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rove_bringup import demo_report
 from rove_contract import domain as ros_domain
+from rove_contract import files
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Demo:
         if status != 0:
             raise StageFailed(f"{title} ended with status {status}; command: rove {' '.join(map(str, command))}")
         self.times[name] = time.monotonic() - begin
-        self._times_path.write_text(json.dumps(self.times, indent=1))
+        files.write(self._times_path, json.dumps(self.times, indent=1))
 
 
 def run_stages(config: DemoConfig) -> Path:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from rove_bringup.bag_audit import BagAudit, audit
+from rove_contract import files
 from rove_contract.modes import Mode, Stage
 from rove_learning.report import run_report
 from rove_learning.report.figures import COLOURS
@@ -111,7 +112,7 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         "wall_s": wall_s,
         "config": {key: str(value) if isinstance(value, Path) else value for key, value in config.items()},
     }
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    files.write(out / "report.json", json.dumps(report, indent=1) + "\n")
 
     warnings = []
     if dropped:
@@ -152,5 +153,5 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
     ]
     head = paragraph("One iteration of the loop on the simulated robot: deploy, take over, record, learn, redeploy.")
     path = out / "report.html"
-    path.write_text(page("ROVE demo", sections, head + key_figures(big) + "".join(map(warning, warnings))))
+    files.write(path, page("ROVE demo", sections, head + key_figures(big) + "".join(map(warning, warnings))))
     return path

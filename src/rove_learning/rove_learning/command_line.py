@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import yaml
 
+from rove_contract import files
 from rove_learning.config import TrainConfig, from_dict, to_dict
 
 SHIPPED = Path(__file__).parent / "configs"
@@ -93,4 +94,4 @@ def to_plain(value):
 def store(config, folder: Path) -> None:
     """Write folder/config.yaml."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(text(config), encoding="utf-8")
+    files.write(folder / "config.yaml", text(config))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from rove_contract import timing
+from rove_contract import files, timing
 from rove_contract.modes import Outcome
 from rove_learning.deployment.simulation import FilterDrive, play_seeds
 from rove_learning.report.statistics import wilson
@@ -127,7 +127,7 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:
     }
     if config.out:
         Path(config.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(config.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        files.write(config.out, json.dumps(result, indent=1) + "\n")
     return result
 
 

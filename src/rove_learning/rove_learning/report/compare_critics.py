@@ -114,7 +114,7 @@ def compare(config: CompareConfig, progress: bool = True) -> dict:
         figure.savefig(file, dpi=110)
         files.append(str(file))
     result = {**numbers, "figures": files}
-    (out / "critics.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    files.write(out / "critics.json", json.dumps(result, indent=1) + "\n")
     return result
 
 

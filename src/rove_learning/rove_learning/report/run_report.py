@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rove_contract import files
 from rove_contract.modes import Outcome, Stage
 from rove_contract.timing import POLICY_HZ
 from rove_learning.report import diagnostics, figures
@@ -194,8 +195,8 @@ def write_report(config: ReportConfig) -> Path:
         parts.append((title, content))
     out = Path(config.out) if config.out else run / "report.html"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page(f"ROVE: {run.name}", parts), encoding="utf-8")
-    out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    files.write(out, page(f"ROVE: {run.name}", parts))
+    files.write(out.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
     return out
 
 

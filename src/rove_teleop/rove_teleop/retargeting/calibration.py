@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from rove_contract import files
 from rove_contract.operator_frame import OperatorFrame
 from rove_description import joints
 from rove_teleop.retargeting import robot_geometry
@@ -65,7 +66,7 @@ class Calibration:
 
     def save(self, path: str | Path) -> None:
         """Write as JSON."""
-        Path(path).expanduser().write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        files.write(Path(path).expanduser(), json.dumps(asdict(self), indent=2) + "\n")
 
 
 def load(path: str | Path) -> Calibration:
