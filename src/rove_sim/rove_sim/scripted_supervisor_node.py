@@ -54,7 +54,7 @@ PARAMETERS = {
 }
 
 
-class SupervisorNode(Node):
+class ScriptedSupervisorNode(Node):
     """See PARAMETERS; the values from patience_s on are fields of `Patience` and `Attention`."""
 
     def __init__(self):
@@ -209,10 +209,10 @@ class SupervisorNode(Node):
 
 
 def main() -> int:
-    nodes: list[SupervisorNode] = []
+    nodes: list[ScriptedSupervisorNode] = []
 
-    def make() -> SupervisorNode:
-        nodes.append(SupervisorNode())
+    def make() -> ScriptedSupervisorNode:
+        nodes.append(ScriptedSupervisorNode())
         return nodes[0]
 
     code = ros.spin(make, sys.argv)

@@ -32,7 +32,7 @@ SWITCHES = ("dead_man", "auto_pause")
 
 
 @dataclass(frozen=True)
-class Session:
+class SessionSettings:
     """What holds for the whole session. start_stages, milestones: those the task has.
 
     dead_man: the page that set the robot in motion must stay alive. auto_pause: advice to pause is acted on. Both can
@@ -63,7 +63,7 @@ class Supervisor:
 
     def __init__(
         self,
-        session: Session,
+        session: SessionSettings,
         watch: Watch,
         publish: Callable[[Transition | Episode | StartStage], None],
         *,

@@ -31,7 +31,7 @@ from rove_supervisor.panel.figure import Figure
 from rove_supervisor.panel.log import collected_before
 from rove_supervisor.panel.server import PanelServer
 from rove_supervisor.panel.snapshot import snapshot
-from rove_supervisor.supervisor import FORCE_TAKEOVER, Session, StartStage, Supervisor
+from rove_supervisor.supervisor import FORCE_TAKEOVER, SessionSettings, StartStage, Supervisor
 from rove_supervisor.watch import Watch
 
 TOKEN_VARIABLE = "ROVE_PANEL_TOKEN"  # a parameter can be read by everybody on the machine and in the graph
@@ -85,7 +85,7 @@ class SupervisorNode(Node):
         self._given = {"instruction": bool(self.get_parameter("instruction").value), "start_stages": bool(stages)}
         if settings.start_stage not in stages:
             stages.insert(0, settings.start_stage)
-        session = Session(
+        session = SessionSettings(
             settings,
             tuple(stages),
             dead_man=get("dead_man", False).value,

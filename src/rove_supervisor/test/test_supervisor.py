@@ -6,7 +6,7 @@ import pytest
 from rove_contract.modes import Mode
 from rove_supervisor.machine import Transition
 from rove_supervisor.panel.snapshot import snapshot
-from rove_supervisor.supervisor import Session, StartStage, Supervisor
+from rove_supervisor.supervisor import SessionSettings, StartStage, Supervisor
 from rove_supervisor.watch import Alignment, Watch
 
 
@@ -15,7 +15,7 @@ class Bench:
 
     def __init__(self, **session):
         self.now, self.published = 100.0, []
-        session = Session(start_stages=("start", "grasped"), **session)
+        session = SessionSettings(start_stages=("start", "grasped"), **session)
         watch, publish = Watch(0.35, record=False), self.published.append
         self.supervisor = Supervisor(
             session,

@@ -10,13 +10,13 @@ import pytest
 
 from rove_contract.modes import Mode
 from rove_supervisor.panel.server import ACTIONS_BURST, PanelServer
-from rove_supervisor.supervisor import Session, Supervisor
+from rove_supervisor.supervisor import SessionSettings, Supervisor
 from rove_supervisor.watch import Watch
 
 
 @pytest.fixture
 def supervisor():
-    return Supervisor(Session(), Watch(0.35, record=False), lambda publication: None)
+    return Supervisor(SessionSettings(), Watch(0.35, record=False), lambda publication: None)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from rove_contract.operator_frame import OperatorFrame
 from rove_teleop.retargeting.calibration import CalibrationError, calibrate
-from rove_teleop.sources import Source, arguments
+from rove_teleop.sources import OperatorInput, arguments
 
 START_S = 30.0  # how long to wait for the first frame
 
 
-def record(source: Source, seconds: float) -> list[OperatorFrame]:
+def record(source: OperatorInput, seconds: float) -> list[OperatorFrame]:
     """Frames of `seconds` s from the first one on. Raises CalibrationError when none comes."""
     frames: list[OperatorFrame] = []
     end = time.monotonic() + START_S

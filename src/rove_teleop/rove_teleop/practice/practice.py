@@ -23,7 +23,7 @@ from rove_teleop.retargeting.alignment import alignment, by_side
 from rove_teleop.retargeting.intake import LIMITED, LOST, OK
 from rove_teleop.retargeting.retarget import Retargeter
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
-from rove_teleop.sources import RobotView, Source
+from rove_teleop.sources import OperatorInput, RobotView
 
 POLL_S = 0.05
 CALIBRATION_S = 6.0
@@ -36,7 +36,7 @@ REFUSALS = (
     "other_source",
     "lost",
     "restarts",
-)  # counts of Source.statistics
+)  # counts of OperatorInput.statistics
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Practice:
 
     def __init__(
         self,
-        source: Source,
+        source: OperatorInput,
         mode: str = "absolute",
         smoothing: bool = True,
         calibration: calibrations.Calibration | None = None,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operator inputs. Each is a `Source`: something that yields the newest believable operator frame."""
+"""Operator inputs. Each is an `OperatorInput`: something that yields the newest believable operator frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rove_contract.thresholds import TAKEOVER_RAD
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReceivedFrame:
     """A frame as it arrived.
 
     received_s: time.monotonic() of the arrival. delay_s: how much later it came than the fastest frames of the last
@@ -47,7 +47,7 @@ class RobotView:
     held: tuple[str, ...] = ()
 
 
-class Source(ABC):
+class OperatorInput(ABC):
     """One operator input; polled from a single thread, shown the robot from another.
 
     parts: the body parts that this kind of device can track at all. shows_robot: it has a display, so call `show_robot`
@@ -60,7 +60,7 @@ class Source(ABC):
     invitation = ""
 
     @abstractmethod
-    def poll(self, timeout_s: float) -> Sample | None:
+    def poll(self, timeout_s: float) -> ReceivedFrame | None:
         """The newest acceptable frame, waiting at most `timeout_s`; older ones that queued up are counted and skipped.
 
         None: nothing acceptable came. Bad input is counted and never raises.

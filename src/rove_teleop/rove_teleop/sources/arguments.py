@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from rove_teleop.sources import Source
+from rove_teleop.sources import OperatorInput
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, PATTERNS
 
@@ -27,8 +27,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--peer", default="", help="IP address of the MVN computer, needed beyond loopback")
 
 
-def opened(options: argparse.Namespace) -> Source:
-    """The Source of parsed `add` options. Raises ValueError with what to do."""
+def opened(options: argparse.Namespace) -> OperatorInput:
+    """The OperatorInput of parsed `add` options. Raises ValueError with what to do."""
     return open_source(
         options.endpoint, options.pattern, bind=not options.connect, keys=options.keys, peer=options.peer
     )

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Endpoint text -> Source: `tcp://…`, `ipc://…` (ZMQ), `mvn://host:port` (Xsens MVN over UDP), `https://host:port`
+"""Endpoint text -> OperatorInput: `tcp://…`, `ipc://…` (ZMQ), `mvn://host:port` (Xsens MVN over UDP), `https://host:port`
 (WebXR headset) or `browser://host:port` (hands dragged in a browser).
 """
 
 from __future__ import annotations
 
 from rove_contract import timing
-from rove_teleop.sources import Source, browser_source, xsens, xsens_source
+from rove_teleop.sources import OperatorInput, browser_source, xsens, xsens_source
 from rove_teleop.sources.webxr_source import WebxrSource
 from rove_teleop.sources.zmq_source import ZmqSource
 
@@ -19,7 +19,7 @@ def open_source(
     keys: str = "",
     peer: str = "",
     max_delay_s: float = timing.TELEOP_STALE_S,
-) -> Source:
+) -> OperatorInput:
     """pattern, bind, keys: of ZMQ, see ZmqSource. peer: of MVN, see XsensSource. keys is the directory of a page's
     certificate, too.
 

@@ -17,7 +17,7 @@ from rove_contract import timing
 from rove_contract.operator_frame import OperatorFrame
 from rove_contract.web.access import Access, is_loopback
 from rove_teleop.retargeting.robot_geometry import SIDES
-from rove_teleop.sources import RobotView, Sample, Source
+from rove_teleop.sources import OperatorInput, ReceivedFrame, RobotView
 from rove_teleop.sources.certificate import machine_addresses, provide
 from rove_teleop.sources.device_server import DeviceServer
 from rove_teleop.sources.stream import StreamGuard
@@ -59,7 +59,7 @@ def kept_token(directory: Path) -> str:
     return path.read_text().strip()
 
 
-class PageSource(Source, Generic[M]):
+class PageSource(OperatorInput, Generic[M]):
     """host, port: where the page is served. tls: with a certificate of our own, kept in `directory` with the token
     ("" = ~/.local/share/rove/webxr). Beyond loopback every request needs the token. frames later than max_delay_s are
     refused. Raises ValueError with what to do.
@@ -143,14 +143,14 @@ class PageSource(Source, Generic[M]):
 
     # -- the poller's thread --
 
-    def poll(self, timeout_s: float) -> Sample | None:
-        """See Source.poll."""
+    def poll(self, timeout_s: float) -> ReceivedFrame | None:
+        """See OperatorInput.poll."""
         with self._arrived:
             if not self._queue:
                 self._arrived.wait(max(timeout_s, 0.0))
             batch = list(self._queue)
             self._queue.clear()
-        newest: Sample | None = None
+        newest: ReceivedFrame | None = None
         for name, message, received_s in batch:
             sample = self._sample(name, message, received_s)
             if sample is not None:
@@ -158,7 +158,7 @@ class PageSource(Source, Generic[M]):
                 newest = sample
         return newest
 
-    def _sample(self, name: str, message: M, received_s: float) -> Sample | None:
+    def _sample(self, name: str, message: M, received_s: float) -> ReceivedFrame | None:
         delay = self._guard.accept(OperatorFrame({}, message.seq, message.t, name), received_s)
         if delay is None:
             return None
@@ -171,12 +171,12 @@ class PageSource(Source, Generic[M]):
             if delay > self.max_delay_s:
                 self._late += 1
                 return None
-        return Sample(self.frame_of(message, name), received_s, delay)
+        return ReceivedFrame(self.frame_of(message, name), received_s, delay)
 
     # -- the display --
 
     def show_robot(self, view: RobotView) -> None:
-        """See Source.show_robot."""
+        """See OperatorInput.show_robot."""
         described = self.described(view)
         if not self._server.clients:
             return
@@ -195,7 +195,7 @@ class PageSource(Source, Generic[M]):
         )
 
     def show_camera(self, jpeg: bytes, stamp_s: float) -> None:
-        """See Source.show_camera."""
+        """See OperatorInput.show_camera."""
         self._server.show(jpeg, stamp_s)
 
     def statistics(self) -> dict[str, int | float | str]:
@@ -223,5 +223,5 @@ class PageSource(Source, Generic[M]):
         return values
 
     def close(self) -> None:
-        """See Source.close."""
+        """See OperatorInput.close."""
         self._server.stop()

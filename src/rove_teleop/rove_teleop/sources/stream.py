@@ -16,7 +16,7 @@ STEP_BAND_S = (
 STEP_SETTLED_S = 0.3
 SILENT_S = 0.5  # after so long without a frame another sender, or a sender that started again, may take over
 STEADY_FRAMES = 3  # that it must send in order, at its own clock's pace, before it is believed
-PACE_S = 0.25  # how far its clock's pace may be off ours between two frames
+PACE_ERROR_S = 0.25  # how far its clock's pace may be off ours between two frames
 
 
 class ClockOffset:
@@ -115,7 +115,7 @@ class StreamGuard:
         before, self._candidate = self._candidate, (frame, received_s, 1)
         if before is not None and before[0].source == frame.source and frame.seq > before[0].seq:
             pace = (frame.t - before[0].t) - (received_s - before[1])
-            if frame.t > before[0].t and abs(pace) < PACE_S:
+            if frame.t > before[0].t and abs(pace) < PACE_ERROR_S:
                 self._candidate = (frame, received_s, before[2] + 1)
         if self._candidate[2] >= STEADY_FRAMES:
             return True

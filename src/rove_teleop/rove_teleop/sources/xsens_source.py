@@ -12,7 +12,7 @@ from collections import Counter
 
 from rove_contract import timing
 from rove_contract.operator_frame import FrameError
-from rove_teleop.sources import Sample, Source
+from rove_teleop.sources import OperatorInput, ReceivedFrame
 from rove_teleop.sources.stream import StreamGuard
 from rove_teleop.sources.xsens import PORT, Assembler, parse, to_frame
 
@@ -20,7 +20,7 @@ MAX_BATCH = 1000  # datagrams read in one poll
 MAX_STEP_S = 1.0  # the time code of a recording starts again from 0, and stands still outside a recording
 
 
-class XsensSource(Source):
+class XsensSource(OperatorInput):
     """Receives MVN's datagrams.
 
     host, port: address to bind. peer: IP address of the MVN computer; needed beyond loopback, everyone else is ignored
@@ -62,11 +62,11 @@ class XsensSource(Source):
         self._socket.setblocking(False)
         self.endpoint = "mvn://{}:{}".format(*self._socket.getsockname())
 
-    def poll(self, timeout_s: float) -> Sample | None:
-        """See Source.poll."""
+    def poll(self, timeout_s: float) -> ReceivedFrame | None:
+        """See OperatorInput.poll."""
         if not select.select([self._socket], [], [], max(timeout_s, 0.0))[0]:
             return None
-        newest: Sample | None = None
+        newest: ReceivedFrame | None = None
         for _ in range(MAX_BATCH):
             try:
                 data, (address, _) = self._socket.recvfrom(65535)
@@ -83,7 +83,7 @@ class XsensSource(Source):
                 newest = sample
         return newest
 
-    def _sample(self, data: bytes, now: float) -> Sample | None:
+    def _sample(self, data: bytes, now: float) -> ReceivedFrame | None:
         try:
             datagram = parse(data)
             if datagram.character != self.character:
@@ -97,7 +97,7 @@ class XsensSource(Source):
             self.last_error = str(error)
             return None
         delay = self._guard.accept(frame, now)
-        return None if delay is None else Sample(frame, now, delay)
+        return None if delay is None else ReceivedFrame(frame, now, delay)
 
     def _sender_time(self, time_ms: int, now: float) -> float:
         """A sender's clock that always runs: MVN's time code where it advances, our own clock where it does not."""
@@ -121,5 +121,5 @@ class XsensSource(Source):
         return values
 
     def close(self) -> None:
-        """See Source.close."""
+        """See OperatorInput.close."""
         self._socket.close()

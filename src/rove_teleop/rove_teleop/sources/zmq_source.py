@@ -14,7 +14,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from rove_contract import timing
 from rove_contract.operator_frame import MAX_BYTES, FrameError, OperatorFrame, decode
-from rove_teleop.sources import Sample, Source
+from rove_teleop.sources import OperatorInput, ReceivedFrame
 from rove_teleop.sources.curve import OPERATORS, Keys, receiver_keys
 from rove_teleop.sources.stream import StreamGuard
 
@@ -36,7 +36,7 @@ def is_local(endpoint: str) -> bool:
     )
 
 
-class ZmqSource(Source):
+class ZmqSource(OperatorInput):
     """Receives wire frames, version 1.
 
     endpoint: bound (bind=True, the default) or connected to. pattern: "sub" | "pull". max_delay_s: later frames are
@@ -108,11 +108,11 @@ class ZmqSource(Source):
             self._socket.curve_serverkey = pair.receiver
         self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
 
-    def poll(self, timeout_s: float) -> Sample | None:
-        """See Source.poll."""
+    def poll(self, timeout_s: float) -> ReceivedFrame | None:
+        """See OperatorInput.poll."""
         if not self._poller.poll(max(timeout_s, 0.0) * 1e3):  # type: ignore[arg-type]
             return None
-        newest: Sample | None = None
+        newest: ReceivedFrame | None = None
         for _ in range(MAX_BATCH):
             try:
                 message = self._socket.recv_multipart(zmq.NOBLOCK)
@@ -126,7 +126,7 @@ class ZmqSource(Source):
             delay = self._guard.accept(frame, now)
             if delay is not None:
                 self._superseded += newest is not None
-                newest = Sample(frame, now, delay)
+                newest = ReceivedFrame(frame, now, delay)
         return newest
 
     def _decoded(self, message: list[bytes]) -> OperatorFrame | None:
@@ -160,7 +160,7 @@ class ZmqSource(Source):
         return values
 
     def close(self) -> None:
-        """See Source.close."""
+        """See OperatorInput.close."""
         if self._context.closed:
             return
         self._socket.close(0)

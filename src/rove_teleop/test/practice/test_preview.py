@@ -24,7 +24,7 @@ from rove_description import joints, mjcf
 from rove_teleop.practice.practice import Practice
 from rove_teleop.retargeting import calibration
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
-from rove_teleop.sources import Sample, Source
+from rove_teleop.sources import OperatorInput, ReceivedFrame
 
 TABLE = joints.load()
 HOME = mjcf.home(TABLE)
@@ -243,7 +243,7 @@ def test_screenshot(page, suit):
     suit.lost = set()
 
 
-class Frames(Source):
+class Frames(OperatorInput):
     """Frames from a list, then silence."""
 
     endpoint = "list"
@@ -255,7 +255,7 @@ class Frames(Source):
         if not self.frames:
             time.sleep(timeout_s)
             return None
-        return Sample(self.frames.pop(0), time.monotonic(), 0.0)
+        return ReceivedFrame(self.frames.pop(0), time.monotonic(), 0.0)
 
     def statistics(self):
         return {}
