@@ -21,6 +21,7 @@ from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Mode, Trigger
 from rove_contract.priority import raise_priority
 from rove_description import joints, mjcf
+from rove_sim.command_watch import CommandWatch
 
 TABLE = joints.load()
 HOME = mjcf.home(TABLE)
@@ -42,24 +43,30 @@ def motion(t):
 
 
 class FakeRobot(Node):
-    """Is where it is commanded to be; a restarted one is where the last command left it."""
+    """Is where it is commanded to be, within its speed, and stops by itself when commands cease."""
 
     def __init__(self):
         super().__init__("robot")
-        self.q, self.begin = None, time.monotonic()
+        # A restarted one is where the last command left it.
+        self.watch, self.begin = None, time.monotonic()
         self.reader, self.msg = messages.JointReader(TABLE), JointState()
         self.state = ros.publisher(self, topics.JOINT_STATES)
         ros.subscription(self, topics.JOINT_COMMAND, self.on_command)
         ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)
 
     def on_command(self, msg):
-        self.q = self.reader.position(msg)
+        q, now = self.reader.position(msg), time.monotonic()
+        if self.watch is None:
+            self.watch = CommandWatch(TABLE.limits, q)
+        self.watch.command(q, now)
 
     def tick(self):
-        if self.q is None and time.monotonic() - self.begin > 0.5:
-            self.q = HOME
-        if self.q is not None:
-            self.state.publish(messages.fill_joint_state(self.msg, TABLE, ros.now_ns(), self.q, np.zeros(len(TABLE))))
+        now = time.monotonic()
+        if self.watch is None and now - self.begin > 0.5:
+            self.watch = CommandWatch(TABLE.limits, HOME)
+        if self.watch is not None:
+            q = self.watch.setpoint(now)
+            self.state.publish(messages.fill_joint_state(self.msg, TABLE, ros.now_ns(), q, np.zeros(len(TABLE))))
 
 
 class FakePolicy(Node):
@@ -115,6 +122,7 @@ def send_input(endpoint):
     with zmq.Context() as context, context.socket(zmq.PUB) as sender:
         sender.setsockopt(zmq.LINGER, 0)
         sender.connect(endpoint)
+        raise_priority(realtime=5)
         seq = 0
         while True:
             seq += 1
@@ -138,7 +146,6 @@ def steppable_clock():
 
 def run_role(role, argument):
     steppable_clock()
-    raise_priority(realtime=5)  # the faults are the bench's, not the load's; the command filter sets its own
     if role == "module":
         module, *rest = argument.split(" ")
         sys.argv = [module, *rest]
@@ -147,7 +154,13 @@ def run_role(role, argument):
     if role == "input":
         return send_input(argument)
     make = {"robot": FakeRobot, "policy": FakePolicy, "supervisor": lambda: FakeSupervisor(int(argument))}[role]
-    sys.exit(ros.spin(make))
+
+    def make_at_priority():
+        node = make()
+        raise_priority(realtime=5)  # the faults are the bench's, not the load's
+        return node
+
+    sys.exit(ros.spin(make_at_priority))
 
 
 if __name__ == "__main__":

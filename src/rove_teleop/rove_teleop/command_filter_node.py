@@ -11,10 +11,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
-from rove_contract.clock_pair import ClockPair
 from rove_contract.modes import Mode, Source
 from rove_contract.priority import raise_priority
 from rove_contract.realtime_publisher import RealtimePublisher
+from rove_contract.sender_clock import SenderClock
 from rove_contract.thresholds import RESEAT_RAD
 from rove_description import joints
 from rove_teleop.command_filter import command_source, state_check
@@ -75,7 +75,7 @@ class CommandFilterNode(Node):
         self.approach = Approach(self.table.limits, self.limiter)
         self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config) if guarded else None
         self.source = CommandSource(self.table.limits)
-        self.clocks = ClockPair(ros.now_ns(), time.monotonic())
+        self.robot_clock, self.policy_clock = (SenderClock(ros.now_ns(), time.monotonic()) for _ in range(2))
         self.check = StateCheck(self.table)
         self.session = ros.session_id(self)
         self.ending = ""  # name of the signal that asked for the end
@@ -139,7 +139,7 @@ class CommandFilterNode(Node):
         now, stamp_ns = time.monotonic(), messages.stamp_ns(msg.header.stamp)
         if self.check.repeats(stamp_ns):
             return self.source.on_repeated_state(now)
-        fault = self.check.fault(q, self.clocks.age_s(stamp_ns, ros.now_ns(), now), now)
+        fault = self.check.fault(q, self.robot_clock.age_s(stamp_ns, ros.now_ns(), now), now)
         self.source.on_state(now, fault)
         if not fault or fault.startswith(state_check.JUMPED):  # where it jumped to is where it says it is
             self.measured, self.measured_at = q, now
@@ -158,7 +158,7 @@ class CommandFilterNode(Node):
             self.limiter.check(positions)
             plan = messages.Plan.from_text(msg.header.frame_id)
             now = time.monotonic()
-            age = self.clocks.age_s(messages.stamp_ns(msg.header.stamp), ros.now_ns(), now)
+            age = self.policy_clock.age_s(messages.stamp_ns(msg.header.stamp), ros.now_ns(), now)
             refusal = self.source.on_chunk(positions, times, age, now, plan)
         except ValueError as error:
             return self.count_bad("action chunk", error)

@@ -16,8 +16,7 @@ IMPOSSIBLE = "robot state impossible"
 JUMPED = "robot state jumped"
 
 RANGE_MARGIN_RAD = 0.3  # drives and encoders go past the table's limits by hundredths
-JUMP_SPEED = 1.5  # of the velocity limit: a drive overshoots its command, and samples jitter
-JUMP_RAD = 0.1  # beside that: noise, and a hand that pushes the robot
+JUMP_SPEED = 1.5  # of the velocity limit: a drive overshoots its command
 # Computers that use NTP or PTP agree within milliseconds; a stamp farther away is of a stream that waited, or of a
 # computer whose clock nobody sets.
 CLOCK_S = 0.5
@@ -40,9 +39,10 @@ class StateCheck:
     def fault(self, q: np.ndarray, age_s: float, now: float) -> str:
         """Why q (J,) rad cannot be the robot's present state; "" if it can.
 
-        age_s: of the stamp (see `ClockPair`). now: monotonic s of the receipt.
+        age_s: of the stamp (see `SenderClock`). now: monotonic s of the receipt.
         """
-        before, gap = self._q, max(now - self._at, timing.CONTROL_PERIOD_S)
+        # A stream may stall for as long as it is not called missing, and then catch up within a sample.
+        before, gap = self._q, max(now - self._at, timing.STATE_MISSING_S)
         self._q, self._at = q, now
         limits, names = self._table.limits, self._table.names
         if abs(age_s) > CLOCK_S:
@@ -55,7 +55,7 @@ class StateCheck:
             return f"{IMPOSSIBLE}: {names[i]} at {q[i]:.2f} rad, its range is {lower:g} to {upper:g}"
         if before is None:
             return ""
-        excess = np.abs(q - before) - (JUMP_SPEED * limits.velocity * gap + JUMP_RAD)
+        excess = np.abs(q - before) - JUMP_SPEED * limits.velocity * gap
         i = int(np.argmax(excess))
         if excess[i] > 0.0:
             return f"{JUMPED}: {names[i]} from {before[i]:.2f} to {q[i]:.2f} rad within {gap * 1e3:.0f} ms"

@@ -44,7 +44,7 @@ class World:
         self.mode, self.changed_ns = Mode.IDLE, ros.now_ns()
         self.measured, self.operator = HOME.copy(), HOME.copy()
         self.silent: set[str] = {"teleop"}
-        self.follows = True
+        self.follows, self.goal = True, None
         self.supervisor = "/supervisor@here:1"
         self.stamp_ns = None  # a stamp that the robot repeats
         self.values: dict[str, str] = {}
@@ -58,8 +58,7 @@ class World:
         q = self.reader.position(msg)
         self.commands.append(q)
         self.speeds.append(self.speed_reader.velocity(msg))
-        if self.follows:
-            self.measured = q
+        self.goal = q
 
     def on_diagnostics(self, msg):
         for status in msg.status:
@@ -70,6 +69,9 @@ class World:
 
     def tick(self):
         now = ros.now_ns()
+        if self.follows and self.goal is not None:  # at its own speed, also when commands come late and in a burst
+            step = LIMITS.velocity * PERIOD
+            self.measured = self.measured + np.clip(self.goal - self.measured, -step, step)
         if "robot" not in self.silent:
             stamp = now if self.stamp_ns is None else self.stamp_ns
             self.state.publish(messages.fill_joint_state(JointState(), TABLE, stamp, self.measured, np.zeros(50)))
