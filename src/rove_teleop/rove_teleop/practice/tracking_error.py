@@ -10,6 +10,7 @@ from math import acos, degrees
 import numpy as np
 
 from rove_teleop.retargeting import rotations as rot
+from rove_teleop.retargeting.hand import Hand
 from rove_teleop.retargeting.retarget import Retargeter
 
 
@@ -32,7 +33,7 @@ def tracking_error(retargeter: Retargeter, robot_parts: dict[str, np.ndarray]) -
     if retargeter.mode == "absolute":
         for side, hand in retargeter.hands.items():
             part = f"{side}_hand"
-            if retargeter.intake.lost_s[part] > 0.0 or hand.tips is None:
+            if retargeter.intake.lost_s[part] > 0.0 or hand.tips is None or not isinstance(hand, Hand):
                 continue
             points, wrist = robot_parts[part], robot_parts[f"{side}_wrist"]
             turn = np.reshape(rot.from_quaternion(*wrist[3:].tolist()), (3, 3))

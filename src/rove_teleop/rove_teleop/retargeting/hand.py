@@ -59,19 +59,19 @@ class Hand:
 
     def __init__(self, chains: HandChains, lower: np.ndarray, upper: np.ndarray, smoothing: bool):
         self.ik = HandIK(chains, lower, upper)
-        self._robot_reach = chains.reach()[1:]
-        self._robot_palm = palm_axes(chains.knuckles)
+        fingers = [d for d, name in enumerate(chains.digits) if name != "thumb"] or list(range(len(chains.digits)))
+        self._robot_reach = chains.reach()[fingers]
         self._filter = OneEuro(63) if smoothing else None
         self._valid = np.ones(63, dtype=bool)
         # Links of the operator's fingers: from the wrist to the base, and from keypoint to keypoint to the tip.
-        digits = [(0, *range(base, tip + 1)) for base, _, tip in chains.keypoints[1:]]
+        digits = [(0, *range(base, tip + 1)) for base, _, tip in chains.keypoints[fingers]]
         links = [(b, a) for digit in digits for a, b in zip(digit, digit[1:])]
         self._links = np.array(links).T
         owner = np.repeat(np.arange(len(digits)), [len(digit) - 1 for digit in digits])
         self._sums = (owner == np.arange(len(digits))[:, None]).astype(float)  # (D - 1, L)
         self._reach: np.ndarray | None = None  # (D - 1,) m, running mean of the operator's fingers
         self._lean = np.zeros(3)  # running mean of how the palm is turned against the wrist
-        self._to_wrist = self._robot_palm.T.copy()  # palm's frame -> wrist's, of row vectors
+        self._to_wrist = np.eye(3)  # palm's frame -> wrist's, of row vectors
         self.scale = 1.0
         self.lose()
 
@@ -91,7 +91,7 @@ class Hand:
         palm = palm_axes(centred[_KNUCKLES])
         if palm is None:
             return seed if fresh else self._solution
-        self._learn(centred, None if wrist is None else wrist.T @ palm @ self._robot_palm.T)
+        self._learn(centred, None if wrist is None else wrist.T @ palm)
         points = centred @ palm @ self._to_wrist
         if self._filter is not None:
             points = self._filter.step(points.ravel(), dt, self._valid).reshape(21, 3)
@@ -100,7 +100,7 @@ class Hand:
         return self._solution
 
     def _learn(self, centred: np.ndarray, lean: np.ndarray | None) -> None:
-        """centred: (21, 3) m from the wrist. lean: (3, 3) robot's palm -> operator's palm, as the wrist sees them."""
+        """centred: (21, 3) m from the wrist. lean: (3, 3) the operator's palm as the wrist sees it."""
         ends = np.take(centred, self._links, axis=0)  # (2, L, 3)
         links = ends[0] - ends[1]
         reach = np.maximum(self._sums @ np.sqrt((links * links).sum(axis=1)), 1e-2)
@@ -119,4 +119,4 @@ class Hand:
             half = 0.5 * min(math.asin(min(sine, 1.0)), MAX_LEAN_RAD)
             k = math.sin(half) / max(sine, 1e-12)
             turn = np.reshape(rot.from_quaternion(math.cos(half), k * x, k * y, k * z), (3, 3))
-            self._to_wrist = (turn @ self._robot_palm).T
+            self._to_wrist = turn.T

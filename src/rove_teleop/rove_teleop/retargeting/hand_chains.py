@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rove_contract.operator_frame import KEYPOINT_NAMES
-from rove_description import mjcf
+from rove_description import robot
 from rove_description.kinematics import Kinematics
+from rove_description.robot import Arm
 
-# Keypoints of a person's digit: its base, the joint before its last robot link, its tip.
-DIGITS = {"thumb": (1, 3, 4)} | {f: (5 + 4 * k, 6 + 4 * k, 8 + 4 * k) for k, f in enumerate(mjcf.FINGERS[1:])}
-KNUCKLES = (5, 9, 13, 17)
+KNUCKLES = (5, 9, 13, 17)  # of a person's keypoints
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,11 @@ class HandChains:
 
     index: (n,) int, contract order. start: (D + 1,) int, where each digit's joints begin. anchor, axis: (n, 3) m and
     unit vectors. base, middle, tip: (D, 3) m. middle_joints: (D,) int, how many of a digit's joints move its middle.
-    knuckles: (4, 3) m. keypoints: (D, 3) int, the person's keypoints of base, middle and tip. All at zero joint angles
-    in the wrist site's frame.
+    keypoints: (D, 3) int, the person's keypoints of base, middle and tip. digits: (D,) the person's. All at zero joint
+    angles in the wrist site's frame: fingers along -z, the thumb's side +x.
     """
 
+    digits: tuple[str, ...]
     index: np.ndarray
     start: np.ndarray
     anchor: np.ndarray
@@ -38,7 +38,6 @@ class HandChains:
     middle: np.ndarray
     tip: np.ndarray
     middle_joints: np.ndarray
-    knuckles: np.ndarray
     keypoints: np.ndarray
 
     def reach(self) -> np.ndarray:
@@ -47,38 +46,44 @@ class HandChains:
         return np.linalg.norm(self.base, axis=1) + links
 
 
-def read(kinematics: Kinematics, side: str) -> HandChains:
-    """The hand of `side` ("left", "right")."""
+def read(kinematics: Kinematics, side: str, arm: Arm | None = None) -> HandChains:
+    """The hand of `side` ("left", "right"). arm: of a robot's description; None: sites are named as the keypoints."""
     model, data, table = kinematics.model, kinematics.data, kinematics.table
+    if arm is None:
+        wrist_site = f"{side}_wrist"
+        sites = {digit: [f"{side}_{KEYPOINT_NAMES[k]}" for k in keypoints] for digit, keypoints in robot.PERSON.items()}
+    else:
+        wrist_site = arm.wrist
+        fingers = sorted(arm.fingers.values(), key=lambda finger: finger.person != "thumb")
+        sites = {finger.person: [finger.base, finger.middle, finger.tip] for finger in fingers}
     kinematics.forward(np.zeros(len(table)))
-    wrist, turn = kinematics.position(f"{side}_wrist"), kinematics.rotation(f"{side}_wrist")
-    root = int(model.site(f"{side}_wrist").bodyid[0])
+    wrist, turn = kinematics.position(wrist_site), kinematics.rotation(wrist_site)
+    root = int(model.site(wrist_site).bodyid[0])
     contract = {int(number): i for i, number in enumerate(kinematics.joint_ids)}
 
-    def place(keypoint: int) -> np.ndarray:
-        return (kinematics.position(f"{side}_{KEYPOINT_NAMES[keypoint]}") - wrist) @ turn
+    def place(site: str) -> np.ndarray:
+        return (kinematics.position(site) - wrist) @ turn
 
-    def chain(keypoint: int) -> list[int]:
-        """Numbers of the model's joints between the wrist and a keypoint's site, base first."""
-        body, found = int(model.site(f"{side}_{KEYPOINT_NAMES[keypoint]}").bodyid[0]), []
+    def chain(site: str) -> list[int]:
+        """Numbers of the model's joints between the wrist and a site, base first."""
+        body, found = int(model.site(site).bodyid[0]), []
         while body != root:
             first = int(model.body_jntadr[body])
             found = [first + k for k in range(int(model.body_jntnum[body]))] + found
             body = int(model.body_parentid[body])
         return found
 
-    chains = [chain(tip) for _, _, tip in DIGITS.values()]
+    chains = [chain(tip) for _, _, tip in sites.values()]
     joints = [joint for digit in chains for joint in digit]
-    keypoints = np.array(list(DIGITS.values()))
     return HandChains(
+        digits=tuple(sites),
         index=np.array([contract[joint] for joint in joints]),
         start=np.concatenate([[0], np.cumsum([len(digit) for digit in chains])]),
         anchor=(data.xanchor[joints] - kinematics.origin - wrist) @ turn,
         axis=data.xaxis[joints] @ turn,
-        base=np.array([place(k) for k in keypoints[:, 0]]),
-        middle=np.array([place(k) for k in keypoints[:, 1]]),
-        tip=np.array([place(k) for k in keypoints[:, 2]]),
-        middle_joints=np.array([len(chain(k)) for k in keypoints[:, 1]]),
-        knuckles=np.array([place(k) for k in KNUCKLES]),
-        keypoints=keypoints,
+        base=np.array([place(base) for base, _, _ in sites.values()]),
+        middle=np.array([place(middle) for _, middle, _ in sites.values()]),
+        tip=np.array([place(tip) for _, _, tip in sites.values()]),
+        middle_joints=np.array([len(chain(middle)) for _, middle, _ in sites.values()]),
+        keypoints=np.array([robot.PERSON[digit] for digit in sites]),
     )

@@ -260,6 +260,8 @@ class HandIK:
         closing = closing * closing * (3.0 - 2.0 * closing)
         weight = PINCH * closing
         weight[0] = 0.0  # the thumb's gap to itself
+        if self.chains.digits[0] != "thumb":
+            weight[:] = 0.0
         # Objects have their size whoever holds them: a closing gap is the operator's own, an open one scales along.
         vector *= (scale + (1.0 - scale) * closing)[:, None]
         wanted, before = scale * tips, self._wanted

@@ -51,12 +51,7 @@ class Retargeter:
         velocity_limited: bool = True,
         calibration: Calibration | None = None,
     ):
-        if mode not in ("absolute", "relative"):
-            raise ValueError(f"retargeting mode {mode!r}; expected 'absolute' or 'relative'")
-        self.table = table or joints.load()
-        self.mode = mode
-        self.velocity_limited = velocity_limited
-        self.calibration = calibration or Calibration()
+        self._settings(table or joints.load(), mode, velocity_limited, calibration)
         kinematics = Kinematics(self.table)
         self.geometry = geometry = robot_geometry.read(self.table, kinematics.model)
         limits, index = self.table.limits, self.table.index
@@ -80,10 +75,21 @@ class Retargeter:
             side: Hand(chain, limits.lower[chain.index], limits.upper[chain.index], smoothing)
             for side, chain in chains.items()
         }
-        self.intake = Intake(smoothing)
-        self.report = self.intake.report
-        self._output = mjcf.home(self.table)
-        self.reset(self._output)
+        self._begin(Intake(smoothing), mjcf.home(self.table))
+
+    def _settings(self, table: joints.JointTable, mode: str, velocity_limited: bool, calibration) -> None:
+        if mode not in ("absolute", "relative"):
+            raise ValueError(f"retargeting mode {mode!r}; expected 'absolute' or 'relative'")
+        self.table = table
+        self.mode = mode
+        self.velocity_limited = velocity_limited
+        self.calibration = calibration or Calibration()
+
+    def _begin(self, intake: Intake, home: np.ndarray) -> None:
+        self.intake = intake
+        self.report = intake.report
+        self._output = home
+        self.reset(home)
         self._seeded = False
 
     def reset(self, q) -> None:
@@ -125,11 +131,8 @@ class Retargeter:
                 self._fresh.add(name)
         self.targets.clear()
         q = self.solution
-        self._body(q, intake.poses)
-        for side in SIDES:
-            if f"{side}_wrist" in intake.poses:
-                self._arm(q, side, dt, intake.poses[f"{side}_wrist"], intake.points.get(f"{side}_elbow"))
-        for side in SIDES:
+        self._follow_parts(q, dt)
+        for side in self.hands:
             self._hand(q, side, dt)
         limits = self.table.limits
         np.minimum(np.maximum(q, limits.lower, out=q), limits.upper, out=q)
@@ -141,6 +144,14 @@ class Retargeter:
             self._output = q.copy()
             self._seeded = True
         return self._output.copy()
+
+    def _follow_parts(self, q, dt: float) -> None:
+        """Head, chest and arms of this frame, into q (J,) rad."""
+        intake = self.intake
+        self._body(q, intake.poses)
+        for side in SIDES:
+            if f"{side}_wrist" in intake.poses:
+                self._arm(q, side, dt, intake.poses[f"{side}_wrist"], intake.points.get(f"{side}_elbow"))
 
     # -- body
     # ----------------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_the_chains_end_where_the_robot_model_says(side):
         KINEMATICS.forward(q)
         wrist, turn = KINEMATICS.position(f"{side}_wrist"), KINEMATICS.rotation(f"{side}_wrist")
         middles, tips = hand.ik.points(q[CHAINS[side].index])
-        for digit, middle, tip in zip(hand_chains.DIGITS, middles, tips):
+        for digit, middle, tip in zip(CHAINS[side].digits, middles, tips):
             name = "ip" if digit == "thumb" else "pip"
             np.testing.assert_allclose(wrist + turn @ tip, KINEMATICS.position(f"{side}_{digit}_tip"), atol=1e-9)
             np.testing.assert_allclose(wrist + turn @ middle, KINEMATICS.position(f"{side}_{digit}_{name}"), atol=1e-9)
