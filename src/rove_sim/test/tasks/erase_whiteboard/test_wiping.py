@@ -6,14 +6,11 @@ import functools
 import numpy as np
 import pytest
 
-from rove_contract import timing
 from rove_description.kinematics import Kinematics
-from rove_sim import rollout
 from rove_sim.tasks.erase_whiteboard.expert import Expert
 from rove_sim.tasks.erase_whiteboard.manner import Manner
 from rove_sim.tasks.erase_whiteboard.sweep import Sweep, choose_stroke
 from rove_sim.tasks.erase_whiteboard.world import WhiteboardWorld
-from rove_teleop.command_filter.filter import CommandFilter
 
 SECONDS = 30.0
 
@@ -30,27 +27,30 @@ def kinematics():
     return Kinematics()
 
 
-def play(world, seed, stage, meddle=None, seconds=SECONDS, manner=None):
-    """Run the expert; meddle(expert, state) is called before each target. Returns (success, expert)."""
-    world.reset(seed, stage)
-    expert = Expert(kinematics(), np.random.default_rng(seed), manner=manner)
-    expert.reset(world.q.copy())
+@pytest.fixture(scope="module")
+def play_expert(play):
+    """Runs the expert; meddle(expert, state) is called before each target. Gives (success, expert)."""
 
-    def target(q, state):
-        if meddle is not None:
-            meddle(expert, state)
-        return expert.target(q, state)
+    def run(world, seed, stage, meddle=None, seconds=SECONDS, manner=None):
+        expert = Expert(kinematics(), np.random.default_rng(seed), manner=manner)
 
-    return rollout.run(world, target, seconds, CommandFilter(world.table.limits, timing.CONTROL_PERIOD_S)), expert
+        def target(q, state):
+            if meddle is not None:
+                meddle(expert, state)
+            return expert.target(q, state)
+
+        return play(world, target, seconds, seed, stage, begin=lambda: expert.reset(world.q.copy())), expert
+
+    return run
 
 
 @pytest.mark.parametrize("stage", WhiteboardWorld.start_stages)
-def test_expert_succeeds_from_every_stage(world, stage):
-    success, _ = play(world, 21, stage)
+def test_expert_succeeds_from_every_stage(play_expert, world, stage):
+    success, _ = play_expert(world, 21, stage)
     assert success
 
 
-def test_eraser_that_is_taken_away_is_fetched_again(world):
+def test_eraser_that_is_taken_away_is_fetched_again(play_expert, world):
     taken = []
 
     def meddle(expert, state):
@@ -59,30 +59,30 @@ def test_eraser_that_is_taken_away_is_fetched_again(world):
             world.place_body("eraser", tray + axes @ [0.05, -0.075, 0.03], axes)
             taken.append(expert.phase)
 
-    success, _ = play(world, 21, "start", meddle, seconds=40.0)
+    success, _ = play_expert(world, 21, "start", meddle, seconds=40.0)
     assert taken and success
 
 
-def test_grasp_that_misses_is_tried_again(world):
+def test_grasp_that_misses_is_tried_again(play_expert, world):
     def meddle(expert, state):
         expert.manner.grasp_offset = np.zeros(3) if expert.misses else np.array([0.0, -0.06, 0.0])  # above the bar
 
-    success, expert = play(world, 22, "start", meddle)
+    success, expert = play_expert(world, 22, "start", meddle)
     assert success and expert.misses == 1
 
 
-def test_light_hand_needs_more_passes_than_a_firm_one(world):
-    _, firm = play(world, 21, "half_erased", seconds=8.0)
-    _, light = play(world, 21, "half_erased", seconds=8.0, manner=Manner(press=2.0))
+def test_light_hand_needs_more_passes_than_a_firm_one(play_expert, world):
+    _, firm = play_expert(world, 21, "half_erased", seconds=8.0)
+    _, light = play_expert(world, 21, "half_erased", seconds=8.0, manner=Manner(press=2.0))
     assert light.passes > firm.passes
 
 
-def test_hand_that_wipes_beside_the_strokes_does_not_finish(world):
-    success, expert = play(world, 21, "grasped", manner=Manner(wipe_offset=np.array([0.15, 0.0])), seconds=8.0)
+def test_hand_that_wipes_beside_the_strokes_does_not_finish(play_expert, world):
+    success, expert = play_expert(world, 21, "grasped", manner=Manner(wipe_offset=np.array([0.15, 0.0])), seconds=8.0)
     assert not success and expert.passes > 0
 
 
-def test_hesitation_and_drawing_back_move_as_they_say_and_the_work_goes_on(world):
+def test_hesitation_and_drawing_back_move_as_they_say_and_the_work_goes_on(play_expert, world):
     places = []
 
     def meddle(expert, state):
@@ -93,7 +93,7 @@ def test_hesitation_and_drawing_back_move_as_they_say_and_the_work_goes_on(world
             expert.hesitate(1.0)
         places.append((state["time"], place))
 
-    success, _ = play(world, 21, "start", meddle)
+    success, _ = play_expert(world, 21, "start", meddle)
     at = {round(time, 2): place for time, place in places}
     assert success
     assert np.linalg.norm(at[1.9] - at[1.0]) > 0.04
