@@ -8,6 +8,7 @@ another size.
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,10 +220,10 @@ def from_dict(cls, values: dict):
     another version, or a damaged one, must not be half understood.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{cls.__name__} is {values!r}, expected a mapping of its fields"[:300])
+        raise ValueError(f"{cls.__name__} is {reprlib.repr(values)}, expected a mapping of its fields")
     hints = get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(map(str, values)) - names)
+    unknown = sorted({reprlib.repr(name).strip("'") for name in values if name not in names})
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; it has {', '.join(sorted(names))}"[:1000])
     known = {}
@@ -232,7 +233,7 @@ def from_dict(cls, values: dict):
         elif isinstance(value, list):
             value = tuple(value)
         if not _fits(value, hints[name]):
-            raise ValueError(f"{cls.__name__}.{name} is {value!r}, expected {_words(hints[name])}"[:300])
+            raise ValueError(f"{cls.__name__}.{name} is {reprlib.repr(value)}, expected {_words(hints[name])}")
         known[name] = value
     missing = [
         f.name

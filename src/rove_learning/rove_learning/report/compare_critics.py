@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rove_contract import files
 from rove_contract.modes import Outcome, Stage
 from rove_learning import command_line
 from rove_learning.algorithm.rewards import Normaliser
@@ -99,7 +100,7 @@ def compare(config: CompareConfig, progress: bool = True) -> dict:
         advantage = advantages(buffer, value, reward, normaliser, critic.config.horizon)
         scored[name] = (normaliser.steps(value), advantage)
         numbers[name] = summary(buffer, *scored[name], returns)
-    files = []
+    written = []
     for number in most_telling(buffer, config.episodes):
         episode, rows = buffer.episodes[number], buffer.slices()[number]
         pictures = buffer.images(np.linspace(rows.start, rows.stop - 1, PICTURES).astype(int))
@@ -112,8 +113,8 @@ def compare(config: CompareConfig, progress: bool = True) -> dict:
         )
         file = out / f"critics_{number}.png"
         figure.savefig(file, dpi=110)
-        files.append(str(file))
-    result = {**numbers, "figures": files}
+        written.append(str(file))
+    result = {**numbers, "figures": written}
     files.write(out / "critics.json", json.dumps(result, indent=1) + "\n")
     return result
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import re
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from rove_recorder.bag.mcap_stream import McapStream, is_complete
 from rove_recorder.bag.recording import CHECKPOINT_S
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser is ten times as fast, where it is there
+DEEPEST = 200  # brackets; metadata.yaml has three levels, and JSON texts within it a few
 LARGEST_METADATA = 16 * 2**20  # bytes; a bag of hours has some 10 kB
 YEAR_S = 365 * 86400.0
 
@@ -113,7 +115,14 @@ def read_metadata(folder: Path) -> dict:
 
 
 def _yaml(text: str):
-    """YAML without aliases, of which a kilobyte can stand for gigabytes. Raises yaml.YAMLError."""
+    """YAML without aliases, of which a kilobyte can stand for gigabytes, and without deep nesting, which takes libyaml
+    time that grows with its square. Raises yaml.YAMLError.
+    """
+    depth = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > DEEPEST:
+            raise yaml.YAMLError(f"its brackets are nested more than {DEEPEST} deep")
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, YAML)):
         raise yaml.YAMLError("it holds an alias, which rosbag2 never writes")
     return yaml.load(text, YAML)
