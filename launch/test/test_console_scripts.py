@@ -3,11 +3,24 @@
 
 import os
 import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from rove_bringup import packages
 
 
+def ask_for_help(package: str, name: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*packages.executable(package, name), "--help"],  # what `rove run` replaces itself by
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+
+
+@pytest.mark.timeout(400)  # about 30 processes, each of which imports what it needs: 30 s of CPU in all
 def test_each_console_script_prints_its_usage_and_exits():
     scripts = [
         (package, name)
@@ -16,22 +29,13 @@ def test_each_console_script_prints_its_usage_and_exits():
         for name in packages.executables(package)
     ]
     assert ("rove_teleop", "command_filter") in scripts and ("rove_learning", "train") in scripts
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    started = {
-        (package, name): subprocess.Popen(
-            [sys.executable, "-m", "rove_bringup.cli", "run", package, name, "--help"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for package, name in scripts
-    }
-    faults = []
-    for (package, name), process in started.items():
-        out, err = process.communicate(timeout=100)
-        usage = f"usage: rove run {package} {name} "
-        if process.returncode != 0 or err or not out.lstrip().startswith(usage):
-            faults.append(f"{package} {name}: status {process.returncode}, {out.splitlines()[:1]} {err[-200:]}")
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        answers = list(pool.map(lambda script: ask_for_help(*script), scripts))
+    faults = [
+        f"{package} {name}: status {done.returncode}, {done.stdout.splitlines()[:1]} {done.stderr[-200:]}"
+        for (package, name), done in zip(scripts, answers)
+        if done.returncode != 0
+        or done.stderr
+        or not done.stdout.lstrip().startswith(f"usage: rove run {package} {name} ")
+    ]
     assert not faults, "\n".join(faults)
