@@ -42,7 +42,16 @@ SIZES = {
 }  # of a configuration: beyond them a file is damaged, and a model of it would fill the memory
 LARGEST_MODEL = 2**28  # width^2 x layers; times 12 numbers of 4 bytes this is 13 GB
 # What configurations and weights that do not belong together lead to in torch and safetensors.
-DAMAGE = (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError)
+DAMAGE: tuple[type[BaseException], ...] = (
+    ValueError,
+    TypeError,
+    RuntimeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)
 DAMAGE += (OSError, MemoryError, SafetensorError)
 
 

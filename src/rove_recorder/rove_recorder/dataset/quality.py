@@ -257,7 +257,7 @@ def _check(quality: Quality) -> None:
         if entry.type.startswith("dict"):
             sound = isinstance(value, dict) and all(map(number, value.values()))
         else:
-            sound = kinds[entry.type](value)
+            sound = kinds[str(entry.type)](value)
         if not sound:
             raise TypeError(f"{entry.name} is {value!r}, expected {entry.type}"[:200])
 

@@ -224,7 +224,7 @@ class CommandFilter:
         tracking.accept(self._joints, self._states, target, velocity, self.period_s, given, self._moving)
         self._moving = True
 
-    def _read_velocity(self, velocity) -> np.ndarray | None:
+    def _read_velocity(self, velocity: np.ndarray | None) -> np.ndarray | None:
         """(J,) rad/s; None where there is none, or a bad one, which is counted: then it is estimated."""
         if velocity is None:
             return None
