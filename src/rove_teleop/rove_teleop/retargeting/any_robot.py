@@ -52,7 +52,7 @@ class AnyRobot(Retargeter):
         self.waist_index, self.neck_index = robot.table.indices("waist"), robot.table.indices("head")
         self.arm_index = {side: arm.joints for side, arm in robot.arms.items()}
         self.hand_index: dict[str, np.ndarray] = {}
-        self.hands: dict[str, Hand | Gripper] = {}
+        self.hands: dict[str, Hand | Gripper] = {}  # type: ignore[assignment]
         self._chains = {f"{side}_wrist": ChainIK(kinematics, arm.joints) for side, arm in robot.arms.items()}
         for part, site, index in (("chest", robot.chest, self.waist_index), ("head", robot.head, self.neck_index)):
             if site and len(index):
