@@ -3,10 +3,12 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
+import yaml
 
 from rove_description import check, collision, joints, mjcf, robot
 from rove_description.kinematics import Kinematics
@@ -143,3 +145,11 @@ def test_check_refuses_with_the_faults_and_exit_code_2(folder, monkeypatch, caps
     with pytest.raises(SystemExit) as caught:
         check.main()
     assert caught.value.code == 2 and "guard.margin_m" in capsys.readouterr().err
+
+
+def test_the_how_to_names_every_key_of_a_description():
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "connect-a-robot.md").read_text()
+    for key in yaml.safe_load((robot.ROBOTS / "robin_h1" / "robot.yaml").read_text()):
+        assert f"`{key}" in page
+    for column in joints.COLUMNS:
+        assert column in page

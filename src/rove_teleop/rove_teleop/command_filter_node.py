@@ -16,7 +16,7 @@ from rove_contract.priority import raise_priority
 from rove_contract.realtime_publisher import RealtimePublisher
 from rove_contract.sender_clock import SenderClock
 from rove_contract.thresholds import RESEAT_RAD
-from rove_description import joints
+from rove_description import robot
 from rove_teleop.command_filter import command_source, state_check
 from rove_teleop.command_filter.approach import Approach
 from rove_teleop.command_filter.command_source import CommandSource
@@ -44,7 +44,7 @@ PARAMETERS = {
     "workspace_lower": "lower corner of the box for hands and forearms, m, pelvis frame",
     "workspace_upper": "upper corner of the box for hands and forearms, m, pelvis frame",
     "discovery": "how long to look for another publisher of /joint_command before starting, s",
-    "joints": "joint table (CSV); empty: the default robot's",
+    "robot": "the robot: a name, or a folder with robot.yaml",
     "realtime": "SCHED_FIFO priority of this process; 0: none",
     "nice": "its priority where real time is not permitted; 0: as it is",
 }
@@ -64,7 +64,8 @@ class CommandFilterNode(Node):
         )
         guarded = get("guard", True).value
         discovery_s = get("discovery", 1.0).value
-        self.table = joints.load(get("joints", "").value or None)
+        described = robot.load(get("robot", robot.DEFAULT).value)
+        self.table = described.table
         realtime, nice = get("realtime", 20).value, get("nice", -10).value
         ros.claim_role(self, topics.JOINT_COMMAND, "command filter", discovery_s)
 
@@ -73,7 +74,7 @@ class CommandFilterNode(Node):
         self.teleop_reader = messages.JointReader(self.table)
         self.limiter = CommandFilter(self.table.limits, timing.CONTROL_PERIOD_S)
         self.approach = Approach(self.table.limits, self.limiter)
-        self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config) if guarded else None
+        self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config, robot=described) if guarded else None
         self.source = CommandSource(self.table.limits)
         self.robot_clock, self.policy_clock = (SenderClock(ros.now_ns(), time.monotonic()) for _ in range(2))
         self.check = StateCheck(self.table)

@@ -21,11 +21,10 @@ from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import OPERATOR_DRIVES, Mode
 from rove_contract.priority import raise_priority
 from rove_contract.thresholds import TAKEOVER_RAD
-from rove_description import joints
-from rove_teleop.retargeting import calibration
+from rove_description import robot
+from rove_teleop.retargeting import any_robot, calibration
 from rove_teleop.retargeting.alignment import alignment, by_side
 from rove_teleop.retargeting.intake import LIMITED, OK
-from rove_teleop.retargeting.retarget import Retargeter
 from rove_teleop.sources import RobotView
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
@@ -44,6 +43,7 @@ PARAMETERS = {
     "mode": "absolute (the operator's pose) or relative (motion counts from the takeover)",
     "smoothing": "filter the operator's tracking noise",
     "calibration": "file of `rove run rove_teleop calibrate`; empty: a person with the robot's proportions",
+    "robot": "the robot: a name, or a folder with robot.yaml",
     "alignment_warn_rad": "diagnostics warn when operator and robot are further apart, rad",
     "discovery": "how long it looks for another teleop node before it starts, s",
     "nice": "priority of this process where permitted; 0: as it is",
@@ -68,9 +68,10 @@ class TeleopNode(Node):
         self.warn_rad = get("alignment_warn_rad", TAKEOVER_RAD).value
         discovery_s = get("discovery", 0.5).value
         self.session = ros.session_id(self)
-        self.table = joints.load()
-        self.retargeter = Retargeter(
-            self.table, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None
+        described = robot.load(get("robot", robot.DEFAULT).value)
+        self.table = described.table
+        self.retargeter = any_robot.make(
+            described, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None
         )
         self.reader = messages.JointReader(self.table)
         self.source = open_source(endpoint, pattern, bind=bind, keys=keys, peer=peer, max_delay_s=self.timeout_s)

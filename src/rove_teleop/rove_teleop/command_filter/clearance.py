@@ -167,7 +167,7 @@ def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
 class Clearance:
     """Distances of all guarded pairs of one robot. table: the contract's joints. model: a MuJoCo model with these joint
     names. home: (J,) rad, a pose in which the robot is known to be well; None: the default robot's. ignore: pairs of
-    geoms that may touch.
+    geoms that may touch. base: the model's body that stands still.
 
     Which pairs are guarded: see `rove_description.collision`. lower, upper: workspace box (m, pelvis frame) of forearms
     and hands. pairs: names of the P guarded pairs (geom, geom) or (geom, "workspace"). affects: (P, J) bool, joints
@@ -182,8 +182,9 @@ class Clearance:
         model: Any = None,
         home: np.ndarray | None = None,
         ignore: Iterable[tuple[str, str]] = (),
+        base: str = "pelvis",
     ) -> None:
-        self._kinematics = Kinematics(table, model)
+        self._kinematics = Kinematics(table, model, base)
         self.model = m = self._kinematics.model
         self._data = self._kinematics.data
         self._joints = self._kinematics.joint_ids

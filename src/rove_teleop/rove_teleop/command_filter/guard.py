@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from rove_description.joints import JointTable
+from rove_description.robot import Robot
 from rove_teleop.command_filter.clearance import Clearance
 from rove_teleop.command_filter.stop_law import compiled
 
@@ -45,7 +46,7 @@ class GuardConfig:
 
 class Guard:
     """Scales the steps of a `CommandFilter`. table: the contract's joints. period_s: of the filter. model: of MuJoCo,
-    None: the contract's.
+    None: the contract's. robot: a description, whose model, home and pairs to ignore count then.
 
     active: whether the last step was scaled back; `worst`: the pair that did it (or the closest pair) and its distance
     in m (beyond 2 slow_m at least that). Checked are the resting place and the poses AHEAD_S along the way to it. Every
@@ -54,10 +55,19 @@ class Guard:
     """
 
     def __init__(
-        self, table: JointTable, period_s: float, config: GuardConfig | None = None, model: Any = None
+        self,
+        table: JointTable,
+        period_s: float,
+        config: GuardConfig | None = None,
+        model: Any = None,
+        robot: Robot | None = None,
     ) -> None:
         self.config = config or GuardConfig()
-        self.clearance = Clearance(table, self.config.lower, self.config.upper, model)
+        lower, upper = self.config.lower, self.config.upper
+        if robot is None:
+            self.clearance = Clearance(table, lower, upper, model)
+        else:
+            self.clearance = Clearance(table, lower, upper, robot.model, robot.home, robot.guard_ignore, robot.base)
         # Links that are near each other at home, as a thumb's base and the forearm, are free to be so.
         self._margin = np.minimum(self.config.margin_m, 0.5 * self.clearance.at_home)
         self._slow = np.minimum(self.config.slow_m, 0.9 * self.clearance.at_home)

@@ -4,6 +4,7 @@ elbows."""
 
 import shutil
 
+import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,9 @@ from scipy.spatial.transform import Rotation
 from rove_contract.operator_frame import PARTS, OperatorFrame
 from rove_description import robot
 from rove_description.kinematics import Kinematics
+from rove_teleop.command_filter.filter import CommandFilter
+from rove_teleop.command_filter.guard import Guard
+from rove_teleop.command_filter.operator_track import OperatorTrack
 from rove_teleop.practice.human_hand import RELAXED, HumanHand
 from rove_teleop.retargeting.any_robot import AnyRobot, make
 from rove_teleop.retargeting.calibration import ArmReach, Calibration
@@ -206,3 +210,32 @@ def test_a_calibrated_operator_of_another_size_reaches_as_far_as_the_robot():
     retargeter.reset(ROBIN.home)
     q = retargeter.retarget(OperatorFrame({"left_wrist": pose}))
     assert misses(ROBIN, wanted, q)[0, 0] < 5e-3
+
+
+def test_the_whole_command_path_of_another_robot_stops_before_its_links_touch():
+    """The operator's right hand goes through the robot's torso: retargeting, track, command filter and guard."""
+    retargeter, track = AnyRobot(ROBIN), OperatorTrack(LIMITS)
+    limiter, guard = CommandFilter(LIMITS, 0.01), Guard(ROBIN.table, 0.01, robot=ROBIN)
+    for part in (limiter, guard, retargeter):
+        part.reset(ROBIN.home)
+    start = frame(ROBIN, ROBIN.home)
+    path, k = [], 0
+    for n in range(400):
+        while k / 60 <= n * 0.01 + 1e-9:
+            parts = {name: value.copy() for name, value in start.parts.items()}
+            shift = min(k / 120, 1.0) * (np.array([0.0, 0.0, 0.35]) - parts["right_wrist"][:3])
+            parts["right_wrist"][:3] += shift
+            parts["right_hand"] += shift
+            track.add(retargeter.retarget(OperatorFrame(parts, k, k / 60)), n * 0.01)
+            k += 1
+        path.append(guard.step(limiter, *track.target(n * 0.01)))
+    kinematics = Kinematics(ROBIN.table, ROBIN.model)
+    model = ROBIN.model
+    pairs = [(model.geom(a).id, model.geom(b).id) for a, b in guard.clearance.pairs if b != "workspace"]
+    assert guard.interventions > 0
+    for q in path[::8]:
+        kinematics.forward(q)
+        assert min(mujoco.mj_geomDistance(model, kinematics.data, a, b, 1.0, None) for a, b in pairs) > 0.0
+    path = np.vstack([ROBIN.home, ROBIN.home, ROBIN.home, path])
+    for order, limit in ((1, LIMITS.velocity), (2, LIMITS.acceleration), (3, LIMITS.jerk)):
+        assert np.all(np.abs(np.diff(path, n=order, axis=0)) / 0.01**order <= limit * (1 + 1e-8))
