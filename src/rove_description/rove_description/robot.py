@@ -153,11 +153,24 @@ def _model(root: Node, folder: Path, table: joints.JointTable) -> mujoco.MjModel
     text = root.take("model", str, "a model file (.xml, .urdf) or a module with mjcf(table)", "")
     try:
         if text.endswith((".xml", ".urdf")):
-            return mujoco.MjModel.from_xml_path(str(folder / text))
+            return _compile(folder / text)
         return mujoco.MjModel.from_xml_string(importlib.import_module(text).mjcf(table))
     except (ValueError, ImportError, AttributeError) as error:
         root.fault("model", "a model that MuJoCo compiles", f"{text!r}: {error}")
         raise RobotError("\n".join(root.faults)) from error
+
+
+def _compile(file: Path) -> mujoco.MjModel:
+    """MJCF or URDF; links without joints stay bodies, and every body without a site of its name gets one, so that a
+    URDF's links serve as frames.
+    """
+    spec = mujoco.MjSpec.from_file(str(file))
+    spec.compiler.fusestatic = False
+    sites = {site.name for site in spec.sites}
+    for body in spec.bodies:
+        if body.name and body.name != "world" and body.name not in sites:
+            body.add_site(name=body.name, group=4, size=[0.004, 0.004, 0.004])
+    return spec.compile()
 
 
 def _check_joints(root: Node, table: joints.JointTable, model: mujoco.MjModel) -> None:

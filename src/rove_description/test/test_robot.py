@@ -153,3 +153,25 @@ def test_the_how_to_names_every_key_of_a_description():
         assert f"`{key}" in page
     for column in joints.COLUMNS:
         assert column in page
+
+
+def test_a_urdf_serves_as_a_model_and_its_links_as_frames(tmp_path):
+    inertial = '<inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial>'
+    solid = '<collision><geometry><cylinder radius="0.03" length="0.2"/></geometry></collision>'
+    links = "".join(f'<link name="{name}">{inertial}{solid}</link>' for name in ("trunk", "upper", "fore"))
+    joint = '<joint name="{0}" type="revolute"><parent link="{1}"/><child link="{2}"/>{3}</joint>'
+    turns = '<origin xyz="0 0 -0.3"/><axis xyz="0 1 0"/><limit lower="-1" upper="1" effort="1" velocity="1"/>'
+    fixed = '<joint name="fix" type="fixed"><parent link="fore"/><child link="tool"/><origin xyz="0 0 -0.2"/></joint>'
+    (tmp_path / "arm.urdf").write_text(
+        f'<robot name="arm">{links}<link name="tool"/>{joint.format("a1", "trunk", "upper", turns)}'
+        f"{joint.format('a2', 'upper', 'fore', turns)}{fixed}</robot>"
+    )
+    (tmp_path / "joints.csv").write_text("a1,arm,-1,1,2,10,200,left\na2,arm,-1,1,2,10,200,left\n")
+    (tmp_path / "robot.yaml").write_text(
+        "model: arm.urdf\nbase: trunk\narms: {elbow: fore, wrist: tool, palm: tool}\nhome: {a1: 0.3}\n"
+    )
+    found = robot.load(tmp_path)
+    assert found.name == tmp_path.name and list(found.arms) == ["left"]
+    kinematics = Kinematics(found.table, found.model, found.base)
+    kinematics.forward(np.zeros(2))
+    np.testing.assert_allclose(kinematics.position("tool"), [0.0, 0.0, -0.8], atol=1e-9)

@@ -152,6 +152,11 @@ def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
         return 2, size[1], size[0]
     if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
         return 2, 0.0, size[0]
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        return 2, size[1], size[0]
+    if kind == mujoco.mjtGeom.mjGEOM_MESH:  # the box around the mesh, widened to be centred on the geom
+        size = model.geom_aabb[geom, 3:] + np.abs(model.geom_aabb[geom, :3])
+        kind = mujoco.mjtGeom.mjGEOM_BOX
     axis = int(np.argmax(size))
     others = np.delete(size, axis)
     if kind == mujoco.mjtGeom.mjGEOM_BOX:
@@ -160,7 +165,8 @@ def _capsule(model: Any, geom: int) -> tuple[int, float, float]:
         return axis, size[axis] - others.max(), others.max()
     name = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_GEOM, geom)
     raise ValueError(
-        f"the guard has no capsule for geom {name!r} of type {kind}; use capsules, spheres, boxes or ellipsoids"
+        f"the guard has no capsule for geom {name!r} of type {kind}; use capsules, spheres, boxes, ellipsoids, "
+        "cylinders or meshes"
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rove_description import joints, mjcf
-from rove_teleop.command_filter.clearance import Clearance
+from rove_teleop.command_filter.clearance import Clearance, _capsule
 from rove_teleop.command_filter.filter import CommandFilter
 from rove_teleop.command_filter.guard import Guard, GuardConfig
 
@@ -245,3 +245,24 @@ def test_a_model_without_two_links_to_keep_apart_is_refused():
     )
     with pytest.raises(ValueError, match="no two of the robot model's 0 links"):
         Guard(TABLE, PERIOD, model=model)
+
+
+def test_cylinders_and_meshes_are_enclosed_by_their_capsules():
+    corners = np.random.default_rng(1).uniform(-0.1, 0.15, size=(30, 3))
+    vertices = " ".join(f"{x:.4f}" for x in corners.ravel())
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco><asset><mesh name="m" vertex="{vertices}"/></asset><worldbody>'
+        '<geom name="mesh" type="mesh" mesh="m" pos="0.3 0 0"/>'
+        '<geom name="cylinder" type="cylinder" size="0.05 0.2" euler="20 40 0"/></worldbody></mujoco>'
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    mesh = model.mesh_vert[:].astype(float)
+    angles = np.linspace(0, 2 * np.pi, 40)
+    rim = np.stack([0.05 * np.cos(angles), 0.05 * np.sin(angles), np.full(40, 0.2)], axis=1)
+    for name, points in (("mesh", mesh), ("cylinder", rim)):
+        axis, half, radius = _capsule(model, model.geom(name).id)
+        along = np.clip(points[:, axis], -half, half)
+        nearest = np.zeros_like(points)
+        nearest[:, axis] = along
+        assert (np.linalg.norm(points - nearest, axis=1) <= radius + 1e-9).all()
