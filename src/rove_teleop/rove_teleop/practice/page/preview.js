@@ -28,7 +28,7 @@ function show(s) {
   }
   const held = s.held.map((part) => NAMES[part].toLowerCase());
   const good = s.alive && worst <= LIMIT_RAD && !held.length;
-  $("verdict").className = good ? "good" : "bad";
+  $("verdict").className = good ? "verdict good" : "verdict bad";
   text("verdict", !s.alive ? "No operator input" : worst > LIMIT_RAD ? `${s.worst_joint} is ${worst.toFixed(2)} rad off` : held.length ? `Not tracked: ${held.join(", ")}` : "Aligned");
   const body = document.querySelector("#parts tbody");
   for (const [part, values] of Object.entries(s.parts)) {
