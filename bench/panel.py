@@ -27,7 +27,7 @@ import numpy as np
 import psutil
 
 from rove_contract import domain
-from rove_supervisor.testing.rehearsal import CHROMIUM, Process, World
+from rove_supervisor.testing.fake_world import CHROMIUM, Process, World
 
 # Clicks the page's own button and resolves when the page shows the mode; both times by the page's clock.
 CLICK = """([action, mode]) => new Promise((done, fail) => {

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from rove_supervisor.testing.rehearsal import CHROMIUM, answer, talk
+from rove_supervisor.testing.fake_world import CHROMIUM, answer, talk
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 

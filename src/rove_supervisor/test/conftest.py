@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from rove_contract import domain
-from rove_supervisor.testing.rehearsal import CHROMIUM, Process, World
+from rove_supervisor.testing.fake_world import CHROMIUM, Process, World
 
 LEASE_S = 2.0  # longer than the default, so that a browser on a starved machine keeps it
 TOKEN = "correct-horse-battery"

@@ -11,7 +11,7 @@ import pytest
 
 from rove_contract import domain, timing
 from rove_contract.modes import Outcome
-from rove_supervisor.testing.rehearsal import Process, World, talk
+from rove_supervisor.testing.fake_world import Process, World, talk
 
 pytestmark = pytest.mark.ros
 

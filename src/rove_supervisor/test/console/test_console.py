@@ -21,7 +21,7 @@ from rove_contract.modes import Mode
 from rove_supervisor import controls
 from rove_supervisor.console import view
 from rove_supervisor.supervisor import ACTIONS
-from rove_supervisor.testing.rehearsal import CHROMIUM, Process
+from rove_supervisor.testing.fake_world import CHROMIUM, Process
 
 pytestmark = pytest.mark.ros
 IMAGES = Path(__file__).resolve().parents[4] / "docs" / "img"

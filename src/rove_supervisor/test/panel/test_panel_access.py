@@ -17,7 +17,7 @@ import pytest
 
 from rove_contract import timing
 from rove_supervisor.panel.server import PanelServer
-from rove_supervisor.testing.rehearsal import CHROMIUM, answer, press, shows, talk
+from rove_supervisor.testing.fake_world import CHROMIUM, answer, press, shows, talk
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 expect = sync_api.expect

@@ -6,7 +6,7 @@ process.
 import pytest
 
 from rove_contract.modes import Outcome
-from rove_supervisor.testing.rehearsal import CHROMIUM, Process, press, shows
+from rove_supervisor.testing.fake_world import CHROMIUM, Process, press, shows
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 expect = sync_api.expect

@@ -5,7 +5,7 @@ targets.
 
 import pytest
 
-from rove_supervisor.testing.rehearsal import CHROMIUM, press, shows
+from rove_supervisor.testing.fake_world import CHROMIUM, press, shows
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 expect = sync_api.expect

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rove_contract.modes import Mode
-from rove_supervisor.testing.rehearsal import CHROMIUM, Process, press, shows
+from rove_supervisor.testing.fake_world import CHROMIUM, Process, press, shows
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 expect = sync_api.expect

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Practising without a robot: preview page, rehearsal of a suit, calibration."""
+"""Practising without a robot: the preview page and the calibration of an operator."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A person's hand as 21 keypoints, for tests, benchmarks and rehearsals: human proportions, not the robot's.
+"""A person's hand as 21 keypoints, for tests, benchmarks and practice: human proportions, not the robot's.
 
 Bone lengths are the means of 66 adult hands (Buryanov and Kotiuk, Proportions of Hand Segments, Int. J. Morphol.
 28(3):755-758, 2010). Frame: the wrist site of the robot model (fingers hang along -z, the thumb's side is +x, palms
