@@ -37,7 +37,13 @@ def supervisor(world):
 
 
 @pytest.fixture(scope="module")
-def protected(world, tmp_path_factory):
+def protected_domain():
+    """ROS domain of `protected`: that of the world. A module with another supervisor gives one of its own."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def protected(world, protected_domain, tmp_path_factory):
     """A supervisor for others, on every address, with token and TLS: (process, address, certificate, token)."""
     folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
@@ -65,7 +71,7 @@ def protected(world, tmp_path_factory):
         check=True,
         capture_output=True,
     )
-    process = Process(panel_host="0.0.0.0", panel_token=TOKEN, panel_cert=cert, panel_key=key)
+    process = Process(protected_domain, panel_host="0.0.0.0", panel_token=TOKEN, panel_cert=cert, panel_key=key)
     yield process, f"https://127.0.0.1:{process.port}/", cert, TOKEN
     process.stop()
 

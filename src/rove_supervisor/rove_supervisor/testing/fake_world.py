@@ -206,13 +206,13 @@ class World:
 
 class Process:
     """The supervisor as its own process. parameters: ROS parameters; the panel takes any free port unless one is
-    given.
+    given. ros_domain: of its own, for a second supervisor beside one that runs; "" for that of this process.
     """
 
-    def __init__(self, **parameters):
+    def __init__(self, ros_domain: str = "", **parameters):
         parameters = {"panel_port": 0} | parameters
         arguments = [x for key, value in parameters.items() for x in ("-p", f"{key}:={value}")]
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"} | ({"ROS_DOMAIN_ID": ros_domain} if ros_domain else {})
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rove_supervisor.supervisor_node", "--ros-args", *arguments],
             stdout=subprocess.PIPE,

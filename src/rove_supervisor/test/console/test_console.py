@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from rove_contract import domain
 from rove_contract.modes import Mode
 from rove_supervisor import controls
 from rove_supervisor.console import view
@@ -198,14 +199,15 @@ def test_the_start_stage_is_taken_by_a_key(world, idle, terminal):
 
 
 def test_it_comes_back_after_the_supervisor_restarts_and_says_what_is_wrong_meanwhile(world, terminal):
-    first = Process()
+    elsewhere = str(domain.reserve())  # there is one supervisor per session
+    first = Process(elsewhere)
     console = terminal("--url", first.url)
     console.until("IDLE")
     assert first.stop() == 0
     console.until("NO CONNECTION · last known mode: IDLE")
     console.type("p")
     console.until("no panel at")
-    second = Process(panel_port=first.port)
+    second = Process(elsewhere, panel_port=first.port)
     try:
         console.until(" IDLE ")
     finally:
@@ -223,6 +225,11 @@ def test_one_action_and_one_look_for_scripts(world, idle):
     nobody = run("--url", "http://127.0.0.1:9", "--status")
     assert nobody.returncode == 2 and "no panel at http://127.0.0.1:9/" in nobody.stderr
     assert "needs a terminal" in run("--url", idle.url).stderr
+
+
+@pytest.fixture(scope="module")
+def protected_domain():
+    return str(domain.reserve())  # beside this module's supervisor
 
 
 def test_token_and_tls(protected, monkeypatch):

@@ -5,6 +5,7 @@ process.
 
 import pytest
 
+from rove_contract import domain
 from rove_contract.modes import Outcome
 from rove_supervisor.testing.fake_world import CHROMIUM, Process, press, shows
 
@@ -202,13 +203,14 @@ def test_auto_pause_acts_on_the_advice_only_when_switched_on(world, page):
 
 
 def test_the_page_comes_back_after_the_supervisor_restarts(world, open_page):
-    first = Process()
+    elsewhere = str(domain.reserve())  # there is one supervisor per session
+    first = Process(elsewhere)
     page = open_page(first.url)
     expect(page.locator("body")).to_have_attribute("data-link", "up")
     assert first.stop() == 0
     expect(page.locator("#mode")).to_have_text("NO CONNECTION")
     expect(page.locator("[data-do=start_rollout]")).to_be_disabled()
-    second = Process(panel_port=first.port)
+    second = Process(elsewhere, panel_port=first.port)
     try:
         expect(page.locator("body")).to_have_attribute("data-link", "up", timeout=15000)
         expect(page.locator("#mode")).to_have_text("IDLE")
