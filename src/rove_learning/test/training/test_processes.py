@@ -200,7 +200,8 @@ def test_bfloat16_is_asked_for_stored_and_kept_through_a_resume(mixed, tmp_path)
     finish(start(settings, tmp_path))
     info = json.loads((tmp_path / "rough/config.json").read_text())
     assert info["train"]["precision"] == "bf16" and "precision: bf16" in (tmp_path / "rough/config.yaml").read_text()
-    assert all(value.dtype == np.float32 for value in weights(tmp_path / "rough").values())
+    exact = {name for name, value in weights(tmp_path / "rough").items() if value.dtype != np.float32}
+    assert exact == {"critic.scale"}  # a number of steps, float64
     # Killed in OVE: the phase before it does not run again, and what it left on the model is not there.
     killed = replace(settings, out=str(tmp_path / "killed"))
     finish(start(killed, tmp_path, 1, (__file__, "7"), RANK="0"), code=-signal.SIGKILL)
