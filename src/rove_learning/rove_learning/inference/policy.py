@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,7 @@ class Policy:
         self.guidance = float(info["guidance"])
         self.names = tuple(info.get("joints", ()))
         self.execution = Execution(self.actor, self.critic, self.shared)
+        self._rollout_factor = 1.0 if critic is None else _rollout_factor(float(critic.scale), info)
 
     def beta(self, guidance: float | None) -> float:
         """`guidance`, or the checkpoint's own for None."""
@@ -92,14 +94,21 @@ class Policy:
             noise = torch.from_numpy(noise).float().to(self.device)
             chunk, seen = self.execution.chunk(observation, state[None], noise, beta, known, value)
             chunk = (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
-            return chunk, float(seen[0]) if value and seen is not None else None
+            return chunk, self._rollout_value(seen) if value and seen is not None else None
 
     def value(self, image: np.ndarray, instruction: str) -> float | None:
-        """V(o, l) in [-1, 0], or None without a critic. image: (H, W, 3) uint8 RGB."""
+        """V(o, l) in [-1, 0], -1 the worst of a rollout, or None without a critic. image: (H, W, 3) uint8 RGB."""
         if self.critic is None:
             return None
         with self.execution.turn:
-            return float(self.execution.value(self._pictures(image, self.critic.backbone, instruction))[0])
+            return self._rollout_value(self.execution.value(self._pictures(image, self.critic.backbone, instruction)))
+
+    def _rollout_value(self, value: torch.Tensor) -> float:
+        """(1,) V(o, l) in the critic's scale -> [-1, 0], where -1 is the worst that a rollout alone comes to: its
+        longest duration and one C_fail. The critic's own scale has room for a second C_fail, which only an
+        intervention adds; with it the same rollout would look better the more C_fail weighs.
+        """
+        return max(-1.0, float(value[0]) * self._rollout_factor)
 
     @property
     def shared(self) -> bool:
@@ -117,3 +126,14 @@ class Policy:
             chunk = self.act(image, q, instruction, guidance=guidance, rng=rng, known=known)
             return chunk, self.value(image, instruction)
         return self._chunk(image, q, instruction, guidance, rng, known, True)
+
+
+def _rollout_factor(scale: float, info: dict) -> float:
+    """The critic's scale over that of a rollout alone, which has room for one C_fail; 1 where either is unknown."""
+    settings = info
+    for key in ("train", "reward"):
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    c_fail = settings.get("c_fail") if isinstance(settings, dict) else None
+    if not isinstance(c_fail, (int, float)) or not math.isfinite(scale) or scale <= abs(c_fail):
+        return 1.0
+    return scale / (scale - abs(c_fail))

@@ -122,6 +122,17 @@ def test_values_of_a_critic_mean_the_same_steps_on_longer_episodes(mixed, tmp_pa
     np.testing.assert_allclose(values(after, buffers.critic) * 1040.0, before, rtol=1e-4)
 
 
+def test_the_online_value_means_a_rollout_s_failure_whatever_room_the_scale_has(mixed, tmp_path):
+    """The panel advises below -0.6: of a rollout's longest duration and one C_fail, not of the critic's scale."""
+    train(config(mixed, tmp_path / "out"), progress=False)
+    policy = checkpoint.load(tmp_path / "out")
+    torch.nn.init.zeros_(policy.critic.head.out.weight)
+    picture = np.zeros((48, 48, 3), dtype=np.uint8)
+    for steps, expected in ((0.0, 0.0), (540.0, -1.0), (270.0, -0.5), (900.0, -1.0)):  # 40 steps and C_fail = -500
+        torch.nn.init.constant_(policy.critic.head.out.bias, -steps / 1040.0)
+        assert policy.value(picture, "erase") == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_critic_that_labels_as_it_is_refuses_data_beyond_its_scale_by_name(mixed, tmp_path):
     short = write_dataset(tmp_path / "short", [episode_frames(10)])
     train(config(short, tmp_path / "base"), progress=False)
