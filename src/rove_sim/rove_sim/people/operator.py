@@ -89,7 +89,7 @@ class Operator:
         step = (goal - self.ghost) * min(1.0, self.period / time_constant)
         self.ghost = self.ghost + np.clip(step, -speed * self.period, speed * self.period)
 
-    def _enter(self, mode: Mode) -> None:
+    def _enter(self, mode: Mode, q: np.ndarray | None) -> None:
         before, self.mode = self.mode, mode
         self.seen.clear()
         if mode is Mode.PAUSED:
@@ -97,8 +97,14 @@ class Operator:
             arm = self.table.indices("arm", "right")
             residual = self.gap.residual_rad * self.rng.normal(size=len(arm))
             self.residual[arm] = np.clip(residual, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        elif mode is Mode.ADAPTATION or (mode is Mode.DEMONSTRATION and before not in WORKING):
-            self._take_over(adaptation.draw(self.rng, self.gap) if mode is Mode.ADAPTATION else ())
+        elif mode is Mode.ADAPTATION:
+            self._take_over(adaptation.draw(self.rng, self.gap))
+        elif mode is Mode.DEMONSTRATION and before not in WORKING:
+            if (
+                q is not None
+            ):  # the demonstrator stands as the robot stands: one that opens its hand drops what it holds
+                self.ghost = np.array(q)
+            self._take_over(())
 
     def _take_over(self, plan: tuple[adaptation.Behaviour, ...]) -> None:
         self.expert.manner = self._manner()
@@ -119,7 +125,7 @@ class Operator:
         q (J,): the robot's measured pose; state: the simulator's; either may be None when not known yet.
         """
         if mode is not self.mode:
-            self._enter(mode)
+            self._enter(mode, q)
         if mode is Mode.PAUSED and q is not None:
             self._towards(q + self.residual, ALIGN_SPEED, ALIGN_TIME_S)
         elif mode in WORKING:

@@ -5,6 +5,7 @@ import msgpack
 import numpy as np
 import pytest
 
+from rove_contract import timing
 from rove_contract.modes import Mode
 from rove_contract.operator_frame import OperatorFrame, encode
 from rove_contract.thresholds import TAKEOVER_RAD
@@ -13,6 +14,7 @@ from rove_description.kinematics import Kinematics
 from rove_sim.people import suit
 from rove_sim.people.operator import CREW, EXPERT, Operator
 from rove_sim.tasks import task as tasks
+from rove_teleop.command_filter.filter import CommandFilter
 
 TABLE = joints.load()
 TASK = tasks.TOAST_BREAD
@@ -107,3 +109,17 @@ def test_poses_stay_within_the_joint_limits_and_do_not_jump(world):
         # 0.9 of the joints' speed, and the wandering error of suit and retargeting
         assert (np.abs(pose - before) <= TABLE.limits.velocity / 20 + 0.05).all()
         before = pose
+
+
+@pytest.mark.parametrize("stage", ["grasped", "above_slot"])
+def test_a_demonstration_that_begins_with_a_slice_in_the_hand_keeps_it(world, stage):
+    world.reset(3, stage)
+    command_filter = CommandFilter(TABLE.limits, timing.CONTROL_PERIOD_S)
+    command_filter.reset(np.array(world.data.ctrl))
+    operator = make(EXPERT, period_s=1 / timing.POLICY_HZ)
+    operator.pose(Mode.IDLE, world.q.copy(), world.state())
+    for _ in range(20):
+        assert world.state()["held"] >= 0
+        pose = operator.pose(Mode.DEMONSTRATION, world.q.copy(), world.state())
+        for _ in range(5):
+            world.step(command_filter.step(pose))
