@@ -147,7 +147,7 @@ class Session:
         end = time.monotonic() + limit_s
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"{what}: not within {limit_s} s")
+                raise TimeoutError(f"{what}: not within {limit_s} s; stops named: {self.named}")
             rclpy.spin_once(self.node, timeout_sec=0.02)
 
     def call(self, name):
@@ -285,7 +285,7 @@ def main():
             session.enter("force_takeover", Mode.ADAPTATION)
             latency, arrival = input_latency(session, operator, 10 if quick else 100, rng)
             session.enter("pause", Mode.PAUSED)
-            first = takeover_latency(session, operator, 5 if quick else args.takeovers)
+            first = takeover_latency(session, operator, min(args.takeovers, 20) if quick else args.takeovers)
             pause, heard = pause_latency(session, operator, 2 if quick else 15)
             dropped = session.recorder.get("dropped", "?")
             session.call("abort")

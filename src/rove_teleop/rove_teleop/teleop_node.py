@@ -21,10 +21,11 @@ from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import OPERATOR_DRIVES, Mode
 from rove_contract.priority import raise_priority
 from rove_contract.thresholds import TAKEOVER_RAD
-from rove_description import robot
+from rove_description import joints, mjcf, robot
 from rove_teleop.retargeting import any_robot, calibration
 from rove_teleop.retargeting.alignment import alignment, by_side
 from rove_teleop.retargeting.intake import LIMITED, OK
+from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources import RobotView
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
@@ -50,6 +51,16 @@ PARAMETERS = {
 }
 
 
+def warm_up(described: robot.Robot) -> None:
+    """Retarget in vain: what is compiled or imported at its first use would make the first target late."""
+    person = joints.load()
+    skeleton, retargeter = RobotSkeleton(person), any_robot.make(described)
+    retargeter.reset(described.home)
+    for seq in range(2):
+        retargeter.retarget(skeleton.frame(mjcf.home(person), seq, seq / 60.0))
+    retargeter.free_arms()
+
+
 class TeleopNode(Node):
     """See PARAMETERS."""
 
@@ -73,6 +84,7 @@ class TeleopNode(Node):
         self.retargeter = any_robot.make(
             described, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None
         )
+        warm_up(described)
         self.reader = messages.JointReader(self.table)
         self.source = open_source(endpoint, pattern, bind=bind, keys=keys, peer=peer, max_delay_s=self.timeout_s)
         self.mode = Mode.IDLE
