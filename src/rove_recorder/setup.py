@@ -48,6 +48,7 @@ setup(
             "import_video = rove_recorder.human_video.import_video:main",
             "import_egodex = rove_recorder.human_video.import_egodex:main",
             "merge = rove_recorder.dataset.merge:main",
+            "bake = rove_recorder.dataset.bake:main",
             "quality = rove_recorder.dataset.quality:main",
         ]
     },

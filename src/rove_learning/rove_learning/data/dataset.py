@@ -14,8 +14,9 @@ import numpy as np
 
 from rove_contract.modes import Outcome, Stage
 from rove_recorder.dataset import corrections
+from rove_recorder.dataset.flags import FLAGS
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, HUMAN_VIDEO, STATE, DatasetError
-from rove_recorder.dataset.reader import DEFAULTS, LeRobotReader, VideoPlace, read_episodes, read_tasks
+from rove_recorder.dataset.reader import DEFAULTS, LeRobotReader, VideoPlace, read_tasks
 
 KIND_STAGES = {
     "demonstration": (Stage.DEMONSTRATION,),
@@ -115,7 +116,7 @@ class Dataset:
 
     def _read_frames(self) -> None:
         labels = ("stage", "source", "mode", "episode_index", "frame_index", "task_index")
-        table = self.reader.frames([STATE, ACTION, "timestamp", *labels])
+        table = self.reader.frames([STATE, ACTION, "timestamp", *labels, *FLAGS])
         if table.num_rows == 0:
             raise DatasetError(f"dataset {self.root} has no frames")
         self.stage, self.source, self.mode, self._episode_index, self._frame_index, self._task_index = (
@@ -123,9 +124,10 @@ class Dataset:
         )
         self.state, self.action = self.reader.vectors(table, STATE), self.reader.vectors(table, ACTION)
         self._timestamp = self.reader.numbers(table, "timestamp")
+        self._rows = self.reader.episodes(table, fill=False)
 
     def _read_episodes(self) -> None:
-        tasks, rows = read_tasks(self.root), read_episodes(self.root, fill=False)
+        tasks, rows = read_tasks(self.root), self._rows
         try:
             fixes = corrections.fixes(self.root, rows)
         except corrections.CorrectionError as error:

@@ -32,6 +32,7 @@ from rove_recorder.bag.recording import CHECKPOINT_S
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser is ten times as fast, where it is there
 DEEPEST = 200  # brackets; metadata.yaml has three levels, and JSON texts within it a few
+UNREADABLE = (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 LARGEST_METADATA = 16 * 2**20  # bytes; a bag of hours has some 10 kB
 YEAR_S = 365 * 86400.0
 
@@ -110,7 +111,7 @@ def read_metadata(folder: Path) -> dict:
         if not isinstance(custom, dict) or not all(isinstance(x, str) for x in [*custom, *custom.values()]):
             raise ValueError("its custom_data are no texts by name")
         return info | {"custom_data": custom, "message_count": int(info["message_count"])}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BagError(f"{path} is not readable ({error}); remove it and run recover") from error
 
 
@@ -248,7 +249,7 @@ def _qos(metadata: dict[str, str]) -> tuple[topics.Qos, ...]:
                     None if never else deadline,
                 )
             )
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
+    except UNREADABLE:
         return ()
     return tuple(result)
 

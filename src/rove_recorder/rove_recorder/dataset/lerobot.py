@@ -21,6 +21,7 @@ from rove_contract.timing import POLICY_HZ
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import quality, reader, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames, encode_episode
+from rove_recorder.dataset.flags import FLAGS, frame_flags
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, LABELS, STATE, DatasetError, Slot
 from rove_recorder.dataset.staging import Staging
 from rove_recorder.dataset.stats import Stats, column_stats, joined
@@ -158,6 +159,7 @@ class DatasetWriter:
             STATE: frames.state,
             ACTION: frames.action,
             **{key: getattr(frames, key) for key in LABELS},
+            **frame_flags(frames.stage, frames.outcome, bool(frames.excluded)),
             "timestamp": (index / self.fps).astype(np.float32),
             "frame_index": index,
             "episode_index": np.full(length, self.episodes),
@@ -165,7 +167,7 @@ class DatasetWriter:
             "task_index": np.full(length, self.tasks.index(frames.task)),
         }
         stats = dict(episode.stats)
-        for key in ("timestamp", "frame_index", "episode_index", "index", "task_index"):
+        for key in (*FLAGS, "timestamp", "frame_index", "episode_index", "index", "task_index"):
             stats[key] = column_stats(columns[key])
         row = {
             "episode_index": self.episodes,

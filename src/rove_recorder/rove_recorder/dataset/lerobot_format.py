@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rove_contract import files
+from rove_recorder.dataset.flags import FLAGS
 
 VERSION = "v3.0"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
@@ -31,6 +32,7 @@ BESIDE = (
 CAMERAS = ("video", "av1", "image")  # H.264 video, AV1 video, JPEGs in the data files
 CODEC_OF = {"video": "h264", "av1": "av1"}  # as in info.json
 LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
+ARROW = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}
 ROBOT = "iron_r01"
 HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only, state and action are NaN
 
@@ -87,6 +89,7 @@ def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | Non
                 "has_audio": False,
             }
     result |= {name: {"dtype": "int64", **scalar} for name in LABELS}
+    result |= {name: {"dtype": "bool", **scalar} for name in FLAGS}
     result["timestamp"] = {"dtype": "float32", **scalar}
     return result | {
         name: {"dtype": "int64", **scalar} for name in ("frame_index", "episode_index", "index", "task_index")
@@ -113,7 +116,7 @@ def frame_schema(feats: dict) -> pa.Schema:
             fields.append((name, pa.struct([("bytes", pa.binary()), ("path", pa.string())])))
             hints[name] = {"_type": "Image"}
             continue
-        value, length = {"float32": pa.float32(), "int64": pa.int64()}[feature["dtype"]], feature["shape"][0]
+        value, length = ARROW[feature["dtype"]], feature["shape"][0]
         fields.append((name, pa.list_(value, length) if length > 1 else value))
         hint = {"dtype": feature["dtype"], "_type": "Value"}
         hints[name] = {"feature": hint, "length": length, "_type": "Sequence"} if length > 1 else hint

@@ -23,12 +23,14 @@ from rove_description import joints
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import quality, reader, remote, shards, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames
+from rove_recorder.dataset.flags import FLAGS
 from rove_recorder.dataset.lerobot import DatasetWriter
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, LABELS, STATE
 from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.dataset.staging import Busy
 
 COMPUTED = (
+    *FLAGS,
     "timestamp",
     "frame_index",
     "episode_index",

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset.flags import FLAGS, episode_labels
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, STATE, DatasetError, inside
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
@@ -183,6 +184,9 @@ def _check_row(path: Path, row: dict) -> None:
         raise DatasetError(f"{where}: tasks is {tasks!r}, expected texts"[:300])
 
 
+REBUILT = ("outcome", "t_r", "takeover", "kind", "excluded")  # what the frames tell, too
+
+
 @dataclass(frozen=True)
 class VideoPlace:
     """Where an episode's pictures are: `path` from frame number `first` of it on."""
@@ -236,6 +240,34 @@ class LeRobotReader:
         names = {"episode_index": "episode", "frame_index": "frame"}
         marks = [f", {word} {table[key][int(row)]}" for key, word in names.items() if key in table.column_names]
         return f"dataset {self.root}" + "".join(marks or [f", row {row}"])
+
+    def episodes(self, table: pa.Table | None = None, *, stats: bool = False, fill: bool = True) -> list[dict]:
+        """Rows of meta/episodes as `read_episodes` gives them. Labels that another tool dropped are rebuilt from the
+        frames, which tell them too: `table` of `frames` with "stage" and FLAGS, read where it is needed and None.
+        """
+        rows = read_episodes(self.root, stats=stats, fill=False)
+        lacking = [row for row in rows if any(key not in row for key in REBUILT)]
+        if lacking and {"stage", *FLAGS} <= self.features.keys():
+            table = self.frames(["stage", *FLAGS]) if table is None else table
+            stage = self.labels(table, "stage")
+            flags = {key: self.truths(table, key) for key in FLAGS}
+            for row in lacking:
+                part = slice(row["dataset_from_index"], row["dataset_to_index"])
+                if row["dataset_to_index"] <= len(stage):
+                    found = episode_labels(stage[part], {key: flags[key][part] for key in FLAGS})
+                    row |= {key: value for key, value in found.items() if key not in row}
+        return [DEFAULTS | row for row in rows] if fill else rows
+
+    def truths(self, table: pa.Table, key: str) -> np.ndarray:
+        """(N,) bool: a column of truth values of `frames`. Raises DatasetError naming a frame without one."""
+        if key not in table.column_names:
+            raise DatasetError(f"dataset {self.root} has no column {key!r}; it has {', '.join(table.column_names)}")
+        column = table[key].combine_chunks()
+        if not pa.types.is_boolean(column.type):
+            raise DatasetError(f"dataset {self.root}: {key} is of type {column.type}, expected truth values")
+        if column.null_count:
+            raise DatasetError(f"{self.where(table, np.flatnonzero(column.is_null())[0])}: {key} is missing")
+        return column.to_numpy(zero_copy_only=False)
 
     def labels(self, table: pa.Table, key: str) -> np.ndarray:
         """(N,) int64: a column of whole numbers of `frames`. Raises DatasetError naming a frame without one."""

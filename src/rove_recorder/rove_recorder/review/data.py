@@ -20,6 +20,7 @@ from rove_contract.modes import Outcome, Source, Stage
 from rove_description import joints
 from rove_recorder.dataset import corrections, reader, video
 from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset.flags import FLAGS
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, STATE, DatasetError
 from rove_recorder.dataset.quality import Quality
 from rove_recorder.dataset.quality import read as read_quality
@@ -54,8 +55,8 @@ class ReviewData:
             if version and version == self._version:
                 return
             source = LeRobotReader(self.root)
-            tasks, rows = reader.read_tasks(self.root), reader.read_episodes(self.root)
-            frames = source.frames(["stage", "source", "task_index"])
+            frames = source.frames(["stage", "source", "task_index", *FLAGS])
+            tasks, rows = reader.read_tasks(self.root), source.episodes(frames)
             count = frames.num_rows
             self.stage, self.source, self.task_index = (
                 source.labels(frames, name) if name in frames.column_names else np.full(count, -1)

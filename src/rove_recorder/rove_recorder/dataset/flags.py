@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An episode's labels as columns of its frames, in the field's names, and the episode's labels from them again.
+
+Tools that edit LeRobot datasets keep the columns of frames and drop those of episodes that they do not know. What
+stands in both survives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rove_contract.modes import Outcome, Stage
+
+# Per frame, bool. The last frame of an episode is `next.done`; of a success also `next.success`; of an episode that
+# ended without an outcome also `next.truncated`. `excluded`: not trained on.
+FLAGS = ("next.done", "next.success", "next.truncated", "intervention", "excluded")
+INTERVENTION = (int(Stage.ADAPTATION), int(Stage.RECOVERY))
+KIND_OF = {Stage.DEMONSTRATION: "demonstration", Stage.HUMAN_VIDEO: "human_video"}
+
+
+def frame_flags(stage: np.ndarray, outcome: int, excluded: bool) -> dict[str, np.ndarray]:
+    """stage (T,), the episode's outcome and exclusion -> FLAGS, each (T,) bool."""
+    last = np.arange(len(stage)) == len(stage) - 1
+    return {
+        "next.done": last,
+        "next.success": last & (outcome == Outcome.SUCCESS),
+        "next.truncated": last & (outcome in (Outcome.NONE, Outcome.ABORTED)),
+        "intervention": np.isin(stage, INTERVENTION),
+        "excluded": np.full(len(stage), bool(excluded)),
+    }
+
+
+def episode_labels(stage: np.ndarray, flags: Mapping[str, np.ndarray]) -> dict[str, int | bool | str]:
+    """The inverse: outcome, t_r, takeover, kind and excluded of the episode with these stages (T,) and flags (T,).
+
+    An episode without an outcome counts as aborted: the two are treated alike.
+    """
+    success, truncated = bool(flags["next.success"].any()), bool(flags["next.truncated"].any())
+    outcome = Outcome.SUCCESS if success else Outcome.ABORTED if truncated else Outcome.FAILURE
+    return {
+        "outcome": int(outcome),
+        "t_r": _first(stage == Stage.RECOVERY),
+        "takeover": _first(stage == Stage.ADAPTATION),
+        "kind": KIND_OF.get(int(stage[0]), "rollout"),
+        "excluded": bool(flags["excluded"].all()),
+    }
+
+
+def _first(hits: np.ndarray) -> int:
+    found = np.flatnonzero(hits)
+    return int(found[0]) if len(found) else -1
