@@ -22,7 +22,7 @@ from pathlib import Path
 
 from rove_learning.testing.fuzz_files import TARGETS, FuzzFailure, fuzz
 
-SHARE = {"bag": 0.3, "dataset": 0.3, "journal": 0.1, "checkpoint": 0.15, "yaml": 0.15}  # of the inputs
+SHARE = {"bag": 0.3, "dataset": 0.25, "jpegs": 0.05, "journal": 0.1, "checkpoint": 0.15, "yaml": 0.15}  # of the inputs
 PART = 500  # inputs of one process
 MEMORY = Path("/dev/shm")  # there fsync costs nothing
 

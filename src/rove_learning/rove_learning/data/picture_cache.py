@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import av
 import numpy as np
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from rove_contract import images
 from rove_contract.files import replaced
 from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
+from rove_recorder.dataset import video
 from rove_recorder.dataset.lerobot_format import BESIDE, inside
+from rove_recorder.dataset.reader import read_table, tables
 
 
 def content_hash(root: Path) -> str:
@@ -72,8 +72,8 @@ def _decode_videos(dataset: Dataset, out: np.ndarray, bar) -> None:
         rows = {episode.video.first + i: episode.start + i for episode in episodes for i in range(len(episode))}
         seen = 0
         try:
-            with av.open(str(path)) as container:
-                container.streams.video[0].thread_type = "AUTO"
+            with video.opened(path) as (container, stream):
+                stream.thread_type = "AUTO"
                 for i, frame in enumerate(container.decode(video=0)):
                     row = rows.get(i)
                     if row is None:
@@ -84,7 +84,7 @@ def _decode_videos(dataset: Dataset, out: np.ndarray, bar) -> None:
                     out[row] = images.resize(picture, out.shape[1:3])
                     seen += 1
                     bar.update()
-        except (av.FFmpegError, OSError, IndexError) as error:  # IndexError: a file without a video stream
+        except video.VideoError as error:
             raise DatasetError(
                 f"dataset {dataset.root}, {_next(episodes, seen)}: cannot decode {relative}: {error}"
             ) from error
@@ -114,13 +114,12 @@ def _next(episodes, seen: int) -> str:
 
 
 def _decode_images(dataset: Dataset, out: np.ndarray, bar) -> None:
-    for file in sorted((dataset.root / "data").glob("*/*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(256, columns=["index", "episode_index", "frame_index", CAMERA]):
-            for row in batch.to_pylist():
+    for file in tables(dataset.root, "data"):
+        table = read_table(file, ["index", "episode_index", "frame_index", CAMERA])
+        for begin in range(0, table.num_rows, 256):
+            batch = table.slice(begin, 256)
+            for row, data in zip(batch.drop_columns([CAMERA]).to_pylist(), dataset.reader.jpegs(batch)):
                 where = f"dataset {dataset.root}, episode {row['episode_index']}, frame {row['frame_index']}"
-                data = (row[CAMERA] or {}).get("bytes")
-                if not data:
-                    raise DatasetError(f"{where}: the picture is missing")
                 try:
                     picture = images.decode(data)
                 except images.ImageError as error:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pyarrow.parquet as pq
 from av.video.reformatter import VideoReformatter
 
 from rove_contract import images
 from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
+from rove_recorder.dataset import video
 
 
 class _Packets:
@@ -28,8 +28,7 @@ class _Packets:
     def __init__(self, path, where: str):
         self.where = where
         try:
-            with av.open(str(path)) as container:
-                stream = container.streams.video[0]
+            with video.opened(path) as (container, stream):
                 self.codec, self.extradata = stream.codec_context.name, bytes(stream.codec_context.extradata or b"")
                 packets = [(p.pos, p.size, p.is_keyframe, p.pts) for p in container.demux(stream) if p.dts is not None]
             with path.open("rb") as file:
@@ -37,6 +36,8 @@ class _Packets:
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:  # IndexError: no video stream
             raise DatasetError(f"{where} cannot be read: {error}") from error
         self.position, self.size = (np.array([packet[i] for packet in packets], dtype=np.int64) for i in (0, 1))
+        if any(packet[3] is None for packet in packets):
+            raise DatasetError(f"{where} has frames without time stamps")
         if any(a[3] >= b[3] for a, b in zip(packets, packets[1:])):
             raise DatasetError(f"{where} shows its frames in another order than it stores them; use the picture cache")
         numbers = np.arange(len(packets))
@@ -82,9 +83,9 @@ class PictureStream:
         if dataset.camera == "video":
             self._open_videos(dataset)
         else:
-            files = sorted((dataset.root / "data").glob("*/*.parquet"))
-            tables = [pq.read_table(file, columns=["index", CAMERA]).sort_by("index") for file in files]
-            self._jpegs = [chunk.field("bytes") for table in tables for chunk in table[CAMERA].chunks]
+            frames = dataset.reader.frames([CAMERA])
+            dataset.reader.jpegs(frames.slice(0, 1))  # refuses what is no column of pictures
+            self._jpegs = [chunk.field("bytes") for chunk in frames[CAMERA].chunks]
             self._starts = np.cumsum([0, *map(len, self._jpegs)])
         threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, "decode") if threads > 1 else None

@@ -81,12 +81,12 @@ def use_bag(folder: Path) -> None:
         )
 
 
-def make_dataset(folder: Path) -> None:
+def make_dataset(folder: Path, camera: str = "video") -> None:
     from rove_learning.testing.synthetic import episode_frames, write_dataset
     from rove_recorder.dataset.scores import write_scores
     from rove_recorder.review.data import ReviewData
 
-    root = write_dataset(folder / "d", [episode_frames(i, 6) for i in range(2)])
+    root = write_dataset(folder / "d", [episode_frames(i, 6) for i in range(2)], camera)
     ReviewData(root).correct(1, "excluded", True, "ann")
     write_scores(root, "critic", [0, 0], [0, 1], value=[0.0, 0.0], advantage=[0.0, 0.0], positive=[True, False])
     report = {"episode_index": 0, "episode_id": "e0", "length_s": 1.0, "paused_s": 0.0, "stages": {}, "rates_hz": {}}
@@ -100,6 +100,7 @@ def use_dataset(folder: Path) -> None:
     from rove_learning.data.picture_cache import pictures
     from rove_learning.data.picture_stream import PictureStream
     from rove_recorder.dataset.lerobot import DatasetWriter
+    from rove_recorder.dataset.reader import LeRobotReader
     from rove_recorder.review.data import ReviewData
 
     root = folder / "d"
@@ -121,7 +122,8 @@ def use_dataset(folder: Path) -> None:
     def append():
         from rove_description import joints
 
-        DatasetWriter(root, 20, (48, 48), joints.load().names).discard()
+        camera = "image" if LeRobotReader(root).camera == "image" else "video"
+        DatasetWriter(root, 20, (48, 48), joints.load().names, camera).discard()
 
     _each(train, review, append)
 
@@ -212,6 +214,7 @@ def _targets() -> dict[str, Target]:
         for target in (
             Target("bag", make_bag, use_bag, ("**/*.mcap", "**/metadata.yaml"), (BagError, ValueError, OSError)),
             Target("dataset", make_dataset, use_dataset, everything, data),
+            Target("jpegs", lambda folder: make_dataset(folder, "image"), use_dataset, ("**/data/**/*.parquet",), data),
             Target("journal", make_journal, use_journal, ("**/journal.json", "**/.staging/**/*.*"), data),
             Target(
                 "checkpoint", make_checkpoint, use_checkpoint, ("**/*.json", "**/*.safetensors"), (CheckpointError,)
@@ -221,7 +224,7 @@ def _targets() -> dict[str, Target]:
     }
 
 
-TARGETS = ("bag", "dataset", "journal", "checkpoint", "yaml")
+TARGETS = ("bag", "dataset", "jpegs", "journal", "checkpoint", "yaml")
 
 
 def damage(sound: bytes, rng: random.Random) -> bytes:

@@ -171,7 +171,6 @@ def place(values, row, value):
             "episode 3: takeover = -1, but its first frame of stage ADAPTATION is 20",
         ),
         (lambda r: set_episode(r, 2, "outcome", 9), "episode 2 has outcome 9, known are"),
-        (lambda r: set_episode(r, 2, "outcome", None), "episode 2 has no outcome"),
         (lambda r: set_episode(r, 1, "episode_id", "e0"), "episodes 0 and 1 have the same episode_id 'e0'"),
         (lambda r: set_episode(r, 1, "length", 0), "episode 1: rows 24 to 48 do not fit its length 0"),
         (

@@ -8,7 +8,7 @@ import pytest
 from rove_learning.testing import fuzz_files
 from rove_learning.testing.fuzz_files import TARGETS, FuzzFailure, damage_value, fuzz
 
-INPUTS = {"bag": 6, "dataset": 8, "journal": 20, "checkpoint": 25, "yaml": 40}
+INPUTS = {"bag": 6, "dataset": 8, "jpegs": 6, "journal": 20, "checkpoint": 25, "yaml": 40}
 
 
 @pytest.mark.parametrize("name", TARGETS)

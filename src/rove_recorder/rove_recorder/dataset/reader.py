@@ -335,7 +335,10 @@ class LeRobotReader:
 
     def jpegs(self, table: pa.Table) -> list[bytes]:
         """The pictures of a table with the camera's column. Raises DatasetError."""
-        found = _rows(self.root, table.select([CAMERA])) if CAMERA in table.column_names else [{}] * table.num_rows
+        kind = table.schema.field(CAMERA).type if CAMERA in table.column_names else None
+        if kind is None or not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+            raise DatasetError(f"dataset {self.root}: {CAMERA} is of type {kind}, expected {{bytes, path}}"[:300])
+        found = _rows(self.root, table.select([CAMERA]))
         result = []
         for number, row in enumerate(found):
             data = row[CAMERA].get("bytes") if isinstance(row.get(CAMERA), dict) else None

@@ -57,7 +57,7 @@ def opened(path: Path):
     meanwhile.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{path} holds no video")
             stream = container.streams.video[0]

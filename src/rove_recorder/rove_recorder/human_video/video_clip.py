@@ -45,7 +45,7 @@ class VideoClip:
     ):
         self.path, self.fps, self.size, self.fit = Path(path), fps, size, fit
         try:
-            with av.open(str(self.path)) as container:
+            with av.open(str(self.path), metadata_errors="replace") as container:
                 self._index(container)
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.path} cannot be read as a video: {error}") from error
@@ -114,7 +114,7 @@ class VideoClip:
             return f"{float(stamp - self._first):.2f} s"
 
         try:
-            with av.open(str(self.path)) as container:
+            with av.open(str(self.path), metadata_errors="replace") as container:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
                 container.seek(math.floor(self._begin / stream.time_base), stream=stream, backward=True)
