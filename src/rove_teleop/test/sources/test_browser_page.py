@@ -133,6 +133,29 @@ def test_keys_close_the_hand_bend_the_waist_and_turn_the_head(page, robot):
     assert abs(robot.q[TABLE.index["right_index_proximal"]] - HOME[TABLE.index["right_index_proximal"]]) < 0.1
 
 
+@pytest.mark.parametrize("modifier, axis", [("", "up"), ("Alt", "back")])
+def test_the_turning_handle_turns_about_the_palm(page, modifier, axis):
+    before = page.evaluate("[rove.puppet.palm('left', rove.puppet.goal), rove.puppet.goal.wrists.left.slice(3)]")
+    box = page.locator("#turn-left").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    if modifier:
+        page.keyboard.down(modifier)
+    page.mouse.move(x + 50, y, steps=5)
+    page.mouse.up()
+    if modifier:
+        page.keyboard.up(modifier)
+    after = page.evaluate("[rove.puppet.palm('left', rove.puppet.goal), rove.puppet.goal.wrists.left.slice(3)]")
+    np.testing.assert_allclose(after[0], before[0], atol=1e-6, err_msg="the palm stays")
+    (w, *v), (a, *b) = after[1], before[1]  # turn = after * before^-1
+    turned = np.array([w * a + np.dot(v, b), *(a * np.array(v) - w * np.array(b) - np.cross(v, b))])
+    angle = 2 * np.arctan2(np.linalg.norm(turned[1:]), abs(turned[0]))
+    assert angle == pytest.approx(0.4, abs=0.02), "50 px at 0.008 rad"
+    about = turned[1:] / np.linalg.norm(turned[1:])
+    assert abs(about @ np.array(page.evaluate(f"rove.camera.{axis}"))) > 0.99
+
+
 def test_a_gamepad_moves_turns_and_closes_the_chosen_hand(page, robot):
     page.evaluate("hold(5, true)")
     page.wait_for_function("document.querySelector('#move-right').classList.contains('chosen')")

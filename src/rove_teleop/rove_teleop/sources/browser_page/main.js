@@ -83,10 +83,15 @@ function drag(side, way, dx, dy) {
   const palm = puppet.palm(side, puppet.goal);
   if (way === "move") puppet.move(side, camera.plane(dx, dy, palm));
   else if (way === "depth") puppet.move(side, camera.inwards(dy, palm));
+  else if (way === "roll") puppet.rotate(side, about(camera.back, -TURN_PER_PX * dx));
   else puppet.rotate(side, multiply(about(camera.up, TURN_PER_PX * dx), about(camera.right, TURN_PER_PX * dy)));
 }
 
-const wayOf = (event, way) => (way !== "move" ? way : event.shiftKey ? "turn" : event.altKey || event.ctrlKey ? "depth" : "move");
+// What a drag of a handle does with the modifiers that are held: Shift turns, Alt is the third direction of moving or turning.
+function wayOf(event, handle) {
+  const third = event.altKey || event.ctrlKey, way = handle === "move" && event.shiftKey ? "turn" : handle;
+  return !third ? way : way === "move" ? "depth" : way === "turn" ? "roll" : way;
+}
 
 for (const handle of document.querySelectorAll(".handle")) {
   const { side, way } = handle.dataset;
@@ -153,14 +158,14 @@ function keys(dt) {
 
 const dead = (value) => (Math.abs(value) < 0.15 ? 0 : value);
 let pressed = [];
-// Standard mapping: left stick moves, right stick turns, with the left stick pressed the hand goes near and far.
+// Standard mapping: left stick moves, right stick turns; pressed, they go along and about the line of sight.
 function gamepad(dt) {
   const pad = [...(navigator.getGamepads?.() ?? [])].find((p) => p && p.mapping === "standard");
   if (!pad || !puppet.now) return;
   const [x, y, u, v] = pad.axes.map(dead), down = pad.buttons.map((button) => button.pressed);
   const px = 600 * dt; // px that a full stick drags in a second
   if (x || y) drag(chosen, down[10] ? "depth" : "move", x * px, y * px);
-  if (u || v) drag(chosen, "turn", u * px * 0.5, v * px * 0.5);
+  if (u || v) drag(chosen, down[11] ? "roll" : "turn", u * px * 0.5, v * px * 0.5);
   const closing = pad.buttons[7].value - pad.buttons[6].value;
   if (Math.abs(closing) > 0.1) puppet.close(chosen, puppet.goal.closure[chosen] + closing * CLOSING * dt);
   for (const [button, part, axis, sign] of [[12, "head", 2, -1], [13, "head", 2, 1], [14, "head", 0, 1], [15, "head", 0, -1]]) {
