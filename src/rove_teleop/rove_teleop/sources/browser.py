@@ -149,12 +149,18 @@ class Puppet:
         return float(np.clip(((q[self._hand[side]] - self._open) * span).sum() / (span * span).sum(), 0.0, 1.0))
 
     def _fingers(self, side: str, closure: float) -> np.ndarray:
-        """(15,) rad: from open over the robot's own fingers at the start to closed."""
+        """(15,) rad: from open over the robot's own fingers at the start to closed.
+
+        Closing bends no joint back, also where the hand holds something in another way than a fist does.
+        """
         own = self._start[self._hand[side]]
         at = self.closure_of(self._start, side)
+        flexing = self._closed > self._open  # the rest spreads the fingers
+        opened = np.where(flexing, np.minimum(own, self._open), self._open)
+        closed = np.where(flexing, np.maximum(own, self._closed), self._closed)
         if closure <= at:
-            return self._open + (own - self._open) * (closure / at if at > 0.0 else 1.0)
-        return own + (self._closed - own) * ((closure - at) / (1.0 - at))
+            return opened + (own - opened) * (closure / at if at > 0.0 else 1.0)
+        return own + (closed - own) * ((closure - at) / (1.0 - at))
 
     # -- what the page draws --
 

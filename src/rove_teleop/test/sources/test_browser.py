@@ -137,6 +137,15 @@ def test_fingers_close_steadily_from_where_they_are(seed, a, b):
     assert np.isfinite(gap(b)).all()
 
 
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**32 - 1), st.lists(st.floats(0, 1), min_size=2, max_size=6))
+def test_closing_bends_no_joint_back_whatever_the_hand_holds(seed, closures):
+    puppet = at(poses(seed))
+    flexing = [i for i, n in enumerate(TABLE.names[k] for k in TABLE.indices("hand", "left")) if "splay" not in n]
+    bent = np.array([puppet._fingers("left", closure)[flexing] for closure in sorted(closures)])
+    assert (np.diff(bent, axis=0) >= -1e-9).all()
+
+
 def test_an_open_hand_is_wider_than_a_closed_one():
     puppet = at(HOME)
     pose = puppet.describe()["pose"]
