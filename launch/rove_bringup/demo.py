@@ -29,7 +29,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     task: str = "erase_whiteboard"  # or toast_bread
-    demonstrations: int = 64  # scripted demonstrations, collected in-process
+    demonstrations: int = 48  # scripted demonstrations, collected in-process
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
     # Optimiser steps, cut to what 2 cores do in the time; rove_learning's own defaults are longer.
@@ -37,7 +37,8 @@ class DemoConfig:
     base_actor_steps: int = 500
     critic_steps: int = 600  # OVE on the frozen backbone of the pretrained critic, which then runs once per frame
     actor_steps: int = 300
-    evaluation_episodes: int = 30  # per policy, the same seeds for both
+    evaluation_episodes: int = 20  # per policy, the same seeds for both
+    evaluation_s: float = 25.0  # robot time of one of them, about twice the expert's
     workers: int = 2  # processes for collection and evaluation
     seed: int = 0
     domain: int = ros_domain.DEMO  # ROS_DOMAIN_ID of the session, so that it meets no other
@@ -213,6 +214,8 @@ def run_stages(config: DemoConfig) -> Path:
             config.task,
             "--episodes",
             config.evaluation_episodes,
+            "--max-seconds",
+            config.evaluation_s,
             "--seed",
             evaluation_seed,
             "--workers",
