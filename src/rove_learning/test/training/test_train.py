@@ -327,7 +327,15 @@ def test_bfloat16_is_the_default_for_pretrained_backbones_on_a_gpu_only(mixed, t
     assert mixed_precision(replace(qwen, device="cuda")) == "no"
     init = tmp_path / "init"
     init.mkdir()
-    kinds = {"actor": {"backbone": {"kind": "qwen3vl"}}, "critic": None}
-    (init / "config.json").write_text(json.dumps({"version": checkpoint.VERSION, **kinds}))
+    info = {
+        "version": checkpoint.VERSION,
+        "actor": {"backbone": {"kind": "qwen3vl"}},
+        "critic": None,
+        "sha256": {"actor": ""},
+        "fingerprints": {"actor": ""},
+        "joint_count": 50,
+        "guidance": 1.0,
+    }
+    (init / "config.json").write_text(json.dumps(info))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert mixed_precision(replace(compact, device="cuda", init=str(init))) == "bf16"
