@@ -99,7 +99,9 @@ class Puppet:
         self._waist = [table.index[name] for name in WAIST]
         self._head = [table.index[name] for name in NECK]
         self._hand = {side: table.indices("hand", side) for side in SIDES}
-        self._open, self._closed = grasp.shape(table, False), grasp.shape(table, True)
+        self._knots = grasp.shapes(table)
+        self._closures = np.linspace(0.0, 1.0, grasp.SAMPLES)
+        self._path = np.array([grasp.between(c, grasp.CLOSURES, self._knots) for c in self._closures])
         self._robot: np.ndarray | None = None  # last complete pose of the robot
         self._start: np.ndarray | None = None  # its pose when it was followed last
         self._driven = False
@@ -145,22 +147,23 @@ class Puppet:
 
     def closure_of(self, q: np.ndarray, side: str) -> float:
         """How far the hand of pose q (J,) is closed, 0 to 1."""
-        span = self._closed - self._open
-        return float(np.clip(((q[self._hand[side]] - self._open) * span).sum() / (span * span).sum(), 0.0, 1.0))
+        return float(self._closures[((self._path - q[self._hand[side]]) ** 2).sum(axis=1).argmin()])
 
     def _fingers(self, side: str, closure: float) -> np.ndarray:
         """(15,) rad: from open over the robot's own fingers at the start to closed.
 
         Closing bends no joint back, also where the hand holds something in another way than a fist does.
         """
-        own = self._start[self._hand[side]]
-        at = self.closure_of(self._start, side)
-        flexing = self._closed > self._open  # the rest spreads the fingers
-        opened = np.where(flexing, np.minimum(own, self._open), self._open)
-        closed = np.where(flexing, np.maximum(own, self._closed), self._closed)
-        if closure <= at:
-            return opened + (own - opened) * (closure / at if at > 0.0 else 1.0)
-        return own + (closed - own) * ((closure - at) / (1.0 - at))
+        own, at = self._start[self._hand[side]], self.closure_of(self._start, side)
+        flexing = self._knots[2] > self._knots[0]  # the rest spreads the fingers
+        closures, knots = [at], [own]
+        for c, knot in zip(grasp.CLOSURES, self._knots):
+            if c != at:
+                beyond = np.maximum(own, knot) if c > at else np.minimum(own, knot)
+                closures.append(c)
+                knots.append(np.where(flexing, beyond, knot))
+        order = np.argsort(closures)
+        return grasp.between(closure, np.array(closures)[order], np.array(knots)[order])
 
     # -- what the page draws --
 

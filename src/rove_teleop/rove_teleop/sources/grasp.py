@@ -8,21 +8,28 @@ import numpy as np
 from rove_description import joints, mjcf
 from rove_teleop.retargeting.robot_geometry import SIDES, RobotSkeleton
 
-CLOSED = {"proximal": 1.35, "distal": 1.35, "splay": 0.0}  # rad of the fingers of a closed hand
-CLOSED_THUMB = {"abduction": 1.0, "proximal": 0.5, "distal": 0.7}
-OPEN_THUMB = {"abduction": 0.3, "proximal": 0.0, "distal": 0.0}
-SAMPLES = 33  # of the keypoints between open and closed: 1.5 mm apart at the fingertips, and lines between them
+# rad by closure: a flat hand, one that is ready to take a bar or a handle (thumb across, fingers hooked), a fist.
+CLOSURES = (0.0, 0.4, 1.0)
+THUMB = {"abduction": (0.3, 1.2, 1.2), "proximal": (0.0, 1.2, 1.2), "distal": (0.0, 0.5, 0.6)}
+FINGER = {"splay": (0.0, 0.0, 0.0), "proximal": (0.0, 0.05, 0.95), "distal": (0.0, 0.9, 1.8)}
+SAMPLES = 41  # of the keypoints between open and closed: 2 mm apart at the fingertips, and lines between them
 
 
-def shape(table: joints.JointTable, closed: bool) -> np.ndarray:
-    """(15,) rad of the joints of one hand, in the table's order, within its limits; both hands have the same."""
-    thumb, finger = (CLOSED_THUMB, CLOSED) if closed else (OPEN_THUMB, dict.fromkeys(CLOSED, 0.0))
+def shapes(table: joints.JointTable) -> np.ndarray:
+    """(3, 15) rad of the joints of one hand at CLOSURES, in the table's order, within its limits; both hands have the
+    same. No joint bends back on the way.
+    """
     at = table.indices("hand", "left")
-    values = []
+    columns = []
     for name in (table.names[i] for i in at):
         _, digit, joint = name.split("_")
-        values.append(thumb[joint] if digit == "thumb" else finger[joint])
-    return np.clip(values, table.limits.lower[at], table.limits.upper[at])
+        columns.append((THUMB if digit == "thumb" else FINGER)[joint])
+    return np.clip(np.array(columns).T, table.limits.lower[at], table.limits.upper[at])
+
+
+def between(closure: float, closures, knots: np.ndarray) -> np.ndarray:
+    """(15,) rad at a closure on the lines through knots (K, 15) at closures (K,)."""
+    return np.array([np.interp(closure, closures, column) for column in knots.T])
 
 
 class Grasp:
@@ -30,13 +37,13 @@ class Grasp:
 
     def __init__(self, skeleton: RobotSkeleton):
         table = skeleton.table
-        opened, closed = shape(table, False), shape(table, True)
+        knots = shapes(table)
         self.samples = {side: np.empty((SAMPLES, 21, 3)) for side in SIDES}  # m, in the wrist's frame
         self.palms = {side: skeleton.kinematics.offset(f"{side}_palm") for side in SIDES}  # m, in the wrist's frame
         q = mjcf.home(table)
         for i, closure in enumerate(np.linspace(0.0, 1.0, SAMPLES)):
             for side in SIDES:
-                q[table.indices("hand", side)] = opened + closure * (closed - opened)
+                q[table.indices("hand", side)] = between(closure, CLOSURES, knots)
             parts = skeleton.parts(q)
             for side in SIDES:
                 turn = skeleton.kinematics.rotation(f"{side}_wrist")
