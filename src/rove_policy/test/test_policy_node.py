@@ -132,7 +132,7 @@ def test_it_publishes_chunks_in_rollout_only_and_survives_a_frozen_camera(world,
         msg = world.chunks[-1][1]
         chunk, times = messages.JointReader(TABLE).chunk(msg)
         assert chunk.shape == (50, 50) and np.all(np.isfinite(chunk))
-        np.testing.assert_allclose(times, np.arange(50) / 20.0, atol=1e-9)
+        np.testing.assert_allclose(times, np.arange(1, 51) / 20.0, atol=1e-9)  # row i is due (i + 1) / 20 s later
         assert world.spin_until(lambda: len(world.values) > 0)
         assert -1.0 <= world.values[-1].data <= 0.0
 

@@ -129,7 +129,8 @@ def test_fingers_arrive_in_two_datagrams_and_bend_the_robots():
     out = Retargeter(TABLE, smoothing=False, velocity_limited=False).retarget(frame)
     for side in ("left", "right"):
         for finger in mjcf.FINGERS[1:]:
-            assert out[TABLE.index[f"{side}_{finger}_proximal"]] == pytest.approx(1.0, abs=0.05)
+            # fingertips and their distances to the thumb are followed, not joints: 0.1 rad of a finger is 8 mm
+            assert out[TABLE.index[f"{side}_{finger}_proximal"]] == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_segment_that_is_not_finite_is_a_lost_part():
