@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import zmq
@@ -15,6 +16,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from rove_contract import timing
 from rove_contract.operator_frame import MAX_BYTES, FrameError, OperatorFrame, decode
 from rove_teleop.sources import OperatorInput, ReceivedFrame
+from rove_teleop.sources.admission import Admission
 from rove_teleop.sources.curve import OPERATORS, Keys, receiver_keys
 from rove_teleop.sources.stream import StreamGuard
 
@@ -41,8 +43,9 @@ class ZmqSource(OperatorInput):
 
     endpoint: bound (bind=True, the default) or connected to. pattern: "sub" | "pull". max_delay_s: later frames are
     refused. keys: directory of `rove run rove_teleop keys` for a bound socket beyond loopback, or `curve.Keys` of a
-    connecting one. Raises ValueError for a non-local endpoint without keys, an unknown pattern, or an address that
-    cannot be bound.
+    connecting one. With a directory a frame's source is the name of the key it came with, and a key that is taken out
+    of it is shut out within `admission.WATCH_S`. Raises ValueError for a non-local endpoint without keys, an unknown
+    pattern, or an address that cannot be bound.
     """
 
     def __init__(
@@ -70,52 +73,84 @@ class ZmqSource(OperatorInput):
         self.last_error = ""
         self._context = zmq.Context()
         self._authenticator: ThreadAuthenticator | None = None
-        self._socket = self._context.socket(PATTERNS[pattern])
+        self._admission: Admission | None = None
+        self._pattern, self._bind, self._pair = pattern, bind, self._key_pair(keys, bind)
+        self._cut = 0  # times that all connections were cut because a key was revoked
+        self._unbound = False  # the address is not free again yet
+        self._poller = zmq.Poller()
         try:
-            self._socket.setsockopt(zmq.RCVHWM, QUEUE)
-            self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
-            self._socket.setsockopt(zmq.LINGER, 0)
-            self._socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-            if pattern == "sub":
-                self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-            if keys is not None:
-                self._secure(keys, bind)
-            try:
-                self._socket.bind(endpoint) if bind else self._socket.connect(endpoint)
-            except zmq.ZMQError as error:
-                raise ValueError(
-                    f"cannot {'bind' if bind else 'connect to'} {endpoint}: {error}; is another session running?"
-                ) from error
+            if self._admission is not None:
+                # Without an authenticator any key pair would be let in.
+                self._authenticator = ThreadAuthenticator(self._context)
+                self._authenticator.start()
+                self._authenticator.configure_curve_callback(domain="*", credentials_provider=self._admission)
+            self._socket = self._open(endpoint)
         except Exception:
             self.close()
             raise
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT) if bind else endpoint
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
 
-    def _secure(self, keys, bind: bool) -> None:
-        directory = None if isinstance(keys, Keys) else Path(keys).expanduser()
-        pair = receiver_keys(directory) if directory is not None else keys
+    def _key_pair(self, keys, bind: bool) -> Keys | None:
+        if keys is None or (isinstance(keys, Keys) and not bind):
+            return keys
+        if isinstance(keys, Keys):
+            raise ValueError("a bound source needs the key directory, which names the operators that may connect")
+        directory = Path(keys).expanduser()
         if bind:
-            if directory is None:
-                raise ValueError("a bound source needs the key directory, which names the operators that may connect")
-            # Without an authenticator any key pair would be let in.
-            self._authenticator = ThreadAuthenticator(self._context)
-            self._authenticator.start()
-            self._authenticator.configure_curve(domain="*", location=str(directory / OPERATORS))
-            self._socket.curve_server = True
-        else:
-            self._socket.curve_serverkey = pair.receiver
-        self._socket.curve_publickey, self._socket.curve_secretkey = pair.public, pair.secret
+            self._admission = Admission(directory / OPERATORS)
+        return receiver_keys(directory)
+
+    def _open(self, endpoint: str) -> zmq.Socket:
+        """A socket that is bound or connected, and polled. Raises ValueError."""
+        socket = self._context.socket(PATTERNS[self._pattern])
+        socket.setsockopt(zmq.RCVHWM, QUEUE)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+        if self._pattern == "sub":
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+        if self._pair is not None:
+            if self._bind:
+                socket.curve_server = True
+            else:
+                socket.curve_serverkey = self._pair.receiver
+            socket.curve_publickey, socket.curve_secretkey = self._pair.public, self._pair.secret
+        try:
+            socket.bind(endpoint) if self._bind else socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise ValueError(
+                f"cannot {'bind' if self._bind else 'connect to'} {endpoint}: {error}; is another session running?"
+            ) from error
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+    def _cut_connections(self) -> None:
+        """Close and open the socket: whoever still has a key comes in again by itself, after some 0.1 s."""
+        if not self._unbound:
+            self._poller.unregister(self._socket)
+            self._socket.close(0)
+            self._unbound = True
+            self._cut += 1
+        try:
+            self._socket = self._open(self.endpoint)
+            self._unbound = False
+        except ValueError as error:  # ZMQ's own thread has not let go of the address yet
+            self.last_error = str(error)
+            time.sleep(0.01)
 
     def poll(self, timeout_s: float) -> ReceivedFrame | None:
         """See OperatorInput.poll."""
+        if self._unbound or (self._admission is not None and self._admission.revokes(self._clock())):
+            self._cut_connections()
+            if self._unbound:
+                return None
         if not self._poller.poll(max(timeout_s, 0.0) * 1e3):  # type: ignore[arg-type]
             return None
         newest: ReceivedFrame | None = None
         for _ in range(MAX_BATCH):
             try:
-                message = self._socket.recv_multipart(zmq.NOBLOCK)
+                message = self._socket.recv_multipart(zmq.NOBLOCK, copy=self._admission is None)
             except zmq.Again:
                 break
             now = self._clock()
@@ -129,11 +164,16 @@ class ZmqSource(OperatorInput):
                 newest = ReceivedFrame(frame, now, delay)
         return newest
 
-    def _decoded(self, message: list[bytes]) -> OperatorFrame | None:
+    def _decoded(self, message: list) -> OperatorFrame | None:
+        """message: parts, as bytes, or with keys as ZMQ frames, which know the key they came with."""
         try:
             if len(message) != 1:
                 raise FrameError("multipart", f"{len(message)} message parts, expected 1")
-            frame = decode(message[0])
+            if self._admission is None:
+                frame = decode(message[0])
+            else:
+                key = str(message[0].get("User-Id"))
+                frame = self._named_by_key(decode(message[0].bytes), key, self._admission.names)
         except FrameError as error:
             self._malformed[error.reason] += 1
             self.last_error = str(error)
@@ -141,9 +181,19 @@ class ZmqSource(OperatorInput):
         self._unknown_parts += len(frame.unknown)
         return frame
 
+    def _named_by_key(self, frame: OperatorFrame, key: str, names: dict[str, str]) -> OperatorFrame:
+        """The frame with its key's name as its source. Raises FrameError for a key that was revoked since the
+        connection was made, and for the name of another key."""
+        if key not in names:
+            raise FrameError("revoked", "a frame came with a key that is admitted no longer")
+        if frame.source != names[key] and frame.source in names.values():
+            raise FrameError("forged", f"a frame says it is of {frame.source!r}, but its key is that of {names[key]!r}")
+        return replace(frame, source=names[key])
+
     def statistics(self) -> dict[str, int | float | str]:
         """Counts: received, accepted, superseded, lost, replayed, out_of_order, other_source, late, restarts, malformed
-        and malformed/<reason>, unknown_parts; clock_offset_s (sender's clock minus ours); source; last_error."""
+        and malformed/<reason>, unknown_parts; admitted keys and cut_connections (with keys); clock_offset_s (sender's
+        clock minus ours); source; last_error."""
         guard = self._guard
         offset = guard.clock.offset_s
         values: dict[str, int | float | str] = {"received": self._received, "superseded": self._superseded}
@@ -152,6 +202,10 @@ class ZmqSource(OperatorInput):
         values["malformed"] = sum(self._malformed.values())
         values |= {f"malformed/{reason}": n for reason, n in sorted(self._malformed.copy().items())}
         values["unknown_parts"] = self._unknown_parts
+        if self._admission is not None:
+            values["admitted"] = len(self._admission.names)
+            values["cut_connections"] = self._cut
+            self.last_error = self.last_error or self._admission.error
         values["clock_steps"] = guard.clock.steps
         # Up to the smallest transport delay, which one-way timestamps cannot show.
         values["clock_offset_s"] = "" if offset is None else round(self._clock() - time.time() - offset, 4)
@@ -163,7 +217,6 @@ class ZmqSource(OperatorInput):
         """See OperatorInput.close."""
         if self._context.closed:
             return
-        self._socket.close(0)
         if self._authenticator is not None:
             self._authenticator.stop()
-        self._context.term()
+        self._context.destroy(linger=0)

@@ -43,8 +43,7 @@ class Operator:
         self.socket.send(data if isinstance(data, bytes) else encode(data))
 
     def close(self):
-        self.socket.close()
-        self.context.term()
+        self.context.destroy(linger=0)  # a monitor's socket, too
 
 
 @pytest.fixture
@@ -268,6 +267,93 @@ def test_only_an_admitted_key_gets_frames_in(tmp_path):
         for sender in [*senders, friend]:
             sender.close()
         source.close()
+
+
+@pytest.fixture
+def keyed(tmp_path):
+    """A source with the keys of `suit` and `glove`, and how to connect with one of them."""
+    curve.make(tmp_path)
+    for name in ("suit", "glove"):
+        curve.make(tmp_path, name)
+    source = ZmqSource("tcp://0.0.0.0:*", "pull", keys=tmp_path)
+    operators = []
+
+    def connect(name):
+        endpoint = source.endpoint.replace("0.0.0.0", "127.0.0.1")
+        operators.append(Operator(endpoint, zmq.PUSH, curve.operator_keys(tmp_path, name)))
+        return operators[-1]
+
+    yield source, connect, tmp_path / curve.OPERATORS
+    for operator in operators:
+        operator.close()
+    source.close()
+
+
+def send_until(source, operator, condition, name="operator"):
+    """Frames of `operator` until `condition(sample or None)`; a socket without a connection drops them."""
+    seq, due = send_until.seq, 0.0
+
+    def step(sample):
+        nonlocal seq, due
+        if time.monotonic() >= due:
+            seq, due = seq + 1, time.monotonic() + 0.02
+            with contextlib.suppress(zmq.Again):
+                operator.socket.send(encode(frame(seq, source=name)), zmq.NOBLOCK)
+        return condition(sample)
+
+    try:
+        return poll_until(source, step, 20.0)
+    finally:
+        send_until.seq = seq
+
+
+send_until.seq = 0
+
+
+def test_a_revoked_key_is_shut_out_of_its_open_connection_and_others_go_on(keyed):
+    source, connect, folder = keyed
+    suit = connect("suit")
+    send_until(source, suit, lambda sample: sample is not None)
+    events = suit.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+    (folder / "suit.key").unlink()
+    send_until(source, suit, lambda _: events.poll(0))  # cut, came back, and was not let in
+    suit.socket.disable_monitor()
+    glove = connect("glove")
+    sample = send_until(source, glove, lambda sample: sample is not None)
+    assert sample.frame.source == "glove" and source.statistics()["cut_connections"] == 1
+    received = source.statistics()["received"]
+    polls = iter(range(10))
+    send_until(source, suit, lambda _: next(polls, None) is None)
+    assert source.statistics()["received"] == received
+
+
+def test_the_key_of_a_device_that_is_not_connected_is_revoked_without_cutting_anybody(keyed):
+    source, connect, folder = keyed
+    suit = connect("suit")
+    send_until(source, suit, lambda sample: sample is not None)
+    (folder / "glove.key").unlink()
+    send_until(source, suit, lambda _: source.statistics()["admitted"] == 1)
+    assert source.statistics()["cut_connections"] == 0
+
+
+def test_a_key_that_is_made_while_teleop_runs_is_let_in(keyed):
+    source, connect, folder = keyed
+    curve.make(folder.parent, "late")
+    sample = send_until(source, connect("late"), lambda sample: sample is not None)
+    assert sample.frame.source == "late"
+
+
+def test_the_source_of_a_frame_is_the_name_of_its_key_and_no_other_key_can_take_it(keyed):
+    source, connect, _ = keyed
+    suit, glove = connect("suit"), connect("glove")
+    assert send_until(source, suit, lambda s: s is not None, "anything").frame.source == "suit"
+    for seq in range(1000, 1010):  # far ahead of the suit's numbers: believed, they would lock the suit out
+        glove.send(frame(seq, source="suit"))
+    send_until(source, suit, lambda _: source.statistics().get("malformed/forged") == 10, "anything")
+    before = source.statistics()["accepted"]
+    send_until(source, suit, lambda _: source.statistics()["accepted"] > before + 3, "anything")
+    counts = source.statistics()
+    assert counts["out_of_order"] == counts["restarts"] == 0 and "glove" in counts["last_error"]
 
 
 def test_secret_keys_are_private_and_never_overwritten(tmp_path):
