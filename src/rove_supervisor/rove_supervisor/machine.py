@@ -28,12 +28,14 @@ class Conditions:
 
     robot: why no episode may start on this robot. recorder: why no episode could be recorded ("" also when recording is
     off). operator: why the operator cannot take over (stale or misaligned). policy: why no policy can drive.
+    camera: why nobody would see what the robot does.
     """
 
     robot: str = ""
     recorder: str = ""
     operator: str = ""
     policy: str = ""
+    camera: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Machine:
         return self.mode in ACTIVE
 
     def refusal(self, trigger: Trigger, conditions: Conditions, *, force: bool = False) -> str:
-        """Why `trigger` is refused now, as a sentence; "" if it is possible. force: skip the operator's conditions."""
+        """Why `trigger` is refused now, as a sentence; "" if it is possible. force: skip those of a takeover."""
         try:
             next_mode(self.mode, trigger)
         except Refused as error:
@@ -90,12 +92,13 @@ class Machine:
             return (
                 conditions.robot
                 or (conditions.policy if trigger is Trigger.START_ROLLOUT else "")
+                or conditions.camera
                 or conditions.recorder
             )
         if trigger is Trigger.RESUME:
-            return conditions.policy
+            return conditions.policy or conditions.camera
         if trigger is Trigger.TAKEOVER and not force:
-            return conditions.operator
+            return conditions.operator or conditions.camera
         return ""
 
     def request(

@@ -82,6 +82,7 @@ class Supervisor:
         self._publish = publish
         self._clock, self._epoch = clock, epoch
         self.since = clock()
+        self._blind = False  # this mode was entered without a camera, by a forced takeover
         self.refused = 0
         self.lease = Lease(session.lease_s)
         self.armed_by = ""  # connected client that switched the dead man on, "" = nobody who is here
@@ -139,6 +140,7 @@ class Supervisor:
     def _changed(self, previous: Mode, client: str, now: float) -> None:
         """A transition was made: log, advice and lease go with it."""
         self.since, self.notice = now, ""
+        self._blind = bool(self.watch.camera_refusal(now))
         self.log.transition(previous, self.mode, now)
         if previous not in ACTIVE and self.mode in ACTIVE:
             self.advisor.reset()
@@ -161,8 +163,13 @@ class Supervisor:
         return done
 
     def _guard(self, now: float) -> str:
-        """Pause for a holder of the dead-man lease who vanished, or on advice with auto-pause on."""
-        if self.session.dead_man and self.mode in MOVING and self.lease.expired(now):
+        """Pause for a camera that died, for a holder of the dead-man lease who vanished, or on advice with auto-pause
+        on."""
+        camera = self.watch.camera_refusal(now)
+        self._blind = self._blind and bool(camera)
+        if camera and self.mode in MOVING and not self._blind:
+            why = camera
+        elif self.session.dead_man and self.mode in MOVING and self.lease.expired(now):
             why = f"dead-man: {self.lease.holder} was silent for {self.lease.duration:.1f} s"
         elif self.session.auto_pause and self.mode is Mode.ROLLOUT:
             why = self.advisor.text(self.log.elapsed(now))

@@ -55,6 +55,7 @@ PARAMETERS = {
     "dead_man_lease_s": "how long that page may be silent, s",
     "alignment_threshold_rad": "a takeover is refused beyond this difference of a joint, unless forced, rad",
     "record": "an episode needs a recorder that is ready",
+    "camera": "an episode needs pictures of the robot's camera",
     "panel_port": "TCP port of the panel; 0: any free one, -1: no panel",
     "panel_host": "address the panel is bound to",
     "panel_token": "access token; ROVE_PANEL_TOKEN is better, a parameter can be read by everybody in the graph",
@@ -95,7 +96,7 @@ class SupervisorNode(Node):
         threshold = get("alignment_threshold_rad", TAKEOVER_RAD).value
         if not threshold > 0.0:
             raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
-        watch = Watch(threshold, get("record", False).value)
+        watch = Watch(threshold, get("record", False).value, get("camera", True).value)
         port = get("panel_port", 8765).value
         access = Access(
             get("panel_host", "127.0.0.1").value,
@@ -244,6 +245,7 @@ class SupervisorNode(Node):
         values = {
             "mode": self.supervisor.mode.name,
             "refused": self.supervisor.refused,
+            "notice": self.supervisor.notice,
             "panel": self.url,
             "ready": "true",
         }

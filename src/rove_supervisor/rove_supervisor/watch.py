@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rove_contract import joints, timing
+from rove_contract import joints, timing, topics
 from rove_supervisor.machine import ROBOT_GONE_S, Conditions
 
 OK, WARN, ERROR, STALE = range(4)  # levels of diagnostic_msgs/DiagnosticStatus
@@ -18,6 +18,7 @@ BLOCKS = joints.load().blocks_present()  # an operator is aligned when each of t
 NO_ERROR = {"worst_joint", "age_s", "held"}  # what /teleop/alignment says beside one error per block
 TEXT_LENGTH = 500  # characters of a foreign text that are kept
 OPERATOR_SILENT_S = 5 * timing.TELEOP_STALE_S  # /teleop/alignment may come at a tenth of the input rate
+CAMERA_GONE_S = 1.0  # 30 pictures; the export leaves out what has none for so long
 REPORT_SILENT_S = 3.0  # nodes report at 1 Hz; 3 lost reports in a row is a silent node
 
 
@@ -120,11 +121,14 @@ class Report:
 
 
 class Watch:
-    """Everything a decision depends on beside the mode. threshold: rad; record: an episode needs a ready recorder."""
+    """Everything a decision depends on beside the mode. threshold: rad; record: an episode needs a ready recorder;
+    needs_camera: it needs pictures.
+    """
 
-    def __init__(self, threshold: float, record: bool):
+    def __init__(self, threshold: float, record: bool, needs_camera: bool = True):
         self.threshold = threshold
         self.record = record
+        self.needs_camera = needs_camera
         self.robot, self.camera, self.operator = Stream(), Stream(), Stream()
         self.alignment = Alignment()
         self.recorder: Report | None = None
@@ -137,6 +141,16 @@ class Watch:
             return "no robot: nothing has come on /joint_states"
         if age > ROBOT_GONE_S:
             return f"the robot's state is missing: last /joint_states {age:.1f} s ago"
+        return ""
+
+    def camera_refusal(self, now: float) -> str:
+        if not self.needs_camera:
+            return ""
+        age = self.camera.age(now)
+        if age == math.inf:
+            return f"no camera: nothing has come on {topics.EGO_IMAGE.name}"
+        if age > CAMERA_GONE_S:
+            return f"the camera is silent: last picture {age:.1f} s ago"
         return ""
 
     def recorder_refusal(self, now: float) -> str:
@@ -173,6 +187,7 @@ class Watch:
             self.recorder_refusal(now),
             self.alignment.refusal(now, self.threshold),
             self.policy_refusal(now),
+            self.camera_refusal(now),
         )
 
     def warnings(self, now: float) -> list[dict]:

@@ -21,7 +21,7 @@ def drive(*triggers, conditions=FINE, force=False):
     return machine, out
 
 
-REASONS = st.tuples(*[st.sampled_from(["", "no"])] * 4)
+REASONS = st.tuples(*[st.sampled_from(["", "no"])] * 5)
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Trigger)), st.booleans(), st.integers(-5, 1000), REASONS), max_size=40))
@@ -126,6 +126,17 @@ def test_takeover_needs_an_aligned_operator_unless_forced():
         drive(Trigger.START_ROLLOUT, Trigger.PAUSE, Trigger.TAKEOVER, conditions=conditions)
     machine, _ = drive(Trigger.START_ROLLOUT, Trigger.PAUSE, Trigger.TAKEOVER, conditions=conditions, force=True)
     assert machine.mode is Mode.ADAPTATION
+
+
+def test_without_a_camera_nothing_starts_resumes_or_is_taken_over_unless_forced():
+    conditions = Conditions(camera="the camera is silent")
+    for start in (Trigger.START_ROLLOUT, Trigger.START_DEMONSTRATION):
+        with pytest.raises(Refused, match="camera"):
+            drive(start, conditions=conditions)
+    machine, _ = drive(Trigger.START_ROLLOUT, Trigger.PAUSE)
+    for trigger in (Trigger.RESUME, Trigger.TAKEOVER):
+        assert machine.refusal(trigger, conditions) == "the camera is silent"
+    assert machine.refusal(Trigger.TAKEOVER, conditions, force=True) == ""
 
 
 def test_force_does_not_bend_the_table():

@@ -28,11 +28,13 @@ class Bench:
         self.supervisor.watch.policies = 1
         self.run(0.05)
 
-    def run(self, seconds, alive="", value=None):
+    def run(self, seconds, alive="", value=None, camera=True):
         done = []
         for _ in range(round(seconds / 0.05)):
             self.now += 0.05
             self.supervisor.saw_robot()
+            if camera:
+                self.supervisor.saw_camera()
             blocks = {block: "0.1" for block in ("head", "waist", "arm", "hand")}
             self.supervisor.watch.alignment = Alignment.read(0, "", blocks, self.now)
             if alive:
@@ -102,21 +104,47 @@ def test_what_nodes_say_cannot_steer_a_terminal():
     assert all(text.isprintable() for text in texts)
 
 
+DRIVES = [
+    (("start_rollout",), Mode.PAUSED),
+    (("start_rollout", "pause", "takeover"), Mode.PAUSED),
+    (("start_rollout", "pause", "takeover", "recovered"), Mode.PAUSED),
+    (("start_demonstration",), Mode.IDLE),
+]
+
+
+@pytest.mark.parametrize("actions, ends", DRIVES)
+def test_a_camera_that_dies_in_an_episode_pauses_it_and_ends_a_demonstration(actions, ends):
+    bench = Bench()
+    bench.press(*actions)
+    moving = bench.mode
+    assert bench.run(0.9, camera=False) == [] and bench.mode is moving
+    (done,) = bench.run(0.2, camera=False)
+    assert bench.mode is ends and "the camera is silent" in done
+    assert "the camera is silent" in snapshot(bench.supervisor)["notice"]
+    assert bench.run(2.0, camera=False) == [], "once"
+
+
+def test_without_a_camera_only_a_forced_takeover_drives_the_robot_until_the_pictures_are_back():
+    bench = Bench()
+    bench.press("start_rollout", "pause")
+    bench.run(2.0, camera=False)
+    for action in ("resume", "takeover"):
+        ok, text = bench.supervisor.request(action)
+        assert not ok and "the camera is silent" in text
+    bench.press("force_takeover")
+    assert bench.run(3.0, camera=False) == [] and bench.mode is Mode.ADAPTATION
+    bench.run(0.1)
+    (done,) = bench.run(1.1, camera=False)
+    assert bench.mode is Mode.PAUSED and "the camera is silent" in done
+
+
 def test_a_client_that_vanishes_changes_nothing_while_the_dead_man_is_off():
     bench = Bench()
     bench.press("start_rollout")
     assert bench.run(5.0) == [] and bench.mode is Mode.ROLLOUT
 
 
-@pytest.mark.parametrize(
-    "actions, ends",
-    [
-        (("start_rollout",), Mode.PAUSED),
-        (("start_rollout", "pause", "takeover"), Mode.PAUSED),
-        (("start_rollout", "pause", "takeover", "recovered"), Mode.PAUSED),
-        (("start_demonstration",), Mode.IDLE),
-    ],
-)
+@pytest.mark.parametrize("actions, ends", DRIVES)
 def test_the_dead_man_stops_the_robot_within_the_lease_and_a_heartbeat_when_its_holder_vanishes(actions, ends):
     bench = Bench(dead_man=True)
     bench.press(*actions)
