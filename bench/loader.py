@@ -32,7 +32,7 @@ import torch
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_contract.timing import CHUNK_STEPS
-from rove_description import joints
+from rove_description import robot
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import ACTION, STATE, Dataset
 from rove_recorder.dataset import video
@@ -71,9 +71,9 @@ print(json.dumps(result))
 def make_dataset(root: Path, episodes: int, length: int) -> None:
     """A smooth scene that moves, with sensor noise."""
     rng = np.random.default_rng(0)
-    names = joints.load().names
+    card = robot.load().card
     y, x = np.mgrid[0:SIZE, 0:SIZE]
-    with DatasetWriter(root, FPS, (SIZE, SIZE), names) as writer:
+    with DatasetWriter(root, card, FPS, (SIZE, SIZE)) as writer:
         for k in range(episodes):
             images = np.empty((length, SIZE, SIZE, 3), dtype=np.uint8)
             noise = rng.normal(0, 3, (SIZE, SIZE, 3))
@@ -82,7 +82,7 @@ def make_dataset(root: Path, episodes: int, length: int) -> None:
                     [128 + 80 * np.sin((x + 2 * i + 9 * k) / 23), 128 + 80 * np.cos((y - i) / 17), (x + y) / 2], axis=-1
                 )
                 images[i] = np.clip(scene + np.roll(noise, i, axis=0), 0, 255)
-            state = rng.normal(size=(length, len(names)))
+            state = rng.normal(size=(length, len(card.joints)))
             labels = (np.full(length, value) for value in (Stage.ROLLOUT, Source.POLICY, Mode.ROLLOUT))
             writer.add_episode(
                 EpisodeFrames(

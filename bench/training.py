@@ -33,7 +33,6 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rove_description import joints
 from rove_learning.algorithm.advantage import Labels
 from rove_learning.config import CONDITIONS, ActorConfig, CriticConfig, RegulariseConfig
 from rove_learning.data.buffer import Buffer
@@ -99,7 +98,7 @@ def measure(tokens: int, device: str, quick: bool, scratch: Path) -> list[dict]:
     actor = Actor(
         ActorConfig(backbone=backbone.config, noise_samples=1, batch=batch["actor"], **head), backbone=backbone
     ).to(device)
-    set_statistics(actor, buffer, joints.load())
+    set_statistics(actor, buffer)
     settings = CriticConfig(backbone=backbone.config, batch=batch["critic"], width=256 if device == "cuda" else 128)
     critic = Critic(settings, backbone).to(device)
     rounds, counts = (1, (3, 2)) if quick else (5, (50, 10)) if device == "cuda" else (3, (6, 2))

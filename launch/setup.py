@@ -34,9 +34,8 @@ setup(
         "rosbags",
         "tyro",
     ],
-    extras_require={
-        "test": ["aiohttp", "hypothesis", "psutil", "pytest", "torch"]
-    },  # colcon test runs pytest where a package says so
+    # colcon test runs pytest where a package says so
+    extras_require={"test": ["aiohttp", "hypothesis", "psutil", "pytest", "torch"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +157,7 @@ def _only(entity: Entity, name: str, allowed: str) -> bool:
 def _parse_node(entity: Entity, file: _File) -> None:
     package, executable = entity.need("pkg"), entity.need("exec")
     name, parameters, condition = Text(entity, entity.need("name")), _parse_parameters(entity), _parse_condition(entity)
+    namespace = _text(entity, "namespace")
     _only(entity, "output", "screen")  # every output is shown on the screen; rove keeps no log files
     required, respawn = _only(entity, "on_exit", "shutdown"), _only(entity, "respawn", "true")
     delay = entity.get("respawn_delay", float)
@@ -176,9 +178,11 @@ def _parse_node(entity: Entity, file: _File) -> None:
             raise entity.error(str(error), line) from error
         label = name.perform(context)
         arguments = [word for parameter in parameters for word in parameter(context)]
+        space = "" if namespace is None else _namespace(entity, namespace, context)
+        remaps = ["-r", f"__node:={label}", *(["-r", f"__ns:={space}"] if space else [])]
         return ProcessSpec(
             label,
-            (*command, "--ros-args", "-r", f"__node:={label}", *arguments),
+            (*command, "--ros-args", *remaps, *arguments),
             dict(context.environment),
             required=required,
             holds_robot=(str(package.data), str(executable.data)) == HOLDS_ROBOT,
@@ -187,6 +191,18 @@ def _parse_node(entity: Entity, file: _File) -> None:
         )
 
     file.steps.append(start)
+
+
+def _namespace(entity: Entity, text: Text, context: Context) -> str:
+    """A node's namespace with its leading slash, "" for none, as ros2 launch reads it."""
+    space = text.perform(context).strip("/")
+    if space and not re.fullmatch(r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*", space, re.ASCII):
+        raise entity.error(
+            f"the namespace {space!r} is no ROS name: expected letters, digits and _, parts split by /, none beginning "
+            "with a digit",
+            text.line,
+        )
+    return f"/{space}" if space else ""
 
 
 HOLDS_ROBOT = ("rove_teleop", "command_filter")  # package and executable

@@ -139,14 +139,14 @@ def motionless_policy(tmp_path):
     """
     import torch
 
-    from rove_description import joints, mjcf
+    from rove_description import robot
     from rove_learning.config import ActorConfig, CriticConfig
     from rove_learning.inference import checkpoint
     from rove_learning.models.actor import Actor
     from rove_learning.models.critic import Critic
 
-    table = joints.load()
-    actor = Actor(ActorConfig(), len(table))  # a fresh head predicts the normalised action 0, the mean
-    actor.action_mean.copy_(torch.from_numpy(mjcf.home(table)))
-    info = {"joints": list(table.names), "instructions": ["erase the whiteboard"]}
+    described = robot.load()
+    actor = Actor(ActorConfig(), len(described.table))  # a fresh head predicts the normalised action 0, the mean
+    actor.action_mean.copy_(torch.from_numpy(described.home))
+    info = {"robot": described.card.to_dict(), "instructions": ["erase the whiteboard"]}
     return checkpoint.save(tmp_path / "demo" / "policy", actor, Critic(CriticConfig()), info=info)

@@ -67,6 +67,8 @@ def test_show_args_lists_every_argument(capsys):
         "record",
         "panel_port",
         "robot",
+        "driver",
+        "namespace",
         "bags",
         "seed",
         "episodes",

@@ -100,9 +100,27 @@ def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_
         assert not undeclared, f"{name} declares no {sorted(undeclared)}"
 
 
+def test_the_robot_and_its_namespace_reach_every_node():
+    everything = {"checkpoint": "runs/x", "device": "scripted", "episodes": "1"}
+    everything |= {"robot": "/home/me/my_robot", "namespace": "left_lab/iron1"}
+    path = packages.launch_file("rove_bringup", "session.launch.yaml")
+    for process in launch_file.plan_processes(path, everything):
+        assert "__ns:=/left_lab/iron1" in process.command, process.name
+        told = 'robot:="/home/me/my_robot"' in process.command
+        assert told or process.name == "scripted_supervisor", f"{process.name} is not told which robot"
+
+
+def test_a_namespace_that_is_no_name_is_refused_with_its_line():
+    path = packages.launch_file("rove_bringup", "session.launch.yaml")
+    with pytest.raises(
+        launch_file.LaunchError, match=r"session.launch.yaml:\d+: the namespace 'left lab' is no ROS name"
+    ):
+        launch_file.plan_processes(path, {"namespace": "left lab"})
+
+
 def test_without_a_checkpoint_no_policy_is_started_and_without_recording_no_recorder():
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    arguments = {"device": "none", "record": "false", "robot": "external"}
+    arguments = {"device": "none", "record": "false", "driver": "external"}
     names = [process.name for process in launch_file.plan_processes(path, arguments)]
     assert names == ["command_filter", "supervisor"]
 

@@ -26,6 +26,7 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import serialize_message
+from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import cdr, lifetime, node_help, topics, transport
 from rove_contract import episode as episodes
@@ -60,8 +61,8 @@ def qos_profile(qos: topics.Qos, *, publisher: bool = True) -> QoSProfile:
 
 
 def publisher(node: Any, topic: topics.Topic) -> Any:
-    """Publisher of a contract topic, with the contract's type and QoS."""
-    return node.create_publisher(message_class(topic.type), topic.name, qos_profile(topic.qos))
+    """Publisher of a contract topic, with the contract's type and QoS, in the node's namespace."""
+    return node.create_publisher(message_class(topic.type), topics.relative(topic.name), qos_profile(topic.qos))
 
 
 class _Allocator(ctypes.Structure):
@@ -109,7 +110,23 @@ def subscription(node: Any, topic: topics.Topic, callback: Any, *, raw: bool = F
     profile = qos_profile(topic.qos, publisher=False)
     if depth is not None:
         profile.depth = depth
-    return node.create_subscription(message_class(topic.type), topic.name, callback, profile, raw=raw)
+    kind, name = message_class(topic.type), topics.relative(topic.name)
+    return node.create_subscription(kind, name, callback, profile, raw=raw)
+
+
+def resolved(node: Any, topic: topics.Topic) -> str:
+    """The name of a contract topic in the graph, with the node's namespace and remaps: what graph queries want."""
+    return node.resolve_topic_name(topics.relative(topic.name))
+
+
+def service(node: Any, name: str, callback: Any, **options: Any) -> Any:
+    """A std_srvs/Trigger service of the contract, in the node's namespace."""
+    return node.create_service(TriggerService, topics.relative(name), callback, **options)
+
+
+def client(node: Any, name: str) -> Any:
+    """A client of a std_srvs/Trigger service of the contract, in the node's namespace."""
+    return node.create_client(TriggerService, topics.relative(name))
 
 
 def parameter_reader(
@@ -137,7 +154,7 @@ def claim_role(node: Any, topic: topics.Topic, role: str, discovery_s: float) ->
 
     discovery_s: how long to look; on one computer a peer is found within some 100 ms.
     """
-    name = node.resolve_topic_name(topic.name)
+    name = resolved(node, topic)
     until = time.monotonic() + discovery_s
     while True:
         others = publisher_names(node, name)

@@ -25,8 +25,8 @@ class Qos:
 
 @dataclass(frozen=True)
 class Topic:
-    """name: absolute topic. type: "pkg/msg/Type". publisher: the package that owns it. required: stands in every
-    episode's bag.
+    """name: topic as it is without a namespace, and as bags hold it; see `relative`. type: "pkg/msg/Type". publisher:
+    the package that owns it. required: stands in every episode's bag.
     """
 
     name: str
@@ -34,6 +34,11 @@ class Topic:
     qos: Qos
     publisher: str
     required: bool = True
+
+
+def relative(name: str) -> str:
+    """The name that a node asks for, so that its namespace (`namespace:=left_lab/iron1`) comes before it."""
+    return name.lstrip("/")
 
 
 SENSOR_DATA = Qos("best_effort", "volatile", 5)  # rclpy's qos_profile_sensor_data

@@ -17,6 +17,7 @@ import mujoco
 import numpy as np
 
 from rove_description import joints
+from rove_description.card import RobotCard
 from rove_description.description_file import SIDES, Node, RobotError, of_side, read
 
 ROBOTS = Path(__file__).parent / "robots"
@@ -91,6 +92,11 @@ class Robot:
     guard_margin_m: float
     guard_ignore: tuple[tuple[str, str], ...]
 
+    @property
+    def card(self) -> RobotCard:
+        """What files that belong to this robot say of it."""
+        return RobotCard(self.name, self.hash, self.table.names, self.table.blocks, self.table.sides)
+
 
 def load(robot: str | Path = DEFAULT) -> Robot:
     """A robot of this package by name, or any by its folder. Raises RobotError with one line per fault."""
@@ -102,6 +108,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
             f"robot {str(robot)!r}: expected a folder with robot.yaml or one of {known}, got no such folder"
         )
     root = read(folder / "robot.yaml")
+    table_file = root.values.get("joints", "joints.csv")
     margin, ignore = _guard(root)
     try:
         blocks = tuple(root.take("blocks", list, "a list of block names", []))
@@ -118,7 +125,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
     found = Robot(
         name=root.take("name", str, "a name", folder.name),
         folder=folder,
-        hash=_hash(folder),
+        hash=_hash(folder, table_file),
         table=table,
         model=model,
         home=_pose(root, "home", table, np.arange(len(table))),
@@ -275,9 +282,11 @@ def _guard(root: Node) -> tuple[float, tuple[tuple[str, str], ...]]:
     return margin, tuple(pairs)
 
 
-def _hash(folder: Path) -> str:
-    """12 hex digits of the folder's files, names and contents."""
+def _hash(folder: Path, table_file: str) -> str:
+    """12 hex digits of the folder's files, names and contents, and of a joint table that lies elsewhere."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    if ".." in Path(table_file).parts or Path(table_file).is_absolute():
+        digest.update((folder / table_file).read_bytes())
     return digest.hexdigest()[:12]

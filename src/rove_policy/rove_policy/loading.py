@@ -8,20 +8,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rove_description import joints, mjcf
+from rove_description.robot import Robot
 
 
 class Loader:
     """What all checkpoints of a node have in common.
 
-    words: policy -> the instruction in force. guidance: beta, None: the checkpoint's. device: "cpu", "cuda" or "auto".
-    backbones: see `checkpoint.load`. graphs, precision, compile: see `Execution.set_up`; graphs are recorded on a GPU
-    only. warn: told once what cannot be had.
+    robot: what a checkpoint must belong to. words: policy -> the instruction in force. guidance: beta, None: the
+    checkpoint's. device: "cpu", "cuda" or "auto". backbones: see `checkpoint.load`. graphs, precision, compile: see
+    `Execution.set_up`; graphs are recorded on a GPU only. warn: told once what cannot be had.
     """
 
     def __init__(
         self,
-        table: joints.JointTable,
+        robot: Robot,
         words: Callable[[object], str],
         guidance: float | None,
         device: str,
@@ -41,7 +41,7 @@ class Loader:
             )
         if precision not in ("auto", "bfloat16", "float32"):
             raise ValueError(f"precision is {precision!r}, expected auto, bfloat16 or float32")
-        self.table, self.words, self.guidance, self.backbones = table, words, guidance, backbones
+        self.robot, self.words, self.guidance, self.backbones = robot, words, guidance, backbones
         self._warn, self._warned = warn, ""
         self._fast = {
             "graphs": graphs and self.device.startswith("cuda"),
@@ -57,8 +57,8 @@ class Loader:
         from rove_learning.inference.execution import INSTRUCTIONS
 
         policy = checkpoint.load(path, self.device, self.backbones)
-        if policy.names and policy.names != tuple(self.table.names):
-            raise ValueError(f"{path} was trained for other joints than the robot's {len(self.table)}")
+        if refusal := policy.robot.refusal(self.robot.card, f"the checkpoint {path}"):
+            raise ValueError(refusal)
         policy.execution.set_up(**self._fast)  # type: ignore[arg-type]
         instructions = dict.fromkeys(
             [*list(policy.info.get("instructions", ()))[: INSTRUCTIONS - 1], self.words(policy)]
@@ -68,7 +68,7 @@ class Loader:
         image = np.zeros((192, 192, 3), dtype=np.uint8)
         for _ in range(2):
             begin = time.perf_counter()
-            chunk, _ = policy.act_and_value(image, mjcf.home(self.table), self.words(policy), guidance=self.guidance)
+            chunk, _ = policy.act_and_value(image, self.robot.home, self.words(policy), guidance=self.guidance)
             latency = time.perf_counter() - begin
         if not np.isfinite(chunk).all():
             raise ValueError(f"{path} predicts actions that are not finite")

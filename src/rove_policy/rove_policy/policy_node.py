@@ -22,13 +22,12 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_msgs.msg import Float32
-from std_srvs.srv import Trigger as TriggerService
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rove_contract import episode as episodes
 from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import ACTIVE, Mode
-from rove_description import joints
+from rove_description import robot
 from rove_policy.loading import Loader
 from rove_policy.overlap import Overlap, TooLate, skip_passed
 from rove_policy.reload import Reload, absent
@@ -46,6 +45,7 @@ DISCOVERY_S = 0.5  # how long it looks for another policy before it loads anythi
 
 
 PARAMETERS = {
+    "robot": "the robot: a name, or a folder with robot.yaml",
     "checkpoint": "directory of the policy; setting it between episodes loads another one",
     "instruction": "what the policy is told; empty: the episode's",
     "guidance": "strength of guidance, beta of eq. 9; NaN: the checkpoint's own",
@@ -90,11 +90,10 @@ class PolicyNode(Node):
         import torch
 
         torch.set_num_threads(threads)
-        self.table = joints.load()
+        described = robot.load(get("robot", robot.DEFAULT).value)
+        self.table = described.table
         self.episode_instruction = ""
-        self.loader = Loader(
-            self.table, self.words, self.guidance, device, backbones, self.get_logger().warning, **fast
-        )
+        self.loader = Loader(described, self.words, self.guidance, device, backbones, self.get_logger().warning, **fast)
         self.get_logger().info(f"loading {path} on {self.loader.device}")
         self.policy, self.latency_s = self.loader.load(path)
         self.reload = Reload(self.loader.load, path, self.not_loaded)
@@ -120,7 +119,7 @@ class PolicyNode(Node):
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.add_on_set_parameters_callback(self.on_parameters)
         alone = MutuallyExclusiveCallbackGroup()  # the other callbacks go on while it waits
-        self.create_service(TriggerService, topics.POLICY_RELOAD_SERVICE, self.on_reload, callback_group=alone)
+        ros.service(self, topics.POLICY_RELOAD_SERVICE, self.on_reload, callback_group=alone)
         self._thread = threading.Thread(target=self.work, name="inference", daemon=True)
         self._thread.start()
         self.say("ready")

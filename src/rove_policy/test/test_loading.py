@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from rove_description import joints
+from rove_description import robot
 from rove_learning.inference import checkpoint, chunk_graph
 from rove_learning.models.actor import Actor
 from rove_learning.models.critic import Critic
 from rove_learning.testing.synthetic import ACTOR, CRITIC
 from rove_policy.loading import Loader
 
-TABLE = joints.load()
+ROBOT = robot.load()
+TABLE = ROBOT.table
 TASKS = ["erase the whiteboard", "put the bread on the plate"]
 
 
@@ -24,19 +25,37 @@ def path(tmp_path):
     actor = Actor(ACTOR, len(TABLE))
     torch.nn.init.normal_(actor.head.out.weight, std=0.1)
     return checkpoint.save(
-        tmp_path / "policy", actor, Critic(CRITIC), info={"joints": list(TABLE.names), "instructions": TASKS}
+        tmp_path / "policy", actor, Critic(CRITIC), info={"robot": ROBOT.card.to_dict(), "instructions": TASKS}
     )
 
 
 def loader(warnings, device="cpu", **changes):
     options = {"graphs": True, "precision": "auto", "compile": False} | changes
-    return Loader(TABLE, lambda policy: "wave", None, device, {}, warnings.append, **options)
+    return Loader(ROBOT, lambda policy: "wave", None, device, {}, warnings.append, **options)
 
 
 def test_on_a_cpu_nothing_is_recorded_and_nothing_is_said(path):
     warnings = []
     policy, latency = loader(warnings).load(path)
     assert str(policy.execution) == "operation by operation, head in float32" and latency > 0.0 and warnings == []
+
+
+def test_a_checkpoint_of_another_robot_is_refused_by_name(path):
+    other = Loader(
+        robot.load("robin_h1"),
+        lambda policy: "wave",
+        None,
+        "cpu",
+        {},
+        print,
+        graphs=False,
+        precision="auto",
+        compile=False,
+    )
+    with pytest.raises(
+        ValueError, match=r"belongs to the robot iron_r01 \(50 joints\), this is robin_h1 \(29 joints\)"
+    ):
+        other.load(path)
 
 
 def test_known_instructions_and_the_one_in_force_are_recorded_before_the_policy_is_ready(path, monkeypatch):

@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import images, messages, ros, topics
 from rove_contract.modes import Mode, Trigger
-from rove_description import joints, mjcf
+from rove_description import joints, mjcf, robot
 
 pytestmark = pytest.mark.ros
 TABLE = joints.load()
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint")
     return checkpoint.save(
-        path, Actor(ActorConfig(), len(TABLE)), Critic(CriticConfig()), info={"joints": list(TABLE.names)}
+        path, Actor(ActorConfig(), len(TABLE)), Critic(CriticConfig()), info={"robot": robot.load().card.to_dict()}
     )
 
 
@@ -194,7 +194,7 @@ def save_qwen(path, backbone_path, seed):
     backbone = BackboneConfig(kind="qwen3vl", path=str(backbone_path), image_size=64)
     actor = Actor(ActorConfig(backbone=backbone, width=48, layers=1, heads=2), len(TABLE))
     critic = Critic(CriticConfig(backbone=replace(backbone, layer=2), width=32, heads=2))
-    return checkpoint.save(path, actor, critic, info={"joints": list(TABLE.names)})
+    return checkpoint.save(path, actor, critic, info={"robot": robot.load().card.to_dict()})
 
 
 @pytest.mark.slow

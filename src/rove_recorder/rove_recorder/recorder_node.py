@@ -23,6 +23,7 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import ros, topics
 from rove_contract.modes import Trigger
+from rove_description import robot
 from rove_recorder.bag.bag import COMPRESSION, BagTopic
 from rove_recorder.bag.episode_recorder import EpisodeRecorder, Settings
 from rove_recorder.bag.parameters import Parameters
@@ -33,6 +34,7 @@ POLL_S = 0.02
 DEPTH = 500  # messages per topic that may wait for the next poll: 5 s of joint states, should Python stall
 UNSUPPORTED_SEQUENCE = 2**64 - 1  # rmw's mark
 PARAMETERS = {
+    "robot": "the robot: a name, or a folder with robot.yaml",
     "out_dir": "directory of the bags",
     "topics": "patterns of topics recorded beside the contract's, e.g. /camera/*",
     "compression": "zstd, lz4 or none",
@@ -86,12 +88,17 @@ class RecorderNode(Node):
             split_bytes=round(get("split_gb", 4.0).value * 2**30),
         )
         self.require = set(get("require", [topic.name for topic in REQUIRED]).value)
+        described = robot.load(get("robot", robot.DEFAULT).value)
         provenance = {
             "revision": revision(),
+            "robot": described.name,
+            "robot_hash": described.hash,
             "parameters": {"recorder": {name: self.get_parameter(name).value for name in PARAMETERS}},
         }
         try:
-            self.recorder = EpisodeRecorder(settings, ros.now_ns, provenance, steady_ns=time.monotonic_ns)
+            self.recorder = EpisodeRecorder(
+                settings, ros.now_ns, described.table, provenance, steady_ns=time.monotonic_ns
+            )
         except OSError as error:
             raise ValueError(
                 f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
@@ -108,7 +115,7 @@ class RecorderNode(Node):
         self.single: set[str] = set()
         self.announced = None
         self.status_pub = ros.publisher(self, topics.RECORDER_STATUS)
-        self.abort = self.create_client(TriggerService, topics.SUPERVISOR_SERVICES[Trigger.ABORT])
+        self.abort = ros.client(self, topics.SUPERVISOR_SERVICES[Trigger.ABORT])
         self.poll_timer = ros.timer(self, POLL_S, self.poll)
         self.check_timer = ros.timer(self, 0.2, self.check)
         self.status_timer = ros.timer(self, 1.0, self.every_second)
@@ -122,8 +129,13 @@ class RecorderNode(Node):
         profile.depth = DEPTH
         kind = ros.message_class(topic.type)
         self.subs[topic.name] = self.create_subscription(
-            kind, topic.name, lambda msg: None, profile, raw=True, callback_group=self.group
+            kind, self.graph_name(topic.name), lambda msg: None, profile, raw=True, callback_group=self.group
         )
+
+    @staticmethod
+    def graph_name(name: str) -> str:
+        """What the node asks the graph for: the contract's topics are in its namespace, others where they are."""
+        return topics.relative(name) if name in topics.BY_NAME else name
 
     def poll(self) -> None:
         """Take everything that has come since the last poll, oldest first."""
@@ -156,7 +168,7 @@ class RecorderNode(Node):
             matched = sub.get_publisher_count()
             if matched == 1:
                 single.add(name)
-            if matched < self.count_publishers(name) or (name in self.require and matched == 0):
+            if matched < self.count_publishers(sub.topic_name) or (name in self.require and matched == 0):
                 waiting.append(name)
         self.single = single
         self.waiting = f"waiting for the publishers of {', '.join(waiting)}" if waiting else ""
@@ -174,9 +186,10 @@ class RecorderNode(Node):
 
     def discover(self) -> None:
         """Subscribe to topics that match a pattern, with QoS that matches all their publishers."""
+        taken = {sub.topic_name for sub in self.subs.values()}
         for name, types in self.get_topic_names_and_types():
             if (
-                name in self.subs
+                name in taken
                 or name in self.refused
                 or not any(fnmatch.fnmatch(name, pattern) for pattern in self.patterns)
             ):

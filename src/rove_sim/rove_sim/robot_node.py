@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`robot`: the simulated IRON-R01 in real time. 100 Hz physics and /joint_states, 30 Hz ego JPEG, privileged /sim/state
-and /sim/success.
+"""`robot`: the simulated robot in real time. 100 Hz physics and /joint_states, JPEGs of its cameras, privileged
+/sim/state and /sim/success. A task needs the robot that it is built for; task:=free_space takes any (see free_world).
 
 Physics runs in the executor's timer; pictures are drawn and encoded in their own thread (about 10 ms each in software),
 so that the state's rate does not depend on them. What is simplified stands at the world of each task.
@@ -20,14 +20,14 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Bool, String
-from std_srvs.srv import Trigger
 
 from rove_contract import episode as episodes
 from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_contract.thresholds import SEATED_RAD
-from rove_description import joints
+from rove_description import robot as robots
 from rove_sim.command_watch import CommandWatch
+from rove_sim.free_world import make_world
 from rove_sim.tasks import task as tasks
 
 RESET_DELAY_S = 1.0  # after an episode's end: its last frames still show how it ended
@@ -36,12 +36,13 @@ STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /si
 
 
 PARAMETERS = {
+    "robot": "the robot: a name, or a folder with robot.yaml",
     "seed": "seed of the first scene; each reset goes on to the next",
     "image_size": "side of the ego picture, pixels",
     "jpeg_quality": "of the ego picture, 1 to 100",
     "camera_hz": "rate of the ego camera, Hz",
     "start_stage": "where the next episode begins; the supervisor's topic sets it too",
-    "task": "folder name of the task",
+    "task": "folder name of the task; free_space: none, for any robot",
     "auto_reset": "next scene by itself 1 s after an episode ended",
 }
 
@@ -50,7 +51,7 @@ class RobotNode(Node):
     """See PARAMETERS."""
 
     seated: bool  # what was commanded last is where the robot stands
-    command: np.ndarray  # (50,) rad, in force
+    command: np.ndarray  # (J,) rad, in force
 
     def __init__(self):
         super().__init__("robot")
@@ -60,12 +61,13 @@ class RobotNode(Node):
         self.quality = int(get("jpeg_quality", 90).value)
         self.camera_hz = float(get("camera_hz", timing.CAMERA_HZ).value)
         get("start_stage", "start")
-        self.task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
+        self.task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value, any_robot=True)
         self.auto_reset = bool(get("auto_reset", True).value)
-        self.table = joints.load()
+        described = robots.load(get("robot", robots.DEFAULT).value)
+        self.table = described.table
         self.reader = messages.JointReader(self.table)
-        self.env = self.task.make_world(size, seed, table=self.table)
-        self.commands = CommandWatch(self.table.limits, self.env.data.ctrl)
+        self.env = make_world(self.task.name, described, size, seed)
+        self.commands = CommandWatch(self.table.limits, self.env.command)
         self.mode: Mode | None = None
         self.episode_active = False
         self.reset_due: float | None = None
@@ -82,7 +84,7 @@ class RobotNode(Node):
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.EPISODE, self.on_episode)
         ros.subscription(self, topics.START_STAGE, self.on_start_stage)
-        self.service = self.create_service(Trigger, topics.SIM_RESET_SERVICE, self.on_reset)
+        self.service = ros.service(self, topics.SIM_RESET_SERVICE, self.on_reset)
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.joint_msg = JointState()
         self.reset_env(seed)
@@ -109,7 +111,7 @@ class RobotNode(Node):
             self.missed = "a joint command lacks joints or is not finite"
             return
         if not self.seated:
-            if self.mode is Mode.IDLE and np.abs(command - self.env.data.ctrl).max() > SEATED_RAD:
+            if self.mode is Mode.IDLE and np.abs(command - self.env.command).max() > SEATED_RAD:
                 return
             self.seated = True
         self.commands.command(command, time.monotonic())
@@ -148,11 +150,11 @@ class RobotNode(Node):
 
     def reset_env(self, seed: int | None = None) -> None:
         self.env.reset(seed, self.get_parameter("start_stage").value)
-        self.commands.reset(self.env.data.ctrl)
+        self.commands.reset(self.env.command)
         self.seated = False
         self.reset_due = None
         self.resets += 1
-        self.snapshot = (self.env.data.qpos.copy(), ros.now_ns())
+        self.snapshot = (self.env.qpos.copy(), ros.now_ns())
 
     # ---- the 100 Hz period
 
@@ -169,7 +171,7 @@ class RobotNode(Node):
             self.env.step(self.commands.setpoint(now))
             self.steps += 1
         stamp = ros.now_ns()
-        self.snapshot = (self.env.data.qpos.copy(), stamp)
+        self.snapshot = (self.env.qpos.copy(), stamp)
         messages.fill_joint_state(self.joint_msg, self.table, stamp, self.env.q, self.env.dq)
         self.states_pub.publish(self.joint_msg)
         if self.env.success != self.success:

@@ -17,12 +17,13 @@ from rclpy.node import Node
 from rove_contract import messages, ros, topics
 from rove_contract.modes import ACTIVE, Mode
 from rove_contract.operator_frame import OperatorFrame, encode
-from rove_description import joints
+from rove_description import robot as robots
 from rove_sim.people import suit
 from rove_sim.people.operator import CREW, EXPERT, Operator, Person
 from rove_sim.tasks import task as tasks
 
 PARAMETERS = {
+    "robot": "the robot: a name, or a folder with robot.yaml",
     "endpoint": "where operator frames are sent, tcp://HOST:PORT",
     "rate_hz": "operator frames per second, 1 to 240 Hz",
     "task": "what is done in the simulator",
@@ -55,7 +56,9 @@ class OperatorNode(Node):
         if not 1.0 <= rate <= 240.0:
             raise ValueError(f"rate_hz is {rate:g}, expected 1 to 240")
         self.period = 1.0 / rate
-        self.table = joints.load()
+        described = robots.load(get("robot", robots.DEFAULT).value)
+        self.task.check_robot(described.card)
+        self.table = described.table
         self.reader = messages.JointReader(self.table)
         self.rng = np.random.default_rng(seed)
         self.episodes = 0

@@ -97,7 +97,7 @@ class ScriptedSupervisorNode(Node):
         self.begin = self.last_wait = time.monotonic()
         names: dict[Trigger | str, str] = {**topics.SUPERVISOR_SERVICES}  # type: ignore[dict-item]
         names |= {FORCE: topics.FORCE_TAKEOVER_SERVICE, RESET: topics.SIM_RESET_SERVICE}
-        self.services_by_action = {action: self.create_client(TriggerService, name) for action, name in names.items()}
+        self.services_by_action = {action: ros.client(self, name) for action, name in names.items()}
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.SIM_STATE, self.on_state)
         ros.subscription(self, topics.TELEOP_ALIGNMENT, self.on_alignment)

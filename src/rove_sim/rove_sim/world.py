@@ -266,6 +266,16 @@ class World:
         return self.data.qvel[self._dof]
 
     @property
+    def qpos(self) -> np.ndarray:
+        """(nq,) of the model: robot and objects, for `camera.render`."""
+        return self.data.qpos
+
+    @property
+    def command(self) -> np.ndarray:
+        """(J,) rad, in force."""
+        return self.data.ctrl
+
+    @property
     def time(self) -> float:
         """s since the reset."""
         return self.data.time

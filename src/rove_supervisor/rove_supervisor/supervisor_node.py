@@ -18,12 +18,12 @@ from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Trigger
 from rove_contract.thresholds import TAKEOVER_RAD
 from rove_contract.web.access import Access
+from rove_description import robot
 from rove_supervisor.advice import Advisor
 from rove_supervisor.lease import LEASE_S
 from rove_supervisor.machine import EpisodeSettings, Transition
@@ -44,6 +44,7 @@ def level_of(status) -> int:
 
 
 PARAMETERS = {
+    "robot": "the robot: a name, or a folder with robot.yaml",
     "task": "name of the task, in every episode",
     "instruction": "what the policy is told; empty: the simulated task's words, else the task's name",
     "operator": "who takes over, in every episode",
@@ -96,7 +97,9 @@ class SupervisorNode(Node):
         threshold = get("alignment_threshold_rad", TAKEOVER_RAD).value
         if not threshold > 0.0:
             raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
-        watch = Watch(threshold, get("record", False).value, get("camera", True).value)
+        described = robot.load(get("robot", robot.DEFAULT).value)
+        blocks, record, camera = described.table.blocks_present(), get("record", False).value, get("camera", True).value
+        watch = Watch(threshold, record, blocks, camera)
         port = get("panel_port", 8765).value
         access = Access(
             get("panel_host", "127.0.0.1").value,
@@ -112,7 +115,7 @@ class SupervisorNode(Node):
         self._stopping = False
         self._beats = 0
         self._poses: dict[str, bytes] = {}
-        self._figure = Figure()
+        self._figure = Figure(described)
         self._reader = messages.JointReader(self._figure.table)
         self.url = ""
         ros.claim_role(self, topics.MODE, "supervisor", get("discovery", 0.5).value)
@@ -130,10 +133,8 @@ class SupervisorNode(Node):
             self.url = self.panel.start()
             self.supervisor.on_change = self.panel.changed
         for trigger in Trigger:
-            self.create_service(
-                TriggerService, topics.SUPERVISOR_SERVICES[trigger], partial(self.serve, trigger.service)
-            )
-        self.create_service(TriggerService, topics.FORCE_TAKEOVER_SERVICE, partial(self.serve, FORCE_TAKEOVER))
+            ros.service(self, topics.SUPERVISOR_SERVICES[trigger], partial(self.serve, trigger.service))
+        ros.service(self, topics.FORCE_TAKEOVER_SERVICE, partial(self.serve, FORCE_TAKEOVER))
         # 100 Hz streams stay undecoded: their arrival matters, their content only to an open page (ghost, 10 Hz).
         ros.subscription(self, topics.JOINT_STATES, self.on_robot, raw=True)
         ros.subscription(self, topics.TELEOP_TARGETS, self.on_operator, raw=True)
@@ -170,7 +171,7 @@ class SupervisorNode(Node):
             self.get_logger().warning(done)
         self._beats += 1
         if self._beats % POLICY_LOOK == 0:
-            self.supervisor.watch.policies = self.count_publishers(self.resolve_topic_name(topics.ACTION_CHUNK.name))
+            self.supervisor.watch.policies = self.count_publishers(ros.resolved(self, topics.ACTION_CHUNK))
 
     # -- in
     # ------------------------------------------------------------------------------------------------------------------

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rove_contract import joints, timing, topics
+from rove_contract import timing, topics
 from rove_supervisor.machine import ROBOT_GONE_S, Conditions
 
 OK, WARN, ERROR, STALE = range(4)  # levels of diagnostic_msgs/DiagnosticStatus
-BLOCKS = joints.load().blocks_present()  # an operator is aligned when each of them is
 NO_ERROR = {"worst_joint", "age_s", "held"}  # what /teleop/alignment says beside one error per block
 TEXT_LENGTH = 500  # characters of a foreign text that are kept
 OPERATOR_SILENT_S = 5 * timing.TELEOP_STALE_S  # /teleop/alignment may come at a tenth of the input rate
@@ -67,8 +66,10 @@ class Alignment:
         """Age of the operator's last frame, s."""
         return self.age_s + (now - self.arrived)
 
-    def refusal(self, now: float, threshold: float) -> str:
-        """Why the operator cannot take over; "" if aligned. threshold: rad."""
+    def refusal(self, now: float, threshold: float, blocks: Sequence[str]) -> str:
+        """Why the operator cannot take over; "" if aligned. threshold: rad. blocks: of the robot's joints, all of
+        which must be aligned.
+        """
         if self.arrived == -math.inf:
             return "no operator: nothing has come on /teleop/alignment"
         silent = now - self.arrived
@@ -77,11 +78,11 @@ class Alignment:
         if self.stale:
             return f"the operator is stale: {self.message or 'tracking lost'}"
         if not self.errors:
-            return f"the alignment of no block is known; expected {', '.join(BLOCKS)} on /teleop/alignment"
-        if unlike := set(self.errors) ^ set(BLOCKS):
+            return f"the alignment of no block is known; expected {', '.join(blocks)} on /teleop/alignment"
+        if unlike := set(self.errors) ^ set(blocks):
             return (
                 f"the alignment is of other joints than the robot's: it has {', '.join(self.errors)}, the joint table "
-                f"{', '.join(BLOCKS)}; they differ in {', '.join(sorted(unlike))}"
+                f"{', '.join(blocks)}; they differ in {', '.join(sorted(unlike))}"
             )
         block = max(self.errors, key=self.errors.__getitem__)
         worst = self.errors[block]
@@ -122,11 +123,11 @@ class Report:
 
 class Watch:
     """Everything a decision depends on beside the mode. threshold: rad; record: an episode needs a ready recorder;
-    needs_camera: it needs pictures.
+    blocks: of the robot's joints; needs_camera: an episode needs pictures.
     """
 
-    def __init__(self, threshold: float, record: bool, needs_camera: bool = True):
-        self.threshold = threshold
+    def __init__(self, threshold: float, record: bool, blocks: Sequence[str], needs_camera: bool = True):
+        self.threshold, self.blocks = threshold, tuple(blocks)
         self.record = record
         self.needs_camera = needs_camera
         self.robot, self.camera, self.operator = Stream(), Stream(), Stream()
@@ -142,6 +143,10 @@ class Watch:
         if age > ROBOT_GONE_S:
             return f"the robot's state is missing: last /joint_states {age:.1f} s ago"
         return ""
+
+    def operator_refusal(self, now: float, threshold: float) -> str:
+        """See `Alignment.refusal`; threshold: rad."""
+        return self.alignment.refusal(now, threshold, self.blocks)
 
     def camera_refusal(self, now: float) -> str:
         if not self.needs_camera:
@@ -185,7 +190,7 @@ class Watch:
         return Conditions(
             self.robot_refusal(now),
             self.recorder_refusal(now),
-            self.alignment.refusal(now, self.threshold),
+            self.operator_refusal(now, self.threshold),
             self.policy_refusal(now),
             self.camera_refusal(now),
         )

@@ -16,7 +16,7 @@ class Bench:
     def __init__(self, **session):
         self.now, self.published = 100.0, []
         session = SessionSettings(start_stages=("start", "grasped"), **session)
-        watch, publish = Watch(0.35, record=False), self.published.append
+        watch, publish = Watch(0.35, False, ("head", "waist", "arm", "hand")), self.published.append
         self.supervisor = Supervisor(
             session,
             watch,

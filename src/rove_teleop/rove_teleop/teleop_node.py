@@ -81,6 +81,14 @@ class TeleopNode(Node):
         self.session = ros.session_id(self)
         described = robot.load(get("robot", robot.DEFAULT).value)
         self.table = described.table
+        # The pages know the default robot's body: a headset works without seeing the robot's, a body to drag must be
+        # it.
+        self.drawable = described.table.names == joints.load().names
+        if endpoint.startswith("browser://") and not self.drawable:
+            raise ValueError(
+                f"the page at {endpoint} drags the hands of {robot.DEFAULT}, this robot is {described.name}; use "
+                "device:=zmq with a suit, or device:=webxr with a headset"
+            )
         self.retargeter = any_robot.make(
             described, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None
         )
@@ -209,7 +217,8 @@ class TeleopNode(Node):
             self._publish(level, text, values | {"held": ",".join(held)}, age)
             errors = by_side(self.table, target, measured)
         if self.source.shows_robot:
-            self.source.show_robot(RobotView(measured, self.mode.name, level, text, errors, self.warn_rad, tuple(held)))
+            drawn = measured if self.drawable else None
+            self.source.show_robot(RobotView(drawn, self.mode.name, level, text, errors, self.warn_rad, tuple(held)))
 
     def _publish(self, level: int, text: str, values: dict, age: float) -> tuple[int, str]:
         values = values | {"age_s": f"{min(age, 1e6):.3f}"}

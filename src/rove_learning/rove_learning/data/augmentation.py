@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from rove_description.joints import JointTable
 from rove_learning.config import RegulariseConfig
 
 
-def noise_scale(table: JointTable, config: RegulariseConfig) -> np.ndarray:
-    """(J,) standard deviation in rad of each joint's noise: sigma x the scale of its block."""
-    return np.array([config.sigma * getattr(config, f"scale_{block}") for block in table.blocks])
+def noise_scale(blocks: Sequence[str], config: RegulariseConfig) -> np.ndarray:
+    """blocks: (J,) of the joints -> (J,) standard deviation in rad of each joint's noise: sigma x the scale of its
+    block, 1 for a block of the robot's own.
+    """
+    return np.array([config.sigma * getattr(config, f"scale_{block}", 1.0) for block in blocks])
 
 
 def regularise_state(

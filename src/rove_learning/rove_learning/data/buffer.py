@@ -21,10 +21,10 @@ from rove_learning.data.picture_stream import PictureStream
 class Buffer:
     """Frames of all trainable episodes of `datasets`, one after the other; N frames, J joints.
 
-    human_videos: True for D^critic, False for D^actor. cache: decode all pictures once to the disk; False: each time
-    they are asked for. state, action: (N, J) float32 rad, NaN in human videos. stage, outcome: (N,). task: (N,) index
-    into `tasks`. episode: (N,) index into `episodes`; first, last: (N,) first and last frame (inclusive) of the frame's
-    episode.
+    robot: whose frames they are. human_videos: True for D^critic, False for D^actor. cache: decode all pictures once to
+    the disk; False: each time they are asked for. state, action: (N, J) float32 rad, NaN in human videos. stage,
+    outcome: (N,). task: (N,) index into `tasks`. episode: (N,) index into `episodes`; first, last: (N,) first and last
+    frame (inclusive) of the frame's episode.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Buffer:
                 raise DatasetError(
                     f"datasets {datasets[0].root} and {dataset.root} differ in joints or frame rate; train them apart"
                 )
-        self.names, self.fps = datasets[0].names, datasets[0].fps
+        self.robot, self.names, self.fps = datasets[0].robot, datasets[0].names, datasets[0].fps
         self.episodes: list[Episode] = []
         self.roots: list[str] = []
         self._maps = []

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rove_contract.modes import Outcome, Stage
+from rove_description import robot as robots
+from rove_description.card import RobotCard
 from rove_recorder.dataset import corrections
 from rove_recorder.dataset.flags import FLAGS
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, HUMAN_VIDEO, STATE, DatasetError
@@ -79,8 +81,8 @@ def find_adaptation_end(stage: np.ndarray) -> int:
 class Dataset:
     """root: the dataset's folder.
 
-    names: (J,) joints. episodes: list of `Episode`. state, action: (N, J) float32 rad. stage, source, mode: (N,) int64.
-    fps: frames per second. Raises DatasetError.
+    robot: whose episodes they are. names: (J,) its joints. episodes: list of `Episode`. state, action: (N, J) float32
+    rad. stage, source, mode: (N,) int64. fps: frames per second. Raises DatasetError.
     """
 
     def __init__(self, root):
@@ -88,6 +90,7 @@ class Dataset:
         self.root, self.info = self.reader.root, self.reader.info
         self.names, self.fps, self.camera = self.reader.names, self.reader.fps, self.reader.camera
         self._check_info(self.reader.features)
+        self.robot = self._read_robot()
         self._read_frames()
         self._read_episodes()
         self._check()
@@ -113,6 +116,21 @@ class Dataset:
             )
         if self.camera not in ("video", "image"):
             raise DatasetError(f"dataset {self.root}: {CAMERA} has dtype {self.camera!r}, expected 'video' or 'image'")
+
+    def _read_robot(self) -> RobotCard:
+        """The robot, blocks included: where another tool dropped them, those of ROVE's own robot of that name."""
+        card = self.reader.robot
+        if card.blocks:
+            return card
+        if not (card.name and (robots.ROBOTS / card.name).is_dir()):
+            raise DatasetError(
+                f"dataset {self.root}: meta/info.json does not say the block (head, arm, ...) of each joint of the "
+                f"robot {card.name or 'without a name'}; export it again"
+            )
+        own = robots.load(card.name).card
+        if refusal := card.refusal(own, f"dataset {self.root}"):
+            raise DatasetError(refusal)
+        return own
 
     def _read_frames(self) -> None:
         labels = ("stage", "source", "mode", "episode_index", "frame_index", "task_index")

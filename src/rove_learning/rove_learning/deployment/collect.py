@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from rove_contract import timing
 from rove_contract.modes import Outcome
-from rove_description import joints
+from rove_description import robot
 from rove_learning.deployment.simulation import FilterDrive, FrameRecorder, play_seeds
 from rove_sim.tasks import task as tasks
 
@@ -82,7 +82,7 @@ def collect(config: CollectConfig, progress: bool = True) -> dict:
     written = successes = frames = 0
     mistakes: Counter[str] = Counter()
     size = (config.image_size, config.image_size)
-    with DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer:
+    with DatasetWriter(config.out, robot.load().card, round(timing.POLICY_HZ), size) as writer:
         seeds = range(config.seed, config.seed + config.episodes)
         bar = tqdm(
             play_seeds(make_worker, config, seeds, config.workers),

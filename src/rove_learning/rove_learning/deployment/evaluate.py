@@ -53,6 +53,7 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
 
     task = tasks.get(config.task)
     policy = checkpoint.load(config.checkpoint)
+    task.check_robot(policy.robot, f"the checkpoint {config.checkpoint}")
     world = task.make_world(config.image_size)
     drive = FilterDrive(world)
     patience = Patience(autonomous_s=config.max_seconds or task.limit_s)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from rove_contract import timing
 from rove_contract.modes import Mode, Outcome, Source, Stage, Trigger
-from rove_description import joints
+from rove_description import robot
 from rove_learning.deployment.simulation import FilterDrive, FrameRecorder, play_seeds
 from rove_sim.people.supervision import Patience, Supervision
 from rove_sim.tasks import task as tasks
@@ -110,7 +110,7 @@ def film(config: VideoConfig, progress: bool = True) -> dict:
     task = tasks.get(config.task)
     counts = {"episodes": 0, "successes": 0, "frames": 0}
     size = (config.image_size, config.image_size)
-    with DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer:
+    with DatasetWriter(config.out, robot.load().card, round(timing.POLICY_HZ), size) as writer:
         seeds = range(config.seed, config.seed + config.episodes)
         played = play_seeds(make_worker, config, seeds, config.workers)
         for episode in tqdm(played, total=config.episodes, desc="human videos", unit="episode", disable=not progress):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from rove_contract import timing
 from rove_contract.modes import Outcome, Stage
-from rove_description import joints
+from rove_description import robot
 from rove_learning.deployment.simulation import FilterDrive, FrameRecorder, play_seeds
 from rove_learning.report.statistics import intervention_fraction
 from rove_sim.tasks import task as tasks
@@ -51,6 +51,7 @@ def make_worker(config: InterventionConfig) -> Callable[[int], dict]:
 
     task = tasks.get(config.task)
     policy = checkpoint.load(config.checkpoint)
+    task.check_robot(policy.robot, f"the checkpoint {config.checkpoint}")
     world = task.make_world(config.image_size)
     drive = FilterDrive(world)
     stages = config.start_stages or task.start_stages
@@ -98,7 +99,7 @@ def collect(config: InterventionConfig, progress: bool = True) -> dict:
     recoveries: list[int] = []
     taken_over: list[tuple[int, int]] = []  # frames under human control, frames
     seeds = range(config.seed, config.seed + config.episodes)
-    with DatasetWriter(config.out, round(timing.POLICY_HZ), size, joints.load().names) as writer:
+    with DatasetWriter(config.out, robot.load().card, round(timing.POLICY_HZ), size) as writer:
         rows = play_seeds(make_worker, config, seeds, config.workers)
         for row in tqdm(rows, total=config.episodes, desc="deployment", unit="episode", disable=not progress):
             episode = row["frames"]

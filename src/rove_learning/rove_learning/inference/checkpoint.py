@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rove_contract import files
+from rove_description.card import RobotCard
 from rove_learning.config import ActorConfig, CriticConfig, from_dict, to_dict
 from rove_learning.inference.policy import Policy
 from rove_learning.models.actor import Actor
@@ -155,6 +156,10 @@ def _read(path: Path, name: str = "config.json") -> dict:
             if not isinstance(info.get(key), dict) or not isinstance(info[key].get(model), str):
                 raise CheckpointError(f"{file} has no {key} of its {model}")
     if name == "config.json":
+        try:
+            RobotCard.from_dict(info.get("robot", {}))
+        except (ValueError, AttributeError) as error:
+            raise CheckpointError(f"{file}: {error}") from error
         joints, guidance = info.get("joint_count"), info.get("guidance")
         if type(joints) is not int or not 1 <= joints <= MOST_JOINTS:
             raise CheckpointError(f"{file}: joint_count is {joints!r}, expected 1 to {MOST_JOINTS}"[:300])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rove_contract import images
+from rove_description.card import RobotCard
 from rove_learning.inference.execution import Execution
 from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures
@@ -20,8 +21,9 @@ from rove_learning.models.guidance import guidance_conditions, with_branches
 class Policy:
     """A loaded checkpoint: `act` for the action publisher, `value` for the online critic.
 
-    guidance: default beta. names: (J,) joint names of the columns. hash: 12 hex digits of the weights. info: the rest
-    of config.json. execution: how it computes; `execution.set_up(...)`, then `prepare(...)`, make it fast on a GPU.
+    guidance: default beta. names: (J,) joint names of the columns. robot: which it was trained for. hash: 12 hex digits
+    of the weights. info: the rest of config.json. execution: how it computes; `execution.set_up(...)`, then
+    `prepare(...)`, make it fast on a GPU.
     """
 
     def __init__(self, actor: Actor, critic: Critic | None, info: dict, digest: str, device: str = "cpu"):
@@ -31,7 +33,8 @@ class Policy:
         self.info = info
         self.hash = digest
         self.guidance = float(info["guidance"])
-        self.names = tuple(info.get("joints", ()))
+        self.robot = RobotCard.from_dict(info.get("robot", {}))
+        self.names = self.robot.joints
         self.execution = Execution(self.actor, self.critic, self.shared)
         self._rollout_factor = 1.0 if critic is None else _rollout_factor(float(critic.scale), info)
 

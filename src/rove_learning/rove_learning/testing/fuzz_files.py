@@ -120,10 +120,10 @@ def use_dataset(folder: Path) -> None:
             data.correct(index, "excluded", True, "ann")
 
     def append():
-        from rove_description import joints
+        from rove_description import robot
 
         camera = "image" if LeRobotReader(root).camera == "image" else "video"
-        DatasetWriter(root, 20, (48, 48), joints.load().names, camera).discard()
+        DatasetWriter(root, robot.load().card, 20, (48, 48), camera).discard()
 
     _each(train, review, append)
 
@@ -153,10 +153,10 @@ def make_journal(folder: Path) -> None:
 
 
 def use_journal(folder: Path) -> None:
-    from rove_description import joints
+    from rove_description import robot
     from rove_recorder.dataset.lerobot import DatasetWriter
 
-    DatasetWriter(folder / "d", 20, (48, 48), joints.load().names).discard()
+    DatasetWriter(folder / "d", robot.load().card, 20, (48, 48)).discard()
 
 
 def make_checkpoint(folder: Path) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
-from rove_description import joints
+from rove_description import joints, robot
 from rove_learning.algorithm.rewards import Normaliser
 from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig, TrainConfig
 from rove_learning.data.buffer import Buffer
@@ -64,7 +64,7 @@ def episode_frames(
 def write_dataset(root, episodes, camera="video"):
     from rove_recorder.dataset.lerobot import DatasetWriter
 
-    with DatasetWriter(root, 20, (48, 48), joints.load().names, camera=camera) as writer:
+    with DatasetWriter(root, robot.load().card, 20, (48, 48), camera=camera) as writer:
         for episode in episodes:
             writer.add_episode(episode)
     return root

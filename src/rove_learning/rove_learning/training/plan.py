@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rove_contract import timing
-from rove_description import joints
 from rove_learning.algorithm.methods import METHODS, Method
 from rove_learning.algorithm.rewards import Normaliser
 from rove_learning.config import ActorConfig, CriticConfig, TrainConfig
@@ -104,7 +103,7 @@ def resolve(config: TrainConfig, progress: bool = True, stop: Callable[[], bool]
     fixed = checkpoint.load_critic(config.critic_checkpoint, config.device) if config.critic_checkpoint else None
     config = _configuration_in_force(config, previous, fixed[0] if fixed else start_critic)
     datasets = tuple(Dataset(root) for root in config.dataset)
-    _check_robot(datasets)
+    _check_robot(datasets, previous)
     plan = Plan(
         config,
         _normaliser(config, datasets, start_critic, fixed[0] if fixed else None),
@@ -183,24 +182,17 @@ def _critic_phases(plan: Plan) -> tuple[str, ...]:
     return (*pretraining, *fine_tuning)
 
 
-def _check_robot(datasets: tuple[Dataset, ...]) -> None:
-    """Every dataset is given once and has the joints and the rate of the robot that the actor will run on. Raises
-    DatasetError.
+def _check_robot(datasets: tuple[Dataset, ...], previous: Policy | None) -> None:
+    """Every dataset is given once, all are of one robot, that of the checkpoint to start from, and have the rate of the
+    policy. Raises DatasetError.
     """
-    known, roots = joints.load().names, set()
+    own, roots = previous.robot if previous is not None else datasets[0].robot, set()
     for dataset in datasets:
         if dataset.root.resolve() in roots:
             raise DatasetError(f"dataset {dataset.root} is given twice; its frames would count double")
         roots.add(dataset.root.resolve())
-        if dataset.names != known:
-            differs = next(
-                (f"; joint {i} is {a}, expected {b}" for i, (a, b) in enumerate(zip(dataset.names, known)) if a != b),
-                "",
-            )
-            raise DatasetError(
-                f"dataset {dataset.root} has {len(dataset.names)} joints, expected the robot's {len(known)} in "
-                f"its order{differs}"
-            )
+        if refusal := dataset.robot.refusal(own, f"dataset {dataset.root}"):
+            raise DatasetError(f"{refusal}; one policy is trained for one robot")
         if dataset.fps != timing.POLICY_HZ:
             raise DatasetError(
                 f"dataset {dataset.root} has {dataset.fps:g} frames per second, expected {timing.POLICY_HZ:g}, "

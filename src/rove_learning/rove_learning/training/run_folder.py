@@ -196,7 +196,7 @@ class RunFolder:
         plan = self._plan
         info = {
             "train": command_line.to_plain(to_dict(plan.config)),
-            "joints": list(buffer.names),
+            "robot": buffer.robot.to_dict(),
             "instructions": buffer.tasks,
             "iteration": plan.iteration,
         }

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from rove_contract import timing
-from rove_description import joints as contract_joints
 from rove_learning.algorithm.advantage import Labels
 from rove_learning.config import CONDITIONS, UNCONDITIONAL, ActorConfig, RegulariseConfig
 from rove_learning.data.augmentation import draw_augmentation, noise_scale, regularise_state
@@ -26,14 +26,16 @@ from rove_learning.training.plan import Plan
 IDLE_STD = 0.003  # rad; a joint that moves less in all the data carries no information
 
 
-def joint_weights(table: contract_joints.JointTable, action_std: np.ndarray, config: ActorConfig) -> np.ndarray:
-    """(J,) loss weights: the block's, `idle_weight` of it for idle joints, scaled to mean 1."""
-    weight = np.array([getattr(config, f"weight_{block}") for block in table.blocks])
+def joint_weights(blocks: Sequence[str], action_std: np.ndarray, config: ActorConfig) -> np.ndarray:
+    """blocks: (J,) of the joints -> (J,) loss weights: the block's, 1 for a block of the robot's own, `idle_weight`
+    of it for idle joints, scaled to mean 1.
+    """
+    weight = np.array([getattr(config, f"weight_{block}", 1.0) for block in blocks])
     weight = np.where(action_std < IDLE_STD, config.idle_weight * weight, weight)
     return weight / weight.mean()
 
 
-def set_statistics(actor: Actor, buffer: Buffer, table: contract_joints.JointTable) -> None:
+def set_statistics(actor: Actor, buffer: Buffer) -> None:
     """Normalisation of state and action and loss weights from D^actor. Not touched again in later iterations."""
     config = actor.config
     for name, data in (("state", buffer.state), ("action", buffer.action)):
@@ -41,7 +43,8 @@ def set_statistics(actor: Actor, buffer: Buffer, table: contract_joints.JointTab
         getattr(actor, f"{name}_std").copy_(
             torch.from_numpy(np.maximum(data.std(0, dtype=np.float64), config.std_floor))
         )
-    actor.loss_weight.copy_(torch.from_numpy(joint_weights(table, buffer.action.std(0, dtype=np.float64), config)))
+    weight = joint_weights(buffer.robot.blocks, buffer.action.std(0, dtype=np.float64), config)
+    actor.loss_weight.copy_(torch.from_numpy(weight))
 
 
 def extend_range(actor: Actor, buffer: Buffer) -> None:
@@ -75,7 +78,7 @@ class ActorData:
         kept = labels.keep & labels.positive if self.config.negatives == "drop" else labels.keep
         self.kept = np.flatnonzero(kept if frames is None else kept & frames)
         self.chunk_weight = np.where(labels.positive, 1.0, self.config.negative_weight)  # (N,)
-        self.sigma = noise_scale(contract_joints.load(), regularise)
+        self.sigma = noise_scale(buffer.robot.blocks, regularise)
         self.stats = {
             name: getattr(actor, name).cpu().numpy()
             for name in (
@@ -159,7 +162,7 @@ def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observati
     previous = plan.previous_actor
     actor = Actor(settings, len(buffer.names), pretrained_backbone(previous)).to(plan.config.device)
     if previous is None:
-        set_statistics(actor, buffer, contract_joints.load())
+        set_statistics(actor, buffer)
     else:
         if previous.joints != actor.joints:
             raise ValueError(f"the previous actor has {previous.joints} joints, the dataset {actor.joints}")

@@ -70,7 +70,7 @@ def test_guidance_ends_are_the_branches():
 
 def test_noise_is_smaller_for_head_and_waist():
     table = joints.load()
-    sigma = noise_scale(table, RegulariseConfig())
+    sigma = noise_scale(table.blocks, RegulariseConfig())
     for block in ("head", "waist"):
         assert np.all(sigma[table.indices(block)] < 0.01)
     for block in ("arm", "hand"):

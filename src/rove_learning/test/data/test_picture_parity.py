@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rove_contract import images
+from rove_description.card import RobotCard
 from rove_learning.data.dataset import Dataset
 from rove_learning.data.picture_cache import pictures
 from rove_learning.data.picture_stream import PictureStream
@@ -25,7 +26,9 @@ def recorded(tmp_path_factory):
     frames.images = jpegs
     root = tmp_path_factory.mktemp("parity") / "jpegs"
     names = [f"joint_{i}" for i in range(frames.state.shape[1])]
-    with DatasetWriter(root, 20, (48, 48), names, camera="image") as writer:
+    with DatasetWriter(
+        root, RobotCard("x", joints=tuple(names), blocks=("arm",) * len(names)), 20, (48, 48), camera="image"
+    ) as writer:
         writer.add_episode(frames)
     return Dataset(root), jpegs
 

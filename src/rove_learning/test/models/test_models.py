@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from rove_description import joints
+from rove_description import joints, robot
 from rove_learning.algorithm.advantage import Labels
 from rove_learning.config import ActorConfig, CriticConfig, RegulariseConfig, RewardConfig, from_dict, to_dict
 from rove_learning.data.buffer import Buffer
@@ -183,11 +183,16 @@ def test_ema_moves_the_target_by_its_rate():
     assert a.weight.item() == pytest.approx(0.25)
 
 
+def test_a_block_of_the_robots_own_weighs_one():
+    weight = joint_weights(("arm", "tail", "hand"), np.full(3, 0.5), ActorConfig())
+    assert weight[0] == weight[1] == 10 * weight[2]
+
+
 def test_fingers_and_idle_joints_do_not_drown_the_arms():
     table = joints.load()
     std = np.full(50, 0.2)
     std[table.indices("arm", "left")] = 0.001
-    weight = joint_weights(table, std, ActorConfig())
+    weight = joint_weights(table.blocks, std, ActorConfig())
     assert weight.mean() == pytest.approx(1.0)
     assert weight[table.indices("hand")].sum() < weight[table.indices("arm", "right")].sum()
     assert weight[table.indices("arm", "left")].max() < 0.11 * weight[table.indices("arm", "right")].min()
@@ -197,7 +202,7 @@ def test_checkpoint_round_trip_and_refusals(tmp_path):
     torch.manual_seed(0)
     actor, critic = Actor(ActorConfig(backbone=BACKBONE, width=48, layers=1, heads=2)).eval(), Critic(CRITIC).eval()
     torch.nn.init.normal_(actor.head.out.weight, std=0.1)
-    path = checkpoint.save(tmp_path / "c", actor, critic, guidance=1.25, info={"joints": list(joints.load().names)})
+    path = checkpoint.save(tmp_path / "c", actor, critic, guidance=1.25, info={"robot": robot.load().card.to_dict()})
     policy = checkpoint.load(path)
     image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
     chunk = policy.act(image, np.zeros(50), INSTRUCTION, rng=np.random.default_rng(1))

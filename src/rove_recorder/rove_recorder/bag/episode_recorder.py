@@ -20,7 +20,7 @@ from rove_contract import files, topics
 from rove_contract.episode import Episode
 from rove_contract.messages import diagnostic_values
 from rove_contract.modes import ACTIVE, Mode
-from rove_description import joints
+from rove_description.joints import JointTable
 from rove_recorder.bag.bag import SPLIT_BYTES, BagTopic, BagWriter
 from rove_recorder.bag.preroll import continuous_since
 from rove_recorder.bag.recording import QUEUE_BYTES, ClockNote, Counts, RawMessage, Recording, rounded
@@ -63,12 +63,14 @@ class EpisodeRecorder:
     """Feeds messages to at most one open `Recording`. provenance: goes into every bag. bag_topics: recorded topics by
     name.
 
-    clock_ns: ns since the epoch. steady_ns: of a clock that nobody sets, ns, to notice when that one is set; None: not
+    table: the robot's joints. clock_ns: ns since the epoch. steady_ns: of a clock that nobody sets, ns, to notice when
+    that one is set; None: not
     noticed. free_gb: () -> free disk space.
     """
 
     settings: Settings
     clock_ns: Callable[[], int]
+    table: JointTable
     provenance: Mapping[str, object] = field(default_factory=dict)
     bag_topics: dict[str, BagTopic] = field(
         default_factory=lambda: {topic.name: BagTopic.of(topic) for topic in topics.TOPICS}
@@ -90,7 +92,6 @@ class EpisodeRecorder:
         self.totals = Counts()  # of closed bags
         self._close_ns: int | None = None
         self._ended_ns = 0
-        self._table = joints.load()
         self._folder: Path | None = None
         self._ring: deque[RawMessage] = deque()
         self._latched: dict[str, RawMessage] = {}
@@ -249,7 +250,7 @@ class EpisodeRecorder:
         self._heard_ns, self._idle_ns = 0, 0
         if self.steady_ns is not None:
             self.recording.note_clock(ClockNote(self.clock_ns(), self.steady_ns()))
-        since = continuous_since(self._ring, self._table)
+        since = continuous_since(self._ring, self.table)
         ring = [sample for sample in self._ring if sample.log_ns >= since]
         first_ns = ring[0].log_ns if ring else start_ns
         # A latched message may be hours old; in the bag it stands at the beginning, with its own publication stamp.

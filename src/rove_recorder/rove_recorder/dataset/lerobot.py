@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes LeRobot v3.0 datasets: append, flat memory, and all-or-nothing on disk.
 
-    with DatasetWriter("runs/data", image_size=(192, 192), names=table.names) as writer:
+    with DatasetWriter("runs/data", robot.load().card, image_size=(192, 192)) as writer:
         writer.add_episode(EpisodeFrames(state, action, images, stage, source, mode, task="erase the whiteboard", ...))
 
 `EpisodeFrames` are turned into an `EncodedEpisode` (video segment and statistics; the costly part, which `export` runs
@@ -10,7 +10,6 @@ in parallel), which the writer only appends. Nothing is visible in `root` before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rove_contract.timing import POLICY_HZ
+from rove_description.card import RobotCard
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import quality, reader, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames, encode_episode
@@ -30,20 +30,21 @@ __all__ = ["DatasetError", "DatasetWriter", "EncodedEpisode", "EpisodeFrames", "
 
 
 class DatasetWriter:
-    """Creates `root`, or appends to it when it holds a dataset of the same rate, joints and picture size.
+    """Creates `root`, or appends to it when it holds a dataset of the same robot, rate and picture size.
 
-    image_size: (H, W), or None for no camera. names: (J,) joints. camera: "video" (H.264) | "av1" | "image" (JPEG in
-    the data files). grow: append to the last data, video and episode files; False: leave existing ones as they are and
-    begin new ones (see remote.py). Raises DatasetError when the existing dataset differs, staging.Busy when another
-    process writes to it. Leaving a `with` block normally commits; an exception drops everything since the last commit.
+    robot: whose episodes they are. image_size: (H, W), or None for no camera. camera: "video" (H.264) | "av1" | "image"
+    (JPEG in the data files). grow: append to the last data, video and episode files; False: leave existing ones as they
+    are and begin new ones (see remote.py). Raises DatasetError when the existing dataset differs, staging.Busy when
+    another process writes to it. Leaving a `with` block normally commits; an exception drops everything since the last
+    commit.
     """
 
     def __init__(
         self,
         root,
+        robot: RobotCard,
         fps: int = round(POLICY_HZ),
         image_size=None,
-        names: Sequence[str] = (),
         camera: str = "video",
         grow=True,
     ):
@@ -52,10 +53,11 @@ class DatasetWriter:
         self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
         self.camera = camera
         self.grow = grow
-        self.features = layout.features(tuple(names), fps, self.image_size, camera)
-        self.joints = len(names)
+        self.robot = robot
+        self.features = layout.features(robot, fps, self.image_size, camera)
+        self.joints = len(robot.joints)
         if not self.joints:
-            raise DatasetError("DatasetWriter needs the joint names, e.g. names=rove_description.joints.load().names")
+            raise DatasetError("DatasetWriter needs a robot with joints, e.g. rove_description.robot.load().card")
         self._staging = Staging(self.root)
         try:
             self._load()
@@ -89,6 +91,8 @@ class DatasetWriter:
         info = reader.read_info(self.root)
         if info["fps"] != self.fps:
             raise DatasetError(f"{self.root} has {info['fps']} fps, expected {self.fps}")
+        if refusal := self.robot.refusal(layout.robot_of(info), "the new episode"):
+            raise DatasetError(f"cannot append to {self.root}: {refusal}")
         for name in sorted(set(info["features"]) | set(self.features)):
             old, new = info["features"].get(name), self.features.get(name)
             if old is None or new is None or any(old.get(key) != new[key] for key in ("dtype", "shape", "names")):
@@ -291,7 +295,7 @@ class DatasetWriter:
         layout.write_json(
             self._staging.path(layout.STATS), {name: self._stats[name] for name in self.features if name in self._stats}
         )
-        info = layout.info_dict(self.features, self.fps, self.episodes, self.frames, len(self.tasks))
+        info = layout.info_dict(self.features, self.robot, self.fps, self.episodes, self.frames, len(self.tasks))
         layout.write_json(self._staging.path(layout.INFO), info)
         if self._quality:
             report = self.root / layout.QUALITY

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rove_contract import files
+from rove_description.card import RobotCard
 from rove_recorder.dataset.flags import FLAGS
 
 VERSION = "v3.0"
@@ -31,9 +32,9 @@ BESIDE = (
 )  # beginnings of files that people and critics add to a dataset
 CAMERAS = ("video", "av1", "image")  # H.264 video, AV1 video, JPEGs in the data files
 CODEC_OF = {"video": "h264", "av1": "av1"}  # as in info.json
+TOLD = ("hash", "blocks", "sides")  # what the state's "info" says of the robot
 LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
 ARROW = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}
-ROBOT = "iron_r01"
 HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only, state and action are NaN
 
 
@@ -63,13 +64,18 @@ class Slot:
         return pattern.format(chunk_index=self.chunk, file_index=self.file, video_key=CAMERA)
 
 
-def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | None, camera: str) -> dict:
-    """The `features` of info.json. `action` of a frame is the command in force one period after its observation.
+def features(robot: RobotCard, fps: int, image_size: tuple[int, int] | None, camera: str) -> dict:
+    """The `features` of info.json. `action` of a frame is the command in force one period after its observation; the
+    state says the robot's hash, and block and side of each joint.
 
-    names: joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
+    robot: whose joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
     scalar = {"shape": [1], "names": None}
-    joints = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
-    result: dict[str, dict] = {STATE: dict(joints), ACTION: {**joints, "info": {"commanded_after_s": 1.0 / fps}}}
+    joints = {"dtype": "float32", "shape": [len(robot.joints)], "names": list(robot.joints)}
+    told = {key: value for key, value in robot.to_dict().items() if key in TOLD and value}
+    result: dict[str, dict] = {
+        STATE: {**joints, **({"info": told} if told else {})},
+        ACTION: {**joints, "info": {"commanded_after_s": 1.0 / fps}},
+    }
     if image_size is not None:
         height, width = image_size
         result[CAMERA] = {
@@ -94,6 +100,22 @@ def features(names: tuple[str, ...], fps: int, image_size: tuple[int, int] | Non
     return result | {
         name: {"dtype": "int64", **scalar} for name in ("frame_index", "episode_index", "index", "task_index")
     }
+
+
+def robot_of(info: dict) -> RobotCard:
+    """The robot of a dataset, from its info.json; other tools may have dropped all but its name. Raises
+    DatasetError.
+    """
+    state = info["features"].get(STATE, {})
+    told = state.get("info") if isinstance(state.get("info"), dict) else {}
+    values = {key: told[key] for key in TOLD if key in told}
+    names = state.get("names")
+    try:
+        return RobotCard.from_dict(
+            {**values, "name": info.get("robot_type") or "", "joints": names if isinstance(names, list) else []}
+        )
+    except ValueError as error:
+        raise DatasetError(f"{INFO}: {error}") from error
 
 
 def camera_of(feature: dict) -> str:
@@ -158,11 +180,11 @@ def _plain(value):
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def info_dict(feats: dict, fps: int, episodes: int, frames: int, tasks: int) -> dict:
+def info_dict(feats: dict, robot: RobotCard, fps: int, episodes: int, frames: int, tasks: int) -> dict:
     """Content of info.json."""
     return {
         "codebase_version": VERSION,
-        "robot_type": ROBOT,
+        "robot_type": robot.name,
         "total_episodes": episodes,
         "total_frames": frames,
         "total_tasks": tasks,

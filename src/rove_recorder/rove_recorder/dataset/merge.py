@@ -19,7 +19,6 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from rove_description import joints
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import quality, reader, remote, shards, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames
@@ -130,7 +129,7 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
     sources = {root: LeRobotReader(root) for root in roots}
     with (
         remote.dataset(out) as local,
-        DatasetWriter(local, info["fps"], size, joints.load().names, kind, grow=not remote.is_remote(out)) as writer,
+        DatasetWriter(local, layout.robot_of(info), info["fps"], size, kind, grow=not remote.is_remote(out)) as writer,
     ):
         for _, name, root, row in tqdm(found, unit="episode", disable=not progress):
             if name in writer.episode_ids:

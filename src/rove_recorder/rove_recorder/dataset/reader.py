@@ -196,7 +196,8 @@ class VideoPlace:
 
 
 class LeRobotReader:
-    """A dataset opened for reading. info: meta/info.json. fps: frames per second. names: (J,) joints of the state.
+    """A dataset opened for reading. info: meta/info.json. fps: frames per second. robot: whose; names: (J,) joints of
+    the state.
 
     camera: "video", "image" (JPEGs in the data files) or None. Raises DatasetError.
     """
@@ -206,7 +207,8 @@ class LeRobotReader:
         self.info = read_info(self.root)
         self.features: dict[str, dict] = self.info["features"]
         self.fps = float(self.info["fps"])
-        self.names = tuple(self.features.get(STATE, {}).get("names") or ())
+        self.robot = layout.robot_of(self.info)
+        self.names = self.robot.joints
         self.camera: str | None = self.features.get(CAMERA, {}).get("dtype")
 
     def frames(self, columns: list[str]) -> pa.Table:

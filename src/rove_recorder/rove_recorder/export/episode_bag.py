@@ -18,6 +18,7 @@ from rove_contract import files, images, messages, topics
 from rove_contract.episode import Episode
 from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
 from rove_contract.timing import CAMERA_HZ
+from rove_description.card import RobotCard
 from rove_description.joints import JointTable
 from rove_recorder.bag.bag import CLOCK, BagError
 from rove_recorder.bag.mcap_stream import LATEST_NS, McapStream, Message
@@ -34,7 +35,7 @@ SET_BACK_S = 0.5  # that stamps may go back in a bag: messages wait in queues, b
 
 
 class EpisodeBag:
-    """Index of one episode's bag: stamps of the streams, mode timeline, and the episode as last announced.
+    """Index of one episode's bag: stamps of the streams, mode timeline, the robot, and the episode as last announced.
 
     folders: the bag, or its parts when the recorder died within the episode and came back. Times are those of the
     system clock at the start of the bag, see clock.py. Raises BagError.
@@ -47,6 +48,7 @@ class EpisodeBag:
         self.stamps: dict[str, np.ndarray] = {}
         self.problems: list[str] = []
         self.recorded = [_custom(folder) for folder in self.folders]
+        self.robot = RobotCard(str(self.recorded[0].get("robot", "")), str(self.recorded[0].get("robot_hash", "")))
         self.episode: Episode | None = None
         self._spans: dict[Path, tuple[int, int]] = {}  # first and last stamp of each part
         self._index()

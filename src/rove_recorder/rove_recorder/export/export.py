@@ -22,7 +22,10 @@ import tyro
 from tqdm import tqdm
 
 from rove_contract.timing import POLICY_HZ
-from rove_description import joints
+from rove_description import robot as robots
+from rove_description.card import RobotCard
+from rove_description.description_file import RobotError
+from rove_description.joints import JointTable
 from rove_recorder.bag.bag import BagError
 from rove_recorder.bag.mcap_stream import LATEST_NS
 from rove_recorder.bag.recover import Unrepaired, find_bags, needs_recovery, read_metadata, recover
@@ -41,6 +44,8 @@ class Job:
     """What a worker needs to make one episode."""
 
     folders: tuple[str | Path, ...]  # the episode's bag, or its parts; local or remote
+    table: JointTable
+    robot: RobotCard
     segments: Path
     fps: int
     image_size: tuple[int, int]
@@ -62,13 +67,16 @@ class Result:
 def convert(job: Job) -> Result:
     """Read, resample and encode one bag; errors that belong to the bag end up in the result."""
     try:
-        table = joints.load()
+        table = job.table
         with contextlib.ExitStack() as stack:
             folders = [stack.enter_context(remote.fetched(folder)) for folder in job.folders]
             for address, folder in zip(job.folders, folders):
                 if remote.is_remote(address) and needs_recovery(folder):
                     recover(folder)  # the copy here
-            frames, quality = EpisodeBag(*folders).frames(table, job.fps, job.image_size if job.resize else None)
+            bag = EpisodeBag(*folders)
+            if refusal := bag.robot.refusal(job.robot, "the bag"):
+                raise BagError(f"{refusal}; export it with --robot {bag.robot.name}, or its folder")
+            frames, quality = bag.frames(table, job.fps, job.image_size if job.resize else None)
             episode = encode_episode(
                 frames, job.segments, fps=job.fps, image_size=job.image_size, joints=len(table), camera=job.camera
             )
@@ -161,6 +169,7 @@ def export_bags(
     fps: int = round(POLICY_HZ),
     image_size: tuple[int, int] | None = None,
     camera: str | None = None,
+    robot: str | Path | None = None,
     workers: int = 0,
     engine: engines.Engine = "process",
     shard: Shard | None = None,
@@ -171,8 +180,9 @@ def export_bags(
 
     image_size: (H, W), other pictures are resized; None: that of the dataset, or of the first bag, and others are
     refused. camera: one of lerobot_format.CAMERAS; None: the dataset's, "video" for a new one. workers: 0 = one per
-    core. shard: only the bags that fall to it, into `out`/shards/i-of-n. Episodes that the dataset has already are left
-    out with a note. Raises BagError, DatasetError, Busy, EngineError, RemoteError for what concerns all.
+    core. robot: name or folder; None: what the bags name. shard: only the bags that fall to it, into
+    `out`/shards/i-of-n. Episodes that the dataset has already are left out with a note. Raises BagError, RobotError,
+    DatasetError, Busy, EngineError, RemoteError for what concerns all.
     """
     found = _find(bags)
     chosen = found if shard is None else [bag for bag in found if shard.takes(_stem(bag))]
@@ -182,7 +192,17 @@ def export_bags(
     if usable:
         with remote.dataset(target) as local:
             _export(
-                usable, local, results, fps, image_size, camera, workers, engine, not remote.is_remote(target), progress
+                usable,
+                local,
+                results,
+                robot,
+                fps,
+                image_size,
+                camera,
+                workers,
+                engine,
+                not remote.is_remote(target),
+                progress,
             )
     if shard is not None:
         errors = {str(result.folder): result.error for result in results if result.error}
@@ -203,7 +223,18 @@ def _first_size(usable: list, results: list[Result]) -> tuple[int, int] | None:
     return None
 
 
-def _export(usable, out: Path, results: list[Result], fps, image_size, camera, workers, engine, grow, progress) -> None:
+def _robot_name(usable: list) -> str:
+    """The robot that the first bag names. Raises BagError for one that is none of ROVE's own."""
+    with remote.fetched(usable[0][2][0]) as folder:
+        name = EpisodeBag(folder).robot.name
+    if name and not (robots.ROBOTS / name).is_dir():
+        raise BagError(f"{usable[0][2][0]} belongs to the robot {name}; give its folder: --robot FOLDER")
+    return name or robots.DEFAULT
+
+
+def _export(
+    usable, out: Path, results: list[Result], robot, fps, image_size, camera, workers, engine, grow, progress
+) -> None:
     """`usable`: of `_prepared`. The rest: see `export_bags`."""
     size = image_size
     if (out / layout.INFO).is_file():
@@ -216,7 +247,8 @@ def _export(usable, out: Path, results: list[Result], fps, image_size, camera, w
         size = _first_size(usable, results)
         if size is None:
             return
-    with DatasetWriter(out, fps, size, joints.load().names, camera, grow=grow) as writer:
+    described = robots.load(robot or _robot_name(usable))
+    with DatasetWriter(out, described.card, fps, size, camera, grow=grow) as writer:
         jobs, notes = [], {}
         seen = set(writer.episode_ids)
         for _, name, parts, note in usable:
@@ -225,7 +257,9 @@ def _export(usable, out: Path, results: list[Result], fps, image_size, camera, w
                 results.append(Result(parts[0], notes=f"episode {name} is in the dataset already"))
                 continue
             seen.add(name)
-            jobs.append(Job(parts, writer.segments, fps, size, camera, image_size is not None))
+            jobs.append(
+                Job(parts, described.table, described.card, writer.segments, fps, size, camera, image_size is not None)
+            )
         with (
             engines.pool(engine, workers if len(jobs) > 1 else 1) as run,
             tqdm(total=len(jobs), unit="episode", disable=not (progress and jobs)) as bar,
@@ -244,6 +278,7 @@ def run(
     fps: int = round(POLICY_HZ),
     image_size: tuple[int, int] | None = None,
     camera: Literal["video", "av1", "image"] | None = None,
+    robot: str | None = None,
     workers: int = 0,
     shard: str | None = None,
     engine: engines.Engine = "process",
@@ -259,6 +294,7 @@ def run(
         camera: H.264 video, AV1 video (LeRobot's default; slower), or the camera's own JPEGs in the data files. The
           dataset's own, for a
             new one video.
+        robot: name or folder of the robot; what the bags name, which must be one of ROVE's own.
         workers: processes; 0 is one per core.
         shard: i/n, e.g. 3/8: only the third of eight parts of the bags, into OUT/shards; `merge OUT` puts them
           together.
@@ -274,12 +310,13 @@ def run(
             fps=fps,
             image_size=image_size,
             camera=camera,
+            robot=robot,
             workers=workers,
             engine=engine,
             shard=part,
             progress=not quiet,
         )
-    except (BagError, layout.DatasetError, Busy, OSError, ShardError, engines.EngineError) as error:
+    except (BagError, RobotError, layout.DatasetError, Busy, OSError, ShardError, engines.EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for result in results:

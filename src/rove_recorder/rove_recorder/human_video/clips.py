@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_contract.timing import POLICY_HZ
-from rove_description import joints
+from rove_description import robot as robots
 from rove_recorder.dataset import engine as engines
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import reader
@@ -128,6 +128,7 @@ def import_clips(
     fps: int | None = None,
     image_size: tuple[int, int] | None = None,
     camera: str | None = None,
+    robot: str | None = None,
     fit: Fit = "crop",
     workers: int = 0,
     engine: engines.Engine = "process",
@@ -136,8 +137,9 @@ def import_clips(
 ) -> list[Result]:
     """Append clips to the dataset `out`, new or existing, in the order given; those that it has already are left out.
 
-    fps, image_size (H, W), camera ("video" | "image"): None = the dataset's own; for a new one the policy's rate, the
-    ego camera's size and "video". Raises DatasetError, staging.Busy, EngineError for what concerns all.
+    fps, image_size (H, W), camera ("video" | "image"), robot (name or folder): None = the dataset's own; for a new one
+    the policy's rate, the ego camera's size, "video" and the default robot. Raises RobotError, DatasetError,
+    staging.Busy, EngineError for what concerns all.
     """
     results: list[Result] = []
     named: dict[str, Clip] = {}
@@ -163,12 +165,13 @@ def import_clips(
             raise layout.DatasetError(
                 f"{out} has no camera; import videos into a dataset of their own and train on both"
             )
-        fps = fps or info["fps"]
+        fps, card = fps or info["fps"], layout.robot_of(info) if robot is None else robots.load(robot).card
         image_size = image_size or tuple(info["features"][layout.CAMERA]["shape"][:2])
         camera = camera or layout.camera_of(info["features"][layout.CAMERA])
+    else:
+        card = robots.load(robot or robots.DEFAULT).card
     fps, image_size, camera = fps or round(POLICY_HZ), image_size or EGO_SIZE, camera or "video"
-    names = joints.load().names
-    with DatasetWriter(out, fps, image_size, names, camera) as writer:
+    with DatasetWriter(out, card, fps, image_size, camera) as writer:
         jobs, outcomes = [], {row["episode_id"]: row["outcome"] for row in reader.read_episodes(out)}
         for name, clip in named.items():
             if name in writer.episode_ids:
@@ -179,7 +182,7 @@ def import_clips(
                 )
                 results.append(Result(clip, note="" if was == clip.outcome else other, already=True))
             else:
-                jobs.append(Job(clip, name, writer.segments, fps, image_size, camera, fit, len(names)))
+                jobs.append(Job(clip, name, writer.segments, fps, image_size, camera, fit, len(card.joints)))
         with engines.pool(engine, workers if len(jobs) > 1 else 1) as run, _bar(len(jobs), progress) as bar:
             for first in range(0, len(jobs), commit_every):
                 for result in run(convert, jobs[first : first + commit_every]):

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import tyro
 
 from rove_contract.modes import Outcome
+from rove_description.description_file import RobotError
 from rove_recorder.dataset.engine import Engine, EngineError
 from rove_recorder.dataset.lerobot_format import DatasetError
 from rove_recorder.dataset.staging import Busy
@@ -28,6 +29,7 @@ class ImportOptions:
         fps: frames per second; the dataset's, for a new one the policy's (20).
         image_size: height and width; the dataset's, for a new one the ego camera's (192 192).
         camera: video or JPEGs in the data files; the dataset's, for a new one video.
+        robot: name or folder; the dataset's, for a new one the default robot: videos and robots train together.
         fit: what happens where the shapes differ: crop the middle, pad with black, or stretch.
         workers: processes; 0 is one per core.
         engine: process, or ray for a cluster that sees the same folders.
@@ -37,6 +39,7 @@ class ImportOptions:
     fps: int | None = None
     image_size: tuple[int, int] | None = None
     camera: Literal["video", "image"] | None = None
+    robot: str | None = None
     fit: Fit = "crop"
     workers: int = 0
     engine: Engine = "process"
@@ -58,7 +61,7 @@ def run_import(
     try:
         clips, results = collect()
         results += import_clips(clips, out, progress=not settings.pop("quiet"), **settings)
-    except (refusal, DatasetError, Busy, EngineError, OSError, ImportError) as error:
+    except (refusal, RobotError, DatasetError, Busy, EngineError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ import numpy as np
 
 from rove_contract import images
 from rove_contract.modes import Outcome, Source, Stage
-from rove_description import joints
+from rove_description.card import RobotCard
 from rove_recorder.dataset import corrections, reader, video
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.flags import FLAGS
@@ -70,6 +70,7 @@ class ReviewData:
                 if row["outcome"] not in set(Outcome):
                     raise DatasetError(f"{self.root}: episode {row['episode_index']} has outcome {row['outcome']}")
             self.reader, self.tasks, self.fps, self.names = source, tasks, source.fps, source.names
+            self.robot = source.robot
             self.camera = source.camera
             self.episodes = {row["episode_index"]: row for row in rows}
             self._version = version
@@ -98,7 +99,7 @@ class ReviewData:
                 "fps": self.fps,
                 "camera": self.camera,
                 "joints": list(self.names),
-                "groups": groups(self.names),
+                "groups": groups(self.robot),
                 "scores": score_names(self.root),
                 "episodes": [self._brief(i, fixes[i], quality, counts[i]) for i in sorted(self.episodes)],
             }
@@ -263,18 +264,16 @@ def _named(kinds: type[IntEnum], values: np.ndarray) -> list[list]:
     return [[kinds(kind).name if kind in known else "NONE", a, b] for kind, a, b in _runs(values)]
 
 
-def groups(names: tuple[str, ...]) -> list[dict]:
-    """The joints by block and side, as the page shows them: name and joint numbers. Joints without a known block come
-    last.
+def groups(robot: RobotCard) -> list[dict]:
+    """The joints by block and side, as the page shows them: name and joint numbers. Joints without a known block are
+    one group.
     """
-    table = joints.load()
     titles: dict[str, list[int]] = {}
-    for number, name in enumerate(names):
-        if name not in table.index:
+    for number in range(len(robot.joints)):
+        if not robot.blocks:
             titles.setdefault("Joints", []).append(number)
             continue
-        block = table.blocks[table.index[name]]
-        side = next((side for side in ("left", "right") if name.startswith(f"{side}_")), "")
+        block, side = robot.blocks[number], robot.sides[number] if robot.sides else ""
         title = (
             f"{side} {block}".strip().replace("_", " ").capitalize()
             if block not in ("head", "waist")

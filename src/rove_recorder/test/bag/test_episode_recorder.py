@@ -7,6 +7,7 @@ import pytest
 
 from rove_contract import topics
 from rove_contract.modes import Outcome
+from rove_description import joints
 from rove_recorder.bag.episode_recorder import EpisodeRecorder, Settings
 from rove_recorder.bag.mcap_stream import McapStream
 from rove_recorder.bag.recording import RawMessage
@@ -24,7 +25,7 @@ def record(session, found, clock, batch=20):
 
 def session_in(tmp_path, **more):
     clock = [0]
-    return EpisodeRecorder(Settings(tmp_path, **more), lambda: clock[0], {"revision": "abc"}), clock
+    return EpisodeRecorder(Settings(tmp_path, **more), lambda: clock[0], joints.load(), {"revision": "abc"}), clock
 
 
 def in_bag(folder):

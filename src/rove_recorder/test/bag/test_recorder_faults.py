@@ -15,7 +15,7 @@ from rove_recorder.bag.episode_recorder import EpisodeRecorder, Settings
 from rove_recorder.bag.mcap_stream import McapStream
 from rove_recorder.bag.recording import RawMessage, Recording
 from rove_recorder.bag.recover import read_metadata
-from rove_recorder.testing.synthetic import MS, T0, mode, samples
+from rove_recorder.testing.synthetic import MS, T0, TABLE, mode, samples
 
 S = 1000 * MS
 
@@ -61,7 +61,7 @@ def test_a_disk_that_keeps_up_is_never_said_to_fall_behind(monkeypatch):
 def recorder_in(tmp_path, system=None, steady=None, **settings):
     clock = [T0]
     recorder = EpisodeRecorder(
-        Settings(tmp_path, **settings), system or (lambda: clock[0]), {"revision": "abc"}, steady_ns=steady
+        Settings(tmp_path, **settings), system or (lambda: clock[0]), TABLE, {"revision": "abc"}, steady_ns=steady
     )
     return recorder, clock
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
+from rove_description.card import RobotCard
 from rove_learning.data.dataset import Dataset
 from rove_recorder.dataset import corrections, flags, reader
 from rove_recorder.dataset.bake import bake
@@ -24,7 +25,8 @@ OURS = ("outcome", "t_r", "takeover", "episode_id", "kind", "operator", "start_s
 @pytest.fixture
 def root(tmp_path):
     outcomes = (Outcome.SUCCESS, Outcome.FAILURE, Outcome.ABORTED)
-    with DatasetWriter(tmp_path / "d", image_size=(32, 32), names=["a", "b"], camera="image") as writer:
+    card = RobotCard("x", joints=("a", "b"), blocks=("arm", "hand"))
+    with DatasetWriter(tmp_path / "d", card, image_size=(32, 32), camera="image") as writer:
         for number, outcome in enumerate(outcomes):
             demonstration = number == 1
             stage = np.array([Stage.DEMONSTRATION] * 24 if demonstration else STORY)

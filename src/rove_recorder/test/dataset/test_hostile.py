@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
+from rove_description.card import RobotCard
 from rove_recorder.bag.recover import recover
 from rove_recorder.dataset import corrections, merge, shards
 from rove_recorder.dataset.lerobot import DatasetError, DatasetWriter, EpisodeFrames
@@ -19,7 +20,7 @@ from rove_recorder.testing.synthetic import samples, write_bag
 
 def add(root, name):
     joints = [f"joint_{i}" for i in range(3)]
-    with DatasetWriter(root, names=joints) as writer:
+    with DatasetWriter(root, RobotCard("x", joints=tuple(joints), blocks=("arm",) * 3)) as writer:
         labels = (np.full(30, kind) for kind in (Stage.DEMONSTRATION, Source.OPERATOR, Mode.DEMONSTRATION))
         motion = np.zeros((30, 3))
         episode = EpisodeFrames(motion, motion, None, *labels, "wipe", Outcome.SUCCESS, episode_id=name)

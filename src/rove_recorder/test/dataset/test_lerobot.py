@@ -11,12 +11,13 @@ import pytest
 
 from rove_contract import images
 from rove_contract.modes import Mode, Outcome, Source, Stage
-from rove_description import joints
+from rove_description import robot
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import reader, staging, video
 from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
 
-NAMES = joints.load().names
+CARD = robot.load().card
+NAMES = CARD.joints
 SIZE = (64, 96)
 
 
@@ -43,7 +44,7 @@ def episode(name, length=12, seed=0, **more):
 
 
 def writer(root, **more):
-    return DatasetWriter(root, image_size=SIZE, names=NAMES, **more)
+    return DatasetWriter(root, robot=CARD, image_size=SIZE, **more)
 
 
 def rows(root, which):
@@ -208,7 +209,7 @@ def test_the_same_episode_twice_and_another_picture_size_are_refused(tmp_path):
     with writer(tmp_path / "d") as out, pytest.raises(layout.DatasetError, match="is in .* already"):
         out.add_episode(episode("a"))
     with pytest.raises(layout.DatasetError, match="cannot append"):
-        DatasetWriter(tmp_path / "d", image_size=(32, 32), names=NAMES)
+        DatasetWriter(tmp_path / "d", robot=CARD, image_size=(32, 32))
 
 
 def test_two_writers_at_once_are_refused(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from rove_contract import images, messages, topics
 from rove_contract.modes import Mode, Outcome, Source, Stage
+from rove_description import robot
 from rove_recorder.bag.bag import BagTopic, BagWriter
 from rove_recorder.bag.mcap_stream import McapStream
 from rove_recorder.bag.schema import typestore
@@ -38,6 +39,17 @@ def source_ticks():
 
 def last_of(given, topic, tick):
     return [s for s in given if s.topic == topic and s.log_ns <= tick][-1]
+
+
+def test_a_dataset_says_whose_it_is_and_a_bag_of_another_robot_is_refused(tmp_path):
+    mine = write_bag(tmp_path / "e", samples("e"))
+    other = write_bag(tmp_path / "f", samples("f"), custom={"robot": "robin_h1", "robot_hash": "0" * 12})
+    of_mine, of_other = export_bags([mine, other], tmp_path / "d", robot="iron_r01", progress=False)
+    assert (
+        not of_mine.error and "belongs to the robot robin_h1" in of_other.error and "--robot robin_h1" in of_other.error
+    )
+    card = reader.LeRobotReader(tmp_path / "d").robot
+    assert card == robot.load("iron_r01").card
 
 
 def test_every_frame_is_the_last_sample_before_its_tick_with_pauses_removed(tmp_path):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
-from rove_description import joints
+from rove_description import robot
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
 from rove_learning.data.picture_cache import pictures
@@ -194,7 +194,7 @@ def test_robot_and_human_episodes_share_a_dataset_and_its_statistics_are_the_rob
 def test_an_episode_of_the_wrong_kind_is_refused(tmp_path):
     frames = episode_frames(0, kind="human_video")
     frames.kind = "rollout"
-    with DatasetWriter(tmp_path / "d", 20, SIZE, joints.load().names) as out:
+    with DatasetWriter(tmp_path / "d", robot.load().card, 20, SIZE) as out:
         with pytest.raises(layout.DatasetError, match="of kind 'rollout' has no observation.state"):
             out.add_episode(frames)
         other = episode_frames(1)

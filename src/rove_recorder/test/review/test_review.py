@@ -20,7 +20,7 @@ import pytest
 
 from rove_contract import images
 from rove_contract.modes import Mode, Outcome, Source, Stage
-from rove_description import joints
+from rove_description import robot
 from rove_recorder.dataset import corrections
 from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
 from rove_recorder.dataset.lerobot_format import QUALITY, DatasetError
@@ -31,7 +31,8 @@ from rove_recorder.review.data import ReviewData
 from rove_recorder.testing.synthetic import T0, samples, write_bag
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NAMES = joints.load().names
+CARD = robot.load().card
+NAMES = CARD.joints
 SECOND = 1_000_000_000
 TASK = "erase the whiteboard"
 
@@ -191,7 +192,7 @@ def test_joints_and_scores_are_those_of_the_dataset(root):
 @pytest.mark.parametrize("camera", ["video", "image"])
 def test_every_picture_is_exactly_the_one_of_its_frame(tmp_path, camera):
     length, base = 40, (20, 90)
-    with DatasetWriter(tmp_path / "d", image_size=(32, 48), names=NAMES, camera=camera) as out:
+    with DatasetWriter(tmp_path / "d", robot=CARD, image_size=(32, 48), camera=camera) as out:
         for number, dark in enumerate(base):
             pictures = np.stack([np.full((32, 48, 3), dark + 4 * i, np.uint8) for i in range(length)])
             flat = np.zeros((length, 50))

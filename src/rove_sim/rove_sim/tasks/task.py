@@ -11,6 +11,8 @@ import importlib
 from dataclasses import dataclass
 
 from rove_contract import timing
+from rove_description import joints
+from rove_description.card import RobotCard
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class Task:
             "start_stages": list(self.start_stages),
             "milestones": list(self.milestones),
         }
+
+    def check_robot(self, robot: RobotCard, what: str = "the robot") -> Task:
+        """This task, if the robot of `what` can do it: scenes, experts and grasps know the joints and hands of the
+        simulated IRON-R01. Raises ValueError.
+        """
+        if robot.joints and robot.joints != joints.load().names:
+            raise ValueError(
+                f"the task {self.name} is built for the joints and hands of the simulated IRON-R01, not for {what} "
+                f"({robot.name}, {len(robot.joints)} joints), which runs in the simulator without a task "
+                f"(task:={FREE_SPACE.name}) or with its own driver (driver:=external)"
+            )
+        return self
 
     def _load(self, place: str):
         module, name = place.split(":")
@@ -90,10 +104,14 @@ TOAST_BREAD = Task(
 
 TASKS = (ERASE_WHITEBOARD, TOAST_BREAD)
 
+# No task, for a session with any robot: no scene, no expert, nobody who watches. Not one of TASKS.
+FREE_SPACE = Task("free_space", "move as the operator does", ("start",), ("nothing to do",))
 
-def get(name: str) -> Task:
-    """Task by name. Raises ValueError naming the known ones."""
-    for task in TASKS:
+
+def get(name: str, *, any_robot: bool = False) -> Task:
+    """Task by name; any_robot: FREE_SPACE, too. Raises ValueError naming the known ones."""
+    known = (*TASKS, FREE_SPACE) if any_robot else TASKS
+    for task in known:
         if task.name == name:
             return task
-    raise ValueError(f"unknown task {name!r}; known: {', '.join(task.name for task in TASKS)}")
+    raise ValueError(f"unknown task {name!r}; known: {', '.join(task.name for task in known)}")

@@ -22,7 +22,7 @@ STYLES = {
     "ESTOP": "red",
 }
 ROWS = (" 12", "ptru", "sfA0T")  # of the keys on the screen
-BLOCKS = {"head": "Head", "waist": "Waist", "arm": "Arms", "hand": "Hands"}
+PLURAL = ("arm", "hand", "end_effector")  # blocks of which a robot has one on each side
 CODES = {
     "": "",
     "bold": "1",
@@ -148,16 +148,27 @@ def _reasons(actions: dict[str, str], mode: str) -> Iterable[Line]:
             yield [(f" {control.name}: {why}", "warn")]
 
 
+def _title(block: str) -> str:
+    return block.replace("_", " ").capitalize() + ("s" if block in PLURAL else "")
+
+
 def _alignment(alignment: dict) -> Iterable[Line]:
     threshold, stale = alignment["threshold"], "operator" in alignment["why"]
     verdict = alignment["why"].partition(", limit")[0] or f"aligned; worst: {alignment['worst_joint'] or '–'}"
-    for i, (block, name) in enumerate(BLOCKS.items()):
+    for i, block in enumerate(alignment["names"]):
+        name = _title(block)
         error = alignment["blocks"].get(block, 0.0) if not stale else None
         filled = 0 if stale else 20 if error is None else min(20, round(10 * error / threshold))
         bar = "".join("█" if k < filled else "░" for k in range(20))
         number = "–" if stale or block not in alignment["blocks"] else "?" if error is None else f"{error:.2f}"
         style = "bad" if filled > 10 else "good"
-        line: Line = [(f" {name:6}", ""), (bar[:10], style), ("│", "bold"), (bar[10:], style), (f" {number:>5}", "")]
+        line: Line = [
+            (f" {name[:12]:6}", ""),
+            (bar[:10], style),
+            ("│", "bold"),
+            (bar[10:], style),
+            (f" {number:>5}", ""),
+        ]
         yield [*line, (f"   {verdict}", "bad" if alignment["why"] else "good")] if i == 0 else line
 
 

@@ -48,6 +48,7 @@ def snapshot(supervisor: Supervisor) -> dict:
             "links": _links(s, now),
             "alignment": {
                 "threshold": s.watch.threshold,
+                "names": list(s.watch.blocks),
                 "blocks": {block: _finite(error) for block, error in s.watch.alignment.errors.items()},
                 "worst_joint": s.watch.alignment.worst_joint,
                 "why": conditions.operator,
@@ -97,7 +98,7 @@ def _links(s: Supervisor, now: float) -> dict:
     if camera_age > CAMERA_LATE_S:
         camera_why = "no picture yet" if camera_age == math.inf else f"no picture for {camera_age:.1f} s"
     operator_age = watch.alignment.age(now)
-    operator_why = watch.alignment.refusal(now, math.inf)
+    operator_why = watch.operator_refusal(now, math.inf)
     recorder = watch.recorder
     values = recorder.values if recorder else {}
     recorder_why = watch.recorder_refusal(now) if s.mode not in ACTIVE else ""

@@ -16,7 +16,7 @@ from rove_supervisor.watch import Watch
 
 @pytest.fixture
 def supervisor():
-    return Supervisor(SessionSettings(), Watch(0.35, record=False), lambda publication: None)
+    return Supervisor(SessionSettings(), Watch(0.35, False, ("head", "waist", "arm", "hand")), lambda publication: None)
 
 
 @pytest.fixture

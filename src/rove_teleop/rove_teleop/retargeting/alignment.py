@@ -29,5 +29,6 @@ def by_side(table: JointTable, target: np.ndarray, measured: np.ndarray) -> dict
     error = np.abs(target - measured)
     error = np.where(np.isfinite(error), error, np.inf)
     return {
-        side: float(max(error[i] for block in ("arm", "hand") for i in table.indices(block, side))) for side in SIDES
+        side: float(max((error[i] for block in ("arm", "hand") for i in table.indices(block, side)), default=0.0))
+        for side in SIDES
     }

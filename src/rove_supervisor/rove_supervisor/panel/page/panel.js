@@ -167,9 +167,26 @@ function showLinks(links) {
   if (lost) set($("camera-lost"), links.camera.text[0].toUpperCase() + links.camera.text.slice(1));
 }
 
-function showAlignment({ blocks, threshold, worst_joint: worst, why }) {
+const PLURAL = ["arm", "hand", "end_effector"]; // blocks of which a robot has one on each side
+
+// One row per block of the robot's joints.
+function alignmentRows(names) {
+  const rows = [...$("alignment").querySelectorAll(".row")];
+  if (rows.map((row) => row.dataset.block).join() === names.join()) return rows;
+  rows.forEach((row) => row.remove());
+  return names.map((block) => {
+    const row = $("block-row").content.firstElementChild.cloneNode(true);
+    row.dataset.block = block;
+    const title = block.replaceAll("_", " ") + (PLURAL.includes(block) ? "s" : "");
+    set(row.querySelector("span"), title[0].toUpperCase() + title.slice(1));
+    $("alignment").append(row);
+    return row;
+  });
+}
+
+function showAlignment({ blocks, names, threshold, worst_joint: worst, why }) {
   const stale = why.includes("operator");
-  for (const row of $("alignment").children) {
+  for (const row of alignmentRows(names)) {
     const error = stale ? undefined : blocks[row.dataset.block];
     const known = error !== undefined, shown = known ? (error === null ? 2 * threshold : error) : 0;
     row.classList.toggle("over", known && shown > threshold);
