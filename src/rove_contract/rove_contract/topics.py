@@ -47,6 +47,13 @@ LATCHED = Qos("reliable", "transient_local", 1)
 
 JOINT_STATES = Topic("/joint_states", "sensor_msgs/msg/JointState", SENSOR_DATA, "robot")
 EGO_IMAGE = Topic("/ego_camera/image/compressed", "sensor_msgs/msg/CompressedImage", SENSOR_DATA, "robot")
+
+
+def picture(name: str) -> Topic:
+    """The topic of a camera of the robot's description."""
+    return Topic(name, EGO_IMAGE.type, SENSOR_DATA, "robot", required=False)
+
+
 ACTION_CHUNK = Topic("/policy/action_chunk", "trajectory_msgs/msg/JointTrajectory", COMMAND, "rove_policy")
 POLICY_VALUE = Topic("/policy/value", "std_msgs/msg/Float32", SENSOR_DATA, "rove_policy")
 TELEOP_TARGETS = Topic(

@@ -32,7 +32,7 @@ def test_each_robot_has_its_own_topics_services_and_roles(nodes):
     for node in nodes:
         ros.subscription(node, topics.JOINT_COMMAND, heard[node.get_namespace()].append)
     client = ros.client(two, topics.SIM_RESET_SERVICE)
-    ros.service(one, topics.SIM_RESET_SERVICE, lambda request, response: response)
+    made = ros.service(one, topics.SIM_RESET_SERVICE, lambda request, response: response)
     for _ in range(200):
         publisher.publish(JointState())
         rclpy.spin_once(one, timeout_sec=0.01)
@@ -40,4 +40,4 @@ def test_each_robot_has_its_own_topics_services_and_roles(nodes):
             break
     rclpy.spin_once(two, timeout_sec=0.1)
     assert heard["/left_lab/iron1"] and not heard["/left_lab/iron2"]
-    assert client.srv_name == "/left_lab/iron2/sim/reset" and not client.service_is_ready()
+    assert made.service_name == "/left_lab/iron1/sim/reset" and not client.service_is_ready()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from rove_description.description_file import SIDES, Node, RobotError, of_side, 
 
 ROBOTS = Path(__file__).parent / "robots"
 DEFAULT = "iron_r01"
+EGO = "ego"  # the main camera
 # Digits of a person: keypoints of the base, of the joint before the robot's last link, and of the tip.
 PERSON = {"thumb": (1, 3, 4), "index": (5, 6, 8), "middle": (9, 10, 12), "ring": (13, 14, 16), "little": (17, 18, 20)}
 KINDS = {
@@ -253,6 +255,8 @@ def _cameras(root: Node, check: _Names) -> dict[str, Camera]:
     node = root.node("cameras", needed=False)
     for name in node.values:
         entry = node.node(name)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
+            node.fault(str(name), "a name of lower-case letters, digits and _", repr(name))
         topic = entry.take("topic", str, "a topic", "")
         if not topic.startswith("/"):
             entry.fault("topic", "a topic that begins with /", repr(topic))
@@ -266,6 +270,8 @@ def _cameras(root: Node, check: _Names) -> dict[str, Camera]:
             critic=entry.take("critic", bool, "true or false", False),
         )
         entry.close()
+    if cameras and EGO not in cameras:
+        node.fault(EGO, "the main camera, which panel and critic see first, under this name", ", ".join(cameras))
     return cameras
 
 

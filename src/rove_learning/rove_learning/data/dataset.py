@@ -8,6 +8,7 @@ training refuses before the first step; errors name dataset, episode and frame.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,11 @@ def find_adaptation_end(stage: np.ndarray) -> int:
     return int(adaptation[0] + behind[0]) if len(behind) else len(stage)
 
 
+@functools.cache
+def _card_of(name: str) -> RobotCard:
+    return robots.load(name).card
+
+
 class Dataset:
     """root: the dataset's folder.
 
@@ -120,17 +126,15 @@ class Dataset:
     def _read_robot(self) -> RobotCard:
         """The robot, blocks included: where another tool dropped them, those of ROVE's own robot of that name."""
         card = self.reader.robot
-        if card.blocks:
-            return card
-        if not (card.name and (robots.ROBOTS / card.name).is_dir()):
+        own = _card_of(card.name) if card.name and (robots.ROBOTS / card.name).is_dir() else None
+        if own is not None and (refusal := card.refusal(own, f"dataset {self.root}")):
+            raise DatasetError(refusal)
+        if not card.blocks and own is None:
             raise DatasetError(
                 f"dataset {self.root}: meta/info.json does not say the block (head, arm, ...) of each joint of the "
                 f"robot {card.name or 'without a name'}; export it again"
             )
-        own = robots.load(card.name).card
-        if refusal := card.refusal(own, f"dataset {self.root}"):
-            raise DatasetError(refusal)
-        return own
+        return card if card.blocks or own is None else own
 
     def _read_frames(self) -> None:
         labels = ("stage", "source", "mode", "episode_index", "frame_index", "task_index")

@@ -184,8 +184,9 @@ def test_ema_moves_the_target_by_its_rate():
 
 
 def test_a_block_of_the_robots_own_weighs_one():
-    weight = joint_weights(("arm", "tail", "hand"), np.full(3, 0.5), ActorConfig())
-    assert weight[0] == weight[1] == 10 * weight[2]
+    config = ActorConfig(weight_arm=4.0, weight_hand=0.1)
+    weight = joint_weights(("arm", "tail", "hand"), np.full(3, 0.5), config)
+    np.testing.assert_allclose(weight / weight[1], [4.0, 1.0, 0.1])
 
 
 def test_fingers_and_idle_joints_do_not_drown_the_arms():

@@ -20,7 +20,7 @@ from rove_recorder.dataset import corrections, quality
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.corrections import CorrectionError
 from rove_recorder.dataset.lerobot import DatasetWriter
-from rove_recorder.dataset.lerobot_format import CAMERA, DatasetError
+from rove_recorder.dataset.lerobot_format import DatasetError
 from rove_recorder.dataset.merge import read_encoded
 from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.dataset.staging import Busy
@@ -40,10 +40,8 @@ def bake(root: Path | str, out: Path | str, progress: bool = True) -> tuple[int,
     source = LeRobotReader(root)
     rows = source.episodes(stats=True)
     fixes, reports = corrections.fixes(root, rows), quality.read(root)
-    camera = source.features.get(CAMERA)
-    size = None if camera is None else tuple(camera["shape"][:2])
-    kind = "video" if camera is None else layout.camera_of(camera)
-    with DatasetWriter(out, round(source.fps), size, source.names, kind) as writer:
+    sizes, kind = layout.stored_sizes(source.features), layout.storage(source.features)
+    with DatasetWriter(out, source.robot, round(source.fps), sizes, kind) as writer:
         for row in tqdm(rows, unit="episode", disable=not progress):
             fix = fixes[row["episode_index"]]
             episode = read_encoded(source, row | fix, writer.segments)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,18 @@ import numpy as np
 from rove_contract import images
 from rove_contract.modes import Outcome
 from rove_recorder.dataset import video
-from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, CODEC_OF, HUMAN_VIDEO, LABELS, STATE, DatasetError
+from rove_recorder.dataset.lerobot_format import (
+    ACTION,
+    CODEC_OF,
+    EGO,
+    HUMAN_VIDEO,
+    IMAGES,
+    LABELS,
+    STATE,
+    DatasetError,
+    Sizes,
+    sizes_of,
+)
 from rove_recorder.dataset.quality import Quality
 from rove_recorder.dataset.stats import ImageStats, Stats, column_stats
 
@@ -25,15 +36,15 @@ class EpisodeFrames:
     state, action: (T, J) rad, contract order; action is the joint command at that tick. Both None for a human video and
     only for one: kind "human_video" marks an episode without robot, whose state and action are stored as NaN and have
     no statistics. images: (T, H, W, 3) uint8 RGB, or T such pictures or JPEGs as bytes (anything with a length that can
-    be iterated), or None for a dataset without camera. stage, source, mode: (T,) ids of rove_contract.modes. t_r,
-    takeover: frame index of the first RECOVERY / ADAPTATION frame, -1 if none. kind: "demonstration" | "rollout" |
-    "human_video". excluded: kept, not trained on. started_ns: when it was recorded, ns since the epoch, 0 = unknown;
-    shards are merged in this order.
+    be iterated), of the main camera, or camera -> such pictures; None for a dataset without camera. stage, source,
+    mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the first RECOVERY / ADAPTATION frame, -1 if
+    none. kind: "demonstration" | "rollout" | "human_video". excluded: kept, not trained on. started_ns: when it was
+    recorded, ns since the epoch, 0 = unknown; shards are merged in this order.
     """
 
     state: np.ndarray | None
     action: np.ndarray | None
-    images: np.ndarray | Sequence[bytes] | None
+    images: np.ndarray | Sequence[bytes] | Mapping[str, np.ndarray | Sequence[bytes]] | None
     stage: np.ndarray
     source: np.ndarray
     mode: np.ndarray
@@ -51,17 +62,24 @@ class EpisodeFrames:
     def __len__(self) -> int:
         return len(self.stage if self.state is None else self.state)
 
+    @property
+    def pictures(self) -> dict[str, np.ndarray | Sequence[bytes]]:
+        """Pictures of each camera."""
+        if self.images is None:
+            return {}
+        return dict(self.images) if isinstance(self.images, Mapping) else {EGO: self.images}
+
 
 @dataclass
 class EncodedEpisode:
-    """An episode ready to append: plain columns, the video segment or the JPEGs, and statistics of every column but the
-    indices.
+    """An episode ready to append: plain columns, per camera the video segment or the JPEGs, and statistics of every
+    column but the indices.
     """
 
     frames: EpisodeFrames  # with images=None
     stats: dict[str, Stats]
-    segment: Path | None = None
-    jpegs: list[bytes] | None = None
+    segments: dict[str, Path] = field(default_factory=dict)
+    jpegs: dict[str, list[bytes]] = field(default_factory=dict)
     quality: Quality | None = None  # of an episode from a bag
 
 
@@ -70,11 +88,12 @@ def encode_episode(
     folder: Path,
     *,
     fps: int,
-    image_size: tuple[int, int] | None,
+    image_size: tuple[int, int] | Sizes | None,
     joints: int,
     camera: str = "video",
 ) -> EncodedEpisode:
-    """Check an episode and encode its pictures into `folder`. Raises DatasetError or video.VideoError saying what is
+    """Check an episode and encode its pictures into `folder`. image_size: (H, W) of each camera, see
+    `lerobot_format.sizes_of`. Raises DatasetError or video.VideoError saying what is
     wrong.
     """
     name = frames.episode_id or "the episode"
@@ -103,27 +122,28 @@ def encode_episode(
             raise DatasetError(f"{name}: {key} is {columns[key].shape}, expected ({length},)")
     if not frames.task:
         raise DatasetError(f"{name} has no task text")
-    if (frames.images is None) != (image_size is None):
-        has, wants = ("no images", "some") if frames.images is None else ("images", "none")
-        raise DatasetError(f"{name} has {has}, the dataset wants {wants}")
+    given, sizes = frames.pictures, sizes_of(image_size)
+    if given.keys() != sizes.keys():
+        has, wants = (", ".join(each) or "none" for each in (given, sizes))
+        raise DatasetError(f"{name} has pictures of the cameras {has}, the dataset wants {wants}")
     stats = {key: column_stats(value) for key, value in columns.items() if not (robotless and key in (STATE, ACTION))}
-    segment, jpegs = None, None
-    if image_size is not None:
-        if len(frames.images) != length:
-            raise DatasetError(f"{name}: {len(frames.images)} images for {length} frames")
+    segments: dict[str, Path] = {}
+    jpegs: dict[str, list[bytes]] = {}
+    for view, pictures in given.items():
+        size = sizes[view]
+        if len(pictures) != length:
+            raise DatasetError(f"{name}: {len(pictures)} images of the camera {view} for {length} frames")
         image_stats = ImageStats(length)
         if camera in CODEC_OF:
             folder.mkdir(parents=True, exist_ok=True)
-            segment = folder / f"{uuid.uuid4().hex}.mp4"
-            video.encode(segment, image_stats.watch(map(_picture, frames.images)), fps, image_size, CODEC_OF[camera])
+            segments[view] = folder / f"{uuid.uuid4().hex}.mp4"
+            video.encode(segments[view], image_stats.watch(map(_picture, pictures)), fps, size, CODEC_OF[camera])
         else:
-            jpegs = [image if isinstance(image, bytes) else images.encode_jpeg(image, 95) for image in frames.images]
-            for image in image_stats.watch(map(_picture, frames.images)):
-                if image.shape != (*image_size, 3):
-                    raise DatasetError(
-                        f"{name}: an image is {image.shape}, expected ({image_size[0]}, {image_size[1]}, 3)"
-                    )
-        stats[CAMERA] = image_stats.result()
+            jpegs[view] = [image if isinstance(image, bytes) else images.encode_jpeg(image, 95) for image in pictures]
+            for image in image_stats.watch(map(_picture, pictures)):
+                if image.shape != (*size, 3):
+                    raise DatasetError(f"{name}: an image of {view} is {image.shape}, expected {(*size, 3)}")
+        stats[IMAGES + view] = image_stats.result()
     excluded = frames.outcome == Outcome.ABORTED if frames.excluded is None else frames.excluded
     plain = EpisodeFrames(
         columns[STATE],
@@ -141,7 +161,7 @@ def encode_episode(
         excluded=bool(excluded),
         started_ns=int(frames.started_ns),
     )
-    return EncodedEpisode(plain, stats, segment, jpegs)
+    return EncodedEpisode(plain, stats, segments, jpegs)
 
 
 def _picture(image) -> np.ndarray:

@@ -22,7 +22,7 @@ from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import quality, reader, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames, encode_episode
 from rove_recorder.dataset.flags import FLAGS, frame_flags
-from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, LABELS, STATE, DatasetError, Slot
+from rove_recorder.dataset.lerobot_format import ACTION, LABELS, STATE, DatasetError, Slot
 from rove_recorder.dataset.staging import Staging
 from rove_recorder.dataset.stats import Stats, column_stats, joined
 
@@ -32,11 +32,11 @@ __all__ = ["DatasetError", "DatasetWriter", "EncodedEpisode", "EpisodeFrames", "
 class DatasetWriter:
     """Creates `root`, or appends to it when it holds a dataset of the same robot, rate and picture size.
 
-    robot: whose episodes they are. image_size: (H, W), or None for no camera. camera: "video" (H.264) | "av1" | "image"
-    (JPEG in the data files). grow: append to the last data, video and episode files; False: leave existing ones as they
-    are and begin new ones (see remote.py). Raises DatasetError when the existing dataset differs, staging.Busy when
-    another process writes to it. Leaving a `with` block normally commits; an exception drops everything since the last
-    commit.
+    robot: whose episodes they are. image_size: (H, W) of the main camera, or camera -> (H, W); None for no camera.
+    camera: "video" (H.264) | "av1" | "image" (JPEG in the data files). grow: append to the last data, video and episode
+    files; False: leave existing ones as they are and begin new ones (see remote.py). Raises DatasetError when the
+    existing dataset differs, staging.Busy when another process writes to it. Leaving a `with` block normally commits;
+    an exception drops everything since the last commit.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class DatasetWriter:
     ):
         self.root = Path(root)
         self.fps = fps
-        self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.sizes = layout.sizes_of(image_size)
         self.camera = camera
         self.grow = grow
         self.robot = robot
-        self.features = layout.features(robot, fps, self.image_size, camera)
+        self.features = layout.features(robot, fps, self.sizes, camera)
         self.joints = len(robot.joints)
         if not self.joints:
             raise DatasetError("DatasetWriter needs a robot with joints, e.g. rove_description.robot.load().card")
@@ -77,9 +77,10 @@ class DatasetWriter:
         self.tasks: list[str] = []
         self.episodes = self.frames = 0
         self.episode_ids: set[str] = set()
-        self._data_slot = self._video_slot = self._meta_slot = Slot()
+        self._data_slot = self._meta_slot = Slot()
+        self._video_slot = dict.fromkeys(layout.video_keys(self.features), Slot())
         self._data: pq.ParquetWriter | None = None
-        self._video: video.VideoFile | None = None
+        self._video: dict[str, video.VideoFile] = {}
         self._data_bytes = 0
         self._files: list[str] = []  # prepared data and video files,
         self._quality: list[str] = []  # lines of the report, of new episodes
@@ -107,10 +108,12 @@ class DatasetWriter:
                 f"cannot append to {self.root}: its actions were commanded {delays[0] or 0:g} s after their "
                 f"observation, the new episodes' {delays[1]:g} s; export all bags again into a new folder"
             )
-        if CAMERA in self.features and (kept := layout.camera_of(info["features"][CAMERA])) != self.camera:
-            raise DatasetError(
-                f"cannot append to {self.root}: its camera is stored as {kept!r}, the new episodes' as {self.camera!r}"
-            )
+        for name, feature in layout.cameras(info["features"]).items():
+            if (kept := layout.camera_of(feature)) != self.camera:
+                raise DatasetError(
+                    f"cannot append to {self.root}: its camera {name} is stored as {kept!r}, the new episodes' as "
+                    f"{self.camera!r}"
+                )
         self.tasks = reader.read_tasks(self.root)
         self.episodes, self.frames = info["total_episodes"], info["total_frames"]
         self._stats = reader.read_stats(self.root)
@@ -126,17 +129,12 @@ class DatasetWriter:
             raise DatasetError(f"{self.root} has {layout.INFO} but no episodes; remove it, or choose another folder")
         self._meta_slot = Slot(last["meta/episodes/chunk_index"], last["meta/episodes/file_index"])
         self._data_slot = Slot(last["data/chunk_index"], last["data/file_index"])
-        if self._has_video:
-            self._video_slot = Slot(last[f"videos/{CAMERA}/chunk_index"], last[f"videos/{CAMERA}/file_index"])
+        for key in self._video_slot:
+            self._video_slot[key] = Slot(last[f"videos/{key}/chunk_index"], last[f"videos/{key}/file_index"])
         if not self.grow:
             self._rows = []
-            self._data_slot, self._video_slot, self._meta_slot = (
-                slot.next() for slot in (self._data_slot, self._video_slot, self._meta_slot)
-            )
-
-    @property
-    def _has_video(self) -> bool:
-        return self.image_size is not None and self.camera in layout.CODEC_OF
+            self._data_slot, self._meta_slot = self._data_slot.next(), self._meta_slot.next()
+            self._video_slot = {key: slot.next() for key, slot in self._video_slot.items()}
 
     @property
     def segments(self) -> Path:
@@ -147,12 +145,12 @@ class DatasetWriter:
         """Encode and append one episode; returns its episode_index. Raises DatasetError when it does not fit."""
         return self.add_encoded(
             encode_episode(
-                frames, self.segments, fps=self.fps, image_size=self.image_size, joints=self.joints, camera=self.camera
+                frames, self.segments, fps=self.fps, image_size=self.sizes, joints=self.joints, camera=self.camera
             )
         )
 
     def add_encoded(self, episode: EncodedEpisode) -> int:
-        """Append an encoded episode; its segment file is removed. Returns its episode_index."""
+        """Append an encoded episode; its segment files are removed. Returns its episode_index."""
         frames, length = episode.frames, len(episode.frames)
         if frames.episode_id and frames.episode_id in self.episode_ids:
             raise DatasetError(f"episode {frames.episode_id} is in {self.root} already")
@@ -186,8 +184,8 @@ class DatasetWriter:
             },
         }
         row |= self._append_data(columns, episode.jpegs)
-        if episode.segment is not None:
-            row |= self._append_video(episode.segment, length)
+        for view, segment in episode.segments.items():
+            row |= self._append_video(layout.IMAGES + view, segment, length)
         for name, values in stats.items():
             row |= {f"stats/{name}/{stat}": np.asarray(value).tolist() for stat, value in values.items()}
             self._stats[name] = joined([self._stats[name], values]) if name in self._stats else values
@@ -205,9 +203,9 @@ class DatasetWriter:
             self.episode_ids.add(frames.episode_id)
         return self.episodes - 1
 
-    def _grows(self, pattern: str, slot: Slot) -> bool:
+    def _grows(self, pattern: str, slot: Slot, key: str = layout.CAMERA) -> bool:
         """Whether the file at `slot` holds committed episodes that a new version of it must keep."""
-        relative = slot.path(pattern)
+        relative = slot.path(pattern, key)
         return self.episodes > self._new and relative not in self._files and (self.root / relative).is_file()
 
     def _write_rows(self) -> None:
@@ -215,11 +213,12 @@ class DatasetWriter:
         pq.write_table(pa.Table.from_pylist(self._rows, schema=self._episode_schema), self._staging.path(relative))
         self._tables.append(relative)
 
-    def _append_data(self, columns: dict[str, np.ndarray], jpegs: list[bytes] | None) -> dict:
+    def _append_data(self, columns: dict[str, np.ndarray], jpegs: dict[str, list[bytes]]) -> dict:
         arrays = []
         for field in self._data_schema:
-            if field.name == CAMERA:
-                arrays.append(pa.array([{"bytes": jpeg, "path": None} for jpeg in jpegs], field.type))
+            if field.name.startswith(layout.IMAGES):
+                of_camera = jpegs[field.name.removeprefix(layout.IMAGES)]
+                arrays.append(pa.array([{"bytes": jpeg, "path": None} for jpeg in of_camera], field.type))
             elif pa.types.is_fixed_size_list(field.type):
                 flat = pa.array(np.ascontiguousarray(columns[field.name]).reshape(-1), field.type.value_type)
                 arrays.append(pa.FixedSizeListArray.from_arrays(flat, type=field.type))
@@ -252,35 +251,44 @@ class DatasetWriter:
         for i in range(groups.num_row_groups if groups is not None else 0):
             self._data.write_table(groups.read_row_group(i))
 
-    def _append_video(self, segment: Path, length: int) -> dict:
-        size = segment.stat().st_size
-        full = self._video is not None and self._video.bytes + size > layout.VIDEO_FILE_MB * 2**20
-        if self._video is not None and (full or not self._video.takes(segment)):
-            self._video.close()
-            self._video, self._video_slot = None, self._video_slot.next()
-        if self._video is None:
-            old = self.root / self._video_slot.path(layout.VIDEO)
-            grow = self._grows(layout.VIDEO, self._video_slot)
-            full = grow and old.stat().st_size + size > layout.VIDEO_FILE_MB * 2**20
-            if grow and (full or video.settings(old) != video.settings(segment)):  # e.g. encoded by an earlier version
-                grow, self._video_slot = False, self._video_slot.next()
-            relative = self._video_slot.path(layout.VIDEO)
-            self._files.append(relative)
-            self._video = video.VideoFile(self._staging.path(relative), self.fps)
-            if grow:
-                self._video.append(old)
-        start = self._video.frames
-        count = self._video.append(segment)
+    def _append_video(self, key: str, segment: Path, length: int) -> dict:
+        """One camera's pictures of an episode; key: its feature."""
+        size, file = segment.stat().st_size, self._video.get(key)
+        if file is not None and (file.bytes + size > layout.VIDEO_FILE_MB * 2**20 or not file.takes(segment)):
+            file.close()
+            file, self._video_slot[key] = None, self._video_slot[key].next()
+        if file is None:
+            file = self._video[key] = self._open_video(key, segment, size)
+        start = file.frames
+        count = file.append(segment)
         if count != length:
             raise DatasetError(f"the video segment {segment.name} has {count} frames, expected {length}")
         segment.unlink()
-        key = f"videos/{CAMERA}"
+        slot = self._video_slot[key]
         return {
-            f"{key}/chunk_index": self._video_slot.chunk,
-            f"{key}/file_index": self._video_slot.file,
-            f"{key}/from_timestamp": start / self.fps,
-            f"{key}/to_timestamp": (start + length) / self.fps,
+            f"videos/{key}/chunk_index": slot.chunk,
+            f"videos/{key}/file_index": slot.file,
+            f"videos/{key}/from_timestamp": start / self.fps,
+            f"videos/{key}/to_timestamp": (start + length) / self.fps,
         }
+
+    def _open_video(self, key: str, segment: Path, size: int) -> video.VideoFile:
+        slot = self._video_slot[key]
+        old, grow = self.root / slot.path(layout.VIDEO, key), self._grows(layout.VIDEO, slot, key)
+        full = grow and old.stat().st_size + size > layout.VIDEO_FILE_MB * 2**20
+        if grow and (full or video.settings(old) != video.settings(segment)):  # e.g. encoded by an earlier version
+            grow, self._video_slot[key] = False, slot.next()
+        relative = self._video_slot[key].path(layout.VIDEO, key)
+        self._files.append(relative)
+        file = video.VideoFile(self._staging.path(relative), self.fps)
+        if grow:
+            file.append(old)
+        return file
+
+    def _close_videos(self) -> None:
+        for file in self._video.values():
+            file.close()
+        self._video = {}
 
     def commit(self) -> None:
         """Make everything added so far part of the dataset, at once. Without new episodes it does nothing."""
@@ -288,8 +296,7 @@ class DatasetWriter:
             return
         if self._data is not None:
             self._data.close()
-        if self._video is not None:
-            self._video.close()
+        self._close_videos()
         self._write_rows()
         layout.write_tasks(self._staging.path(layout.TASKS), self.tasks)
         layout.write_json(
@@ -319,9 +326,7 @@ class DatasetWriter:
         if self._data is not None:
             self._data.close()
             self._data = None
-        if self._video is not None:
-            self._video.close()
-            self._video = None
+        self._close_videos()
         self._staging.close()
 
     def __enter__(self) -> DatasetWriter:

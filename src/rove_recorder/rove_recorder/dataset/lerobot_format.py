@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,10 @@ VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 FILES_PER_CHUNK = 1000
 EPISODES_PER_FILE = 1000  # rows of meta/episodes, about 12 kB each
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
-STATE, ACTION, CAMERA = "observation.state", "action", "observation.images.ego"
+STATE, ACTION = "observation.state", "action"
+IMAGES = "observation.images."  # and a camera's name
+EGO = "ego"  # the main camera, the one that is always there
+CAMERA = IMAGES + EGO
 QUALITY = "meta/quality.jsonl"  # see quality.py
 BESIDE = (
     "meta/scores/",
@@ -60,15 +64,38 @@ class Slot:
     def next(self) -> Slot:
         return Slot(self.chunk + 1, 0) if self.file + 1 == FILES_PER_CHUNK else Slot(self.chunk, self.file + 1)
 
-    def path(self, pattern: str) -> str:
-        return pattern.format(chunk_index=self.chunk, file_index=self.file, video_key=CAMERA)
+    def path(self, pattern: str, key: str = CAMERA) -> str:
+        """key: feature of the video."""
+        return pattern.format(chunk_index=self.chunk, file_index=self.file, video_key=key)
 
 
-def features(robot: RobotCard, fps: int, image_size: tuple[int, int] | None, camera: str) -> dict:
+Sizes = Mapping[str, tuple[int, int]]  # camera -> (H, W)
+
+
+def sizes_of(image_size: tuple[int, int] | Sizes | None) -> dict[str, tuple[int, int]]:
+    """(H, W) of each camera; (H, W) alone are those of the main one."""
+    if image_size is None:
+        return {}
+    given = image_size if isinstance(image_size, Mapping) else {EGO: image_size}
+    return {name: (int(size[0]), int(size[1])) for name, size in given.items()}
+
+
+def cameras(feats: Mapping[str, dict]) -> dict[str, dict]:
+    """Camera -> its feature, the main one first; feats: of an info.json."""
+    names = sorted((name.removeprefix(IMAGES) for name in feats if name.startswith(IMAGES)), key=lambda n: n != EGO)
+    return {name: feats[IMAGES + name] for name in names}
+
+
+def stored_sizes(feats: Mapping[str, dict]) -> dict[str, tuple[int, int]]:
+    """(H, W) of each camera of a dataset."""
+    return {name: tuple(feature["shape"][:2]) for name, feature in cameras(feats).items()}
+
+
+def features(robot: RobotCard, fps: int, sizes: Sizes, camera: str) -> dict:
     """The `features` of info.json. `action` of a frame is the command in force one period after its observation; the
     state says the robot's hash, and block and side of each joint.
 
-    robot: whose joints. image_size: (H, W) or None (no camera). camera: one of CAMERAS."""
+    robot: whose joints. sizes: (H, W) of each camera. camera: one of CAMERAS."""
     scalar = {"shape": [1], "names": None}
     joints = {"dtype": "float32", "shape": [len(robot.joints)], "names": list(robot.joints)}
     told = {key: value for key, value in robot.to_dict().items() if key in TOLD and value}
@@ -76,15 +103,14 @@ def features(robot: RobotCard, fps: int, image_size: tuple[int, int] | None, cam
         STATE: {**joints, **({"info": told} if told else {})},
         ACTION: {**joints, "info": {"commanded_after_s": 1.0 / fps}},
     }
-    if image_size is not None:
-        height, width = image_size
-        result[CAMERA] = {
+    for name, (height, width) in sizes.items():
+        result[IMAGES + name] = {
             "dtype": "image" if camera == "image" else "video",
             "shape": [height, width, 3],
             "names": ["height", "width", "channels"],
         }
         if camera in CODEC_OF:
-            result[CAMERA]["info"] = {
+            result[IMAGES + name]["info"] = {
                 "video.height": height,
                 "video.width": width,
                 "video.codec": CODEC_OF[camera],
@@ -116,6 +142,16 @@ def robot_of(info: dict) -> RobotCard:
         )
     except ValueError as error:
         raise DatasetError(f"{INFO}: {error}") from error
+
+
+def video_keys(feats: Mapping[str, dict]) -> list[str]:
+    """Features whose pictures are in video files."""
+    return [IMAGES + name for name, feature in cameras(feats).items() if feature["dtype"] == "video"]
+
+
+def storage(feats: Mapping[str, dict]) -> str:
+    """The one of CAMERAS that a dataset's cameras have; "video" where there is none."""
+    return next((camera_of(feature) for feature in cameras(feats).values()), "video")
 
 
 def camera_of(feature: dict) -> str:
@@ -154,16 +190,16 @@ def episode_schema(feats: dict) -> pa.Schema:
     fields += [
         (name, integer) for name in ("dataset_from_index", "dataset_to_index", "data/chunk_index", "data/file_index")
     ]
-    if feats.get(CAMERA, {}).get("dtype") == "video":
-        fields += [(f"videos/{CAMERA}/{name}", integer) for name in ("chunk_index", "file_index")]
-        fields += [(f"videos/{CAMERA}/{name}", number) for name in ("from_timestamp", "to_timestamp")]
+    for key in video_keys(feats):
+        fields += [(f"videos/{key}/{name}", integer) for name in ("chunk_index", "file_index")]
+        fields += [(f"videos/{key}/{name}", number) for name in ("from_timestamp", "to_timestamp")]
     fields += [(f"meta/episodes/{name}", integer) for name in ("chunk_index", "file_index")]
     # ROVE's labels; LeRobot's loader carries unknown columns along.
     fields += [(name, integer) for name in ("outcome", "t_r", "takeover")]
     fields += [(name, text) for name in ("episode_id", "kind", "operator", "start_stage")]
     fields += [("excluded", pa.bool_()), ("started_ns", integer)]
     for name in feats:
-        image = name == CAMERA
+        image = name.startswith(IMAGES)
         kind = pa.list_(pa.list_(pa.list_(number))) if image else pa.list_(number)
         fields += [(f"stats/{name}/{stat}", kind) for stat in ("min", "max", "mean", "std", *QUANTILES)]
         fields.append((f"stats/{name}/count", pa.list_(integer)))
@@ -194,7 +230,7 @@ def info_dict(feats: dict, robot: RobotCard, fps: int, episodes: int, frames: in
         "fps": fps,
         "splits": {"train": f"0:{episodes}"},
         "data_path": DATA,
-        "video_path": VIDEO if feats.get(CAMERA, {}).get("dtype") == "video" else None,
+        "video_path": VIDEO if video_keys(feats) else None,
         "features": feats,
     }
 

@@ -24,7 +24,7 @@ from rove_recorder.dataset import quality, reader, remote, shards, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames
 from rove_recorder.dataset.flags import FLAGS
 from rove_recorder.dataset.lerobot import DatasetWriter
-from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, LABELS, STATE
+from rove_recorder.dataset.lerobot_format import ACTION, IMAGES, LABELS, STATE
 from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.dataset.staging import Busy
 
@@ -50,19 +50,21 @@ class Merged:
 
 
 def read_encoded(source: LeRobotReader, row: dict, folder: Path) -> EncodedEpisode:
-    """An episode of the dataset `source` as it was before it was appended, ready to be appended elsewhere; its segment
-    goes into `folder`.
+    """An episode of the dataset `source` as it was before it was appended, ready to be appended elsewhere; its segments
+    go into `folder`.
     """
-    table = source.episode(row, [STATE, ACTION, *LABELS, *([CAMERA] if source.camera == "image" else [])])
+    stored = source.cameras
+    in_columns = [IMAGES + name for name, kind in stored.items() if kind == "image"]
+    table = source.episode(row, [STATE, ACTION, *LABELS, *in_columns])
     columns = {key: source.vectors(table, key) for key in (STATE, ACTION)}
     labels = {key: source.labels(table, key) for key in LABELS}
-    jpegs = source.jpegs(table) if source.camera == "image" else None
-    segment = None
-    if source.camera == "video":
-        place = source.video(row)
+    jpegs = {name: source.jpegs(table, name) for name, kind in stored.items() if kind == "image"}
+    segments = {}
+    for name in (name for name, kind in stored.items() if kind == "video"):
+        place = source.video(row, name)
         folder.mkdir(parents=True, exist_ok=True)
-        segment = folder / f"{row['episode_index']}.mp4"
-        video.cut(place.path, place.first, row["length"], segment)
+        segments[name] = folder / f"{row['episode_index']}-{name}.mp4"
+        video.cut(place.path, place.first, row["length"], segments[name])
     stats: dict[str, dict] = {}
     for name, value in row.items():
         if name.startswith("stats/") and value is not None:
@@ -81,7 +83,7 @@ def read_encoded(source: LeRobotReader, row: dict, folder: Path) -> EncodedEpiso
         },
         started_ns=row.get("started_ns") or 0,
     )
-    return EncodedEpisode(frames, stats, segment, jpegs)
+    return EncodedEpisode(frames, stats, segments, jpegs)
 
 
 def merge(out: str | Path, keep: bool = False, progress: bool = True) -> Merged:
@@ -114,9 +116,7 @@ def merge(out: str | Path, keep: bool = False, progress: bool = True) -> Merged:
 
 def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) -> None:
     info = reader.read_info(roots[0])
-    camera = info["features"].get(CAMERA)
-    size = None if camera is None else tuple(camera["shape"][:2])
-    kind = "video" if camera is None else layout.camera_of(camera)
+    sizes, kind = layout.stored_sizes(info["features"]), layout.storage(info["features"])
     found = sorted(
         (
             (row.get("started_ns") or 0, row["episode_id"], root, row)
@@ -129,7 +129,7 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
     sources = {root: LeRobotReader(root) for root in roots}
     with (
         remote.dataset(out) as local,
-        DatasetWriter(local, layout.robot_of(info), info["fps"], size, kind, grow=not remote.is_remote(out)) as writer,
+        DatasetWriter(local, layout.robot_of(info), info["fps"], sizes, kind, grow=not remote.is_remote(out)) as writer,
     ):
         for _, name, root, row in tqdm(found, unit="episode", disable=not progress):
             if name in writer.episode_ids:

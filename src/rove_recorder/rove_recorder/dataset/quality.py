@@ -22,24 +22,21 @@ import tyro
 
 from rove_contract import topics
 from rove_contract.modes import STAGE_OF
-from rove_contract.timing import CAMERA_HZ, CONTROL_HZ, POLICY_HZ
+from rove_contract.timing import CONTROL_HZ, POLICY_HZ
 from rove_description.joints import JointTable
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import reader
 
 STATE, COMMAND, IMAGE = topics.JOINT_STATES.name, topics.JOINT_COMMAND.name, topics.EGO_IMAGE.name
-STREAMS = (STATE, COMMAND, IMAGE)
-NOMINAL_HZ = {STATE: CONTROL_HZ, COMMAND: CONTROL_HZ, IMAGE: CAMERA_HZ}
+JOINT_HZ = {STATE: CONTROL_HZ, COMMAND: CONTROL_HZ}
+LOST_PICTURES = 5  # in a row
 
 
 @dataclass(frozen=True)
 class Thresholds:
     """Beyond these an episode is flagged."""
 
-    # Age of a frame's sample, s: six control periods, and five pictures, lost in a row.
-    stale_s: Mapping[str, float] = field(
-        default_factory=lambda: {STATE: 6 / CONTROL_HZ, COMMAND: 6 / CONTROL_HZ, IMAGE: 5 / CAMERA_HZ}
-    )
+    stale_s: float = 6 / CONTROL_HZ  # age of a frame's joints: six control periods lost in a row; see LOST_PICTURES
     rate: float = 0.8  # of the stream's nominal rate
     missed: float = 0.005  # share of a stream's messages: one in 200; best effort loses a few
     # Mean |command - measured| of one joint, rad. The simulated robot's worst joint has 0.05. A hand that holds
@@ -76,7 +73,8 @@ class Quality:
     tracking_rad: float  # mean |command - measured| of all joints
     worst_joint: str  # that with the largest mean |command - measured|,
     worst_joint_rad: float
-    frozen_s: float = 0.0  # longest time in which a picture repeated while the robot moved
+    frozen_s: float = 0.0  # longest time in which a picture repeated while the robot moved, of the worst camera,
+    frozen_camera_s: dict[str, float] = field(default_factory=dict)  # and of each
     dropped: int = 0  # by the recorder, all topics
     missed: dict[str, int] = field(default_factory=dict)  # published, never received; topics with any
     delay_s: dict[str, float] = field(default_factory=dict)  # least reception - publication
@@ -87,7 +85,7 @@ class Quality:
         stages = " ".join(f"{name.lower()} {count}" for name, count in self.stages.items())
         gaps = {name: f"gap {gap * 1e3:.0f} ms" for name, gap in self.longest_gap_s.items()}
         rates = ", ".join(f"{name.split('/')[1]} {rate:.0f} Hz ({gaps[name]})" for name, rate in self.rates_hz.items())
-        skew = max((abs(self.delay_s.get(name, 0.0)) for name in STREAMS), default=0.0)
+        skew = max((abs(self.delay_s.get(name, 0.0)) for name in self.rates_hz), default=0.0)
         text = (
             f"{self.length_s:.1f} s [{stages}], pauses {self.paused_s:.1f} s, {rates}, tracking "
             f"{self.tracking_rad:.3f} rad, clocks within {skew * 1e3:.0f} ms"
@@ -101,7 +99,8 @@ def assess(
     state: np.ndarray,
     action: np.ndarray,
     mode: np.ndarray,
-    pictures: Sequence[bytes],
+    pictures: Mapping[str, Sequence[bytes]],
+    camera_hz: Mapping[str, float],
     at_ns: np.ndarray,
     stretches: Sequence[tuple[int, int]],
     stamps: Mapping[str, np.ndarray],
@@ -111,26 +110,27 @@ def assess(
     recorded: Sequence[Mapping[str, str]] = (),
     limits: Thresholds = DEFAULT,
 ) -> Quality:
-    """state, action: (T, J) rad; mode: (T,) ids; pictures: T JPEGs; at_ns: (T,) source time of the frames; stretches:
-    see resample.py; stamps: sorted reception times of each stream, ns; ages_s: (T,) of each stream's sample at each
-    frame. complete: the bag holds the episode's end. problems: damage found while reading. recorded:
-    custom_data of the bag, or of its parts."""
+    """state, action: (T, J) rad; mode: (T,) ids; pictures: of each camera's topic T JPEGs; camera_hz: of each camera's
+    topic; at_ns: (T,) source time of the frames; stretches: see resample.py; stamps: sorted reception times of each
+    stream, ns; ages_s: (T,) of each stream's sample at each frame. complete: the bag holds the episode's end. problems:
+    damage found while reading. recorded: custom_data of the bag, or of its parts."""
     acted_s = sum(end - begin for begin, end in stretches) * 1e-9
     span_s = (stretches[-1][1] - stretches[0][0]) * 1e-9
     rates, gaps, oldest, flags = {}, {}, {}, list(problems)
-    for name in STREAMS:
+    stale_s = dict.fromkeys(JOINT_HZ, limits.stale_s) | {name: LOST_PICTURES / hz for name, hz in camera_hz.items()}
+    for name, nominal_hz in (JOINT_HZ | dict(camera_hz)).items():
         parts = [stamps[name][(stamps[name] >= begin) & (stamps[name] < end)] for begin, end in stretches]
         rates[name] = sum(map(len, parts)) / acted_s
         gaps[name] = max((float(np.diff(part).max()) * 1e-9 for part in parts if len(part) > 1), default=acted_s)
         oldest[name] = float(ages_s[name].max())
-        if oldest[name] > limits.stale_s[name]:
-            share = float((ages_s[name] > limits.stale_s[name]).mean())
+        if oldest[name] > stale_s[name]:
+            share = float((ages_s[name] > stale_s[name]).mean())
             flags.append(
                 f"{name} was up to {oldest[name]:.2f} s old at a frame ({share:.0%} of the frames older than "
-                f"{limits.stale_s[name]:.2f} s)"
+                f"{stale_s[name]:.2f} s)"
             )
-        if rates[name] < limits.rate * NOMINAL_HZ[name]:
-            flags.append(f"{name} came at {rates[name]:.0f} Hz instead of {NOMINAL_HZ[name]:.0f} Hz")
+        if rates[name] < limits.rate * nominal_hz:
+            flags.append(f"{name} came at {rates[name]:.0f} Hz instead of {nominal_hz:.0f} Hz")
     late = (at_ns[0] - stretches[0][0]) * 1e-9
     if late > 0:
         flags.append(f"the first {late:.2f} s have no frames: a stream had not begun")
@@ -148,9 +148,12 @@ def assess(
             f"{table.names[worst]} was on average {error[worst]:.2f} rad from its command: it does not follow, or "
             f"is blocked"
         )
-    frozen = _frozen_s(state, pictures, at_ns, limits.frozen_rad)
-    if frozen > limits.frozen_s:
-        flags.append(f"the camera showed the same picture for {frozen:.1f} s while the robot moved")
+    frozen = {name: _frozen_s(state, seen, at_ns, limits.frozen_rad) for name, seen in pictures.items()}
+    flags += [
+        f"{name} showed the same picture for {seconds:.1f} s while the robot moved"
+        for name, seconds in frozen.items()
+        if seconds > limits.frozen_s
+    ]
     worst = int(np.argmax(error))
     result = Quality(
         acted_s,
@@ -163,6 +166,7 @@ def assess(
         float(error.mean()),
         table.names[worst],
         float(error[worst]),
+        max(frozen.values(), default=0.0),
         frozen,
         flags=flags,
     )
@@ -208,7 +212,7 @@ def _recorder(result: Quality, recorded: Mapping[str, str], limits: Thresholds) 
     if any(dropped.values()):
         names = ", ".join(name for name, count in dropped.items() if count)
         result.flags.append(f"the recorder dropped {sum(dropped.values())} messages of {names}")
-    for name in STREAMS:
+    for name in result.rates_hz:
         if missed.get(name, 0) > limits.missed * (missed.get(name, 0) + received.get(name, 0)):
             result.flags.append(f"{missed[name]} messages of {name} never arrived")
         delay = delays.get(name, 0.0)

@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rove_contract import files
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.flags import FLAGS, episode_labels
-from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, STATE, DatasetError, inside
+from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, EGO, IMAGES, STATE, DatasetError, inside
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError)
 LARGEST_JSON = 64 * 2**20  # bytes of info.json and stats.json
@@ -199,7 +200,8 @@ class LeRobotReader:
     """A dataset opened for reading. info: meta/info.json. fps: frames per second. robot: whose; names: (J,) joints of
     the state.
 
-    camera: "video", "image" (JPEGs in the data files) or None. Raises DatasetError.
+    cameras: camera -> "video" or "image" (JPEGs in the data files), the main one first; camera: of the main one, None
+    where there is none. Raises DatasetError.
     """
 
     def __init__(self, root: Path | str):
@@ -209,7 +211,13 @@ class LeRobotReader:
         self.fps = float(self.info["fps"])
         self.robot = layout.robot_of(self.info)
         self.names = self.robot.joints
-        self.camera: str | None = self.features.get(CAMERA, {}).get("dtype")
+        self.cameras: dict[str, str] = {name: feat["dtype"] for name, feat in layout.cameras(self.features).items()}
+        self.camera: str | None = self.cameras.get(EGO)
+        try:
+            for name in self.cameras:
+                files.name(name, "camera")
+        except files.UnsafePath as error:
+            raise DatasetError(f"{self.root / layout.INFO}: {error}") from error
 
     def frames(self, columns: list[str]) -> pa.Table:
         """All frames in the order of "index", the named columns that are there. Raises DatasetError, also when frames
@@ -335,26 +343,27 @@ class LeRobotReader:
             )
         return table.sort_by("frame_index")
 
-    def jpegs(self, table: pa.Table) -> list[bytes]:
+    def jpegs(self, table: pa.Table, camera: str = EGO) -> list[bytes]:
         """The pictures of a table with the camera's column. Raises DatasetError."""
-        kind = table.schema.field(CAMERA).type if CAMERA in table.column_names else None
+        key = IMAGES + camera
+        kind = table.schema.field(key).type if key in table.column_names else None
         if kind is None or not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-            raise DatasetError(f"dataset {self.root}: {CAMERA} is of type {kind}, expected {{bytes, path}}"[:300])
-        found = _rows(self.root, table.select([CAMERA]))
+            raise DatasetError(f"dataset {self.root}: {key} is of type {kind}, expected {{bytes, path}}"[:300])
+        found = _rows(self.root, table.select([key]))
         result = []
         for number, row in enumerate(found):
-            data = row[CAMERA].get("bytes") if isinstance(row.get(CAMERA), dict) else None
+            data = row[key].get("bytes") if isinstance(row.get(key), dict) else None
             if not isinstance(data, bytes) or not data:
                 raise DatasetError(f"{self.where(table, number)}: the picture is missing")
             result.append(data)
         return result
 
-    def video_path(self, chunk: int, file: int) -> Path:
+    def video_path(self, chunk: int, file: int, camera: str = EGO) -> Path:
         """The video file that meta/info.json's video_path names. Raises DatasetError where it leads elsewhere."""
         pattern = self.info.get("video_path")
         if not isinstance(pattern, str):
             raise DatasetError(f"dataset {self.root} has no video_path in {layout.INFO}")
-        values = {"video_key": CAMERA, "chunk_index": chunk, "file_index": file}
+        values = {"video_key": IMAGES + camera, "chunk_index": chunk, "file_index": file}
 
         def fill(match: re.Match) -> str:
             name, width = match[1], int(match[2] or 0)
@@ -365,9 +374,9 @@ class LeRobotReader:
             raise DatasetError(f"dataset {self.root}: video_path {pattern!r}: expected a pattern like {layout.VIDEO!r}")
         return inside(self.root, relative)
 
-    def video(self, row: dict) -> VideoPlace:
+    def video(self, row: dict, camera: str = EGO) -> VideoPlace:
         """Where the pictures of an episode (a row of `read_episodes`) are. Raises DatasetError."""
-        key = f"videos/{CAMERA}"
+        key = f"videos/{IMAGES}{camera}"
         start = row.get(f"{key}/from_timestamp")
         missing = [end for end in ("chunk_index", "file_index", "from_timestamp") if f"{key}/{end}" not in row]
         if missing or type(start) not in (int, float) or not math.isfinite(start) or start < 0:
@@ -375,7 +384,8 @@ class LeRobotReader:
                 f"dataset {self.root}, episode {row['episode_index']} has no "
                 f"{', '.join(missing) or 'sound from_timestamp'} of its video"
             )
-        return VideoPlace(self.video_path(row[f"{key}/chunk_index"], row[f"{key}/file_index"]), round(start * self.fps))
+        place = self.video_path(row[f"{key}/chunk_index"], row[f"{key}/file_index"], camera)
+        return VideoPlace(place, round(start * self.fps))
 
 
 __all__ = ["ACTION", "CAMERA", "STATE", "DatasetError", "LeRobotReader", "VideoPlace"]

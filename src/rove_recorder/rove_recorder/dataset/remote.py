@@ -132,9 +132,11 @@ def _fetch_meta(fs, base: str, root: Path) -> None:
             continue
         for row in rows:
             used.add(layout.Slot(row["data/chunk_index"], row["data/file_index"]).path(layout.DATA))
-            key = f"videos/{layout.CAMERA}"
-            if f"{key}/file_index" in row:
-                used.add(layout.Slot(row[f"{key}/chunk_index"], row[f"{key}/file_index"]).path(layout.VIDEO))
+            for name in row:
+                if name.startswith("videos/") and name.endswith("/file_index"):
+                    key = name.removeprefix("videos/").removesuffix("/file_index")
+                    slot = layout.Slot(row[f"videos/{key}/chunk_index"], row[name])
+                    used.add(slot.path(layout.VIDEO, key))
     for folder in ("data", "videos"):
         for file in fs.find(f"{base}/{folder}"):
             if file[len(base) + 1 :] not in used:

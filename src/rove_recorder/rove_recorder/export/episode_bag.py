@@ -8,7 +8,7 @@ just the chosen messages, so memory grows with the episode's chosen JPEGs and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,14 @@ from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
 from rove_contract.timing import CAMERA_HZ
 from rove_description.card import RobotCard
 from rove_description.joints import JointTable
+from rove_description.robot import EGO, Camera
 from rove_recorder.bag.bag import CLOCK, BagError
 from rove_recorder.bag.mcap_stream import LATEST_NS, McapStream, Message
 from rove_recorder.bag.recover import files_of, read_metadata
 from rove_recorder.bag.schema import typestore
 from rove_recorder.dataset.encoding import EpisodeFrames
-from rove_recorder.dataset.quality import COMMAND, IMAGE, STATE, STREAMS, Quality, assess
+from rove_recorder.dataset.lerobot_format import Sizes, sizes_of
+from rove_recorder.dataset.quality import COMMAND, IMAGE, STATE, Quality, assess
 from rove_recorder.export import resample
 from rove_recorder.export.clock import SteadyTime, noted
 
@@ -34,14 +36,20 @@ KEPT_S = 1 / CAMERA_HZ  # as long as the last sample before such a gap still cou
 SET_BACK_S = 0.5  # that stamps may go back in a bag: messages wait in queues, but no longer
 
 
+EGO_ONLY = {EGO: Camera(EGO, IMAGE, 640, 480, CAMERA_HZ, policy=True, critic=True)}
+
+
 class EpisodeBag:
     """Index of one episode's bag: stamps of the streams, mode timeline, the robot, and the episode as last announced.
 
-    folders: the bag, or its parts when the recorder died within the episode and came back. Times are those of the
-    system clock at the start of the bag, see clock.py. Raises BagError.
+    cameras: name -> camera of the robot's description, those that become part of the episode. streams: topics of joints
+    and cameras, all of which a bag must have. folders: the bag, or its parts when the recorder died within the episode
+    and came back. Times are those of the system clock at the start of the bag, see clock.py. Raises BagError.
     """
 
-    def __init__(self, *folders: Path):
+    def __init__(self, *folders: Path, cameras: Mapping[str, Camera] = EGO_ONLY):
+        self.cameras = dict(cameras)
+        self.streams = (STATE, COMMAND, *(camera.topic for camera in cameras.values()))
         self.folders = tuple(map(Path, folders))
         self.folder = self.folders[0]
         self.files = [file for folder in self.folders for file in files_of(folder)]
@@ -84,14 +92,15 @@ class EpisodeBag:
     def decode(self, message):
         """CDR -> message object. Raises BagError for bytes that are no such message."""
         try:
-            return typestore().deserialize_cdr(message.data, topics.BY_NAME[message.topic].type)
+            kind = topics.BY_NAME.get(message.topic, topics.EGO_IMAGE).type
+            return typestore().deserialize_cdr(message.data, kind)
         except Exception as error:  # rosbags' generated readers raise whatever the damage leads to
             raise BagError(f"{self.folder}: a message on {message.topic} cannot be decoded ({error})") from error
 
     def _index(self) -> None:
-        stamps: dict[str, list[int]] = {name: [] for name in STREAMS}
+        stamps: dict[str, list[int]] = {name: [] for name in self.streams}
         events: dict[tuple[int, Mode], int] = {}  # transition -> when, on the corrected clock
-        wanted = frozenset([*STREAMS, topics.MODE.name, topics.EPISODE.name])
+        wanted = frozenset([*self.streams, topics.MODE.name, topics.EPISODE.name])
         last_ns = 0
         for message in self.messages(wanted):
             if message.topic == topics.MODE.name:
@@ -124,7 +133,7 @@ class EpisodeBag:
             raise BagError(f"{self.folder} has no message on {topics.EPISODE.name}: it is no episode")
         for name, values in stamps.items():
             if not values:
-                raise BagError(f"{self.folder} has no message on {name}; a dataset needs {', '.join(STREAMS)}")
+                raise BagError(f"{self.folder} has no message on {name}; a dataset needs {', '.join(self.streams)}")
             self.stamps[name] = np.array(values, dtype=np.int64)
         self.timeline = resample.timeline((at, mode) for (_, mode), at in events.items())
         self.end_ns = last_ns
@@ -146,12 +155,12 @@ class EpisodeBag:
         if not acted:
             modes = ", ".join(mode.name for mode in self.timeline.modes) or "none"
             raise BagError(f"the robot never acted in {self.folder}; its modes: {modes}")
-        first = max(int(self.stamps[name].min()) for name in STREAMS)
+        first = max(int(self.stamps[name].min()) for name in self.streams)
         spans = sorted(self._spans.values())
         for (_, last), (begin, _) in zip(spans, spans[1:]):
             acted = resample.without(acted, [(last + round(KEPT_S * 1e9), begin)])
             self._found([f"the recorder died and was back after {(begin - last) * 1e-9:.2f} s, which are missing"])
-        for name in STREAMS:
+        for name in self.streams:
             stamps = np.sort(np.append(self.stamps[name], acted[-1][1]))
             gaps = resample.holes(stamps, round(LONGEST_GAP_S * 1e9), round(KEPT_S * 1e9))
             before, acted = acted, resample.without(acted, gaps)
@@ -165,14 +174,15 @@ class EpisodeBag:
         return result
 
     def frames(
-        self, table: JointTable, fps: int, image_size: tuple[int, int] | None = None
+        self, table: JointTable, fps: int, image_size: tuple[int, int] | Sizes | None = None
     ) -> tuple[EpisodeFrames, Quality]:
-        """The episode at `fps`, with the camera's own JPEGs (resized when image_size (H, W) differs), and its
-        quality.
+        """The episode at `fps`, with the cameras' own JPEGs (resized when image_size differs: (H, W) of each camera,
+        see `lerobot_format.sizes_of`), and its quality.
         """
+        sizes = sizes_of(image_size)
         at = self.ticks(fps)
         chosen, order = {}, {}
-        for name in STREAMS:
+        for name in self.streams:
             # Reception order is all but sorted; a stable sort keeps the later of two equal stamps last.
             order[name] = np.argsort(self.stamps[name], kind="stable")
             # An action answers the observation: it is the command in force one period later.
@@ -182,13 +192,17 @@ class EpisodeBag:
         decoded = self._decode(table, {name: set(index.tolist()) for name, index in chosen.items()})
         state = np.stack([decoded[STATE][i] for i in chosen[STATE].tolist()])
         action = np.stack([decoded[COMMAND][i] for i in chosen[COMMAND].tolist()])
-        pictures = {i: _resized(data, image_size) for i, data in decoded[IMAGE].items()}
+        pictures: dict[str, RepeatedJpegs] = {}
+        for view, camera in self.cameras.items():
+            held = decoded[camera.topic].items()
+            jpegs = {i: _resized(data, sizes.get(view)) for i, data in held}
+            pictures[view] = RepeatedJpegs(jpegs, chosen[camera.topic])
         modes = resample.modes_at(self.timeline, at)
         episode, complete = self.episode, self.episode.state == episodes.ENDED
         frames = EpisodeFrames(
             state,
             action,
-            RepeatedJpegs(pictures, chosen[IMAGE]),
+            pictures[EGO] if pictures.keys() == {EGO} else pictures,
             stage=np.array([STAGE_OF[Mode(mode)] for mode in modes]),
             source=np.array([SOURCE_OF[Mode(mode)] for mode in modes]),
             mode=modes,
@@ -210,18 +224,18 @@ class EpisodeBag:
     def _decode(self, table: JointTable, wanted: dict[str, set[int]]) -> dict[str, dict[int, object]]:
         """The chosen messages of each stream by their number in the bag: (J,) arrays, JPEG bytes."""
         readers = {STATE: messages.JointReader(table), COMMAND: messages.JointReader(table)}
-        counters = dict.fromkeys(STREAMS, -1)
-        result: dict[str, dict[int, object]] = {name: {} for name in STREAMS}
-        for message in self.messages(frozenset(STREAMS)):
+        counters = dict.fromkeys(self.streams, -1)
+        result: dict[str, dict[int, object]] = {name: {} for name in self.streams}
+        for message in self.messages(frozenset(self.streams)):
             name = message.topic
             counters[name] += 1
             if counters[name] not in wanted[name]:
                 continue
             decoded = self.decode(message)
-            if name == IMAGE:
-                result[name][counters[name]] = bytes(decoded.data)
-            else:
+            if name in readers:
                 result[name][counters[name]] = readers[name].position(decoded)
+            else:
+                result[name][counters[name]] = bytes(decoded.data)
         for name in (STATE, COMMAND):
             for q in result[name].values():
                 if np.isnan(q).any():
@@ -237,11 +251,12 @@ class EpisodeBag:
             state=frames.state,
             action=frames.action,
             mode=frames.mode,
-            pictures=frames.images,
+            pictures={self.cameras[name].topic: seen for name, seen in frames.pictures.items()},
+            camera_hz={camera.topic: camera.rate_hz for camera in self.cameras.values()},
             at_ns=at,
             stretches=self.stretches,
-            stamps={name: np.sort(self.stamps[name]) for name in STREAMS},
-            ages_s={name: (at - self.stamps[name][chosen[name]]) * 1e-9 for name in STREAMS},
+            stamps={name: np.sort(self.stamps[name]) for name in self.streams},
+            ages_s={name: (at - self.stamps[name][chosen[name]]) * 1e-9 for name in self.streams},
             complete=complete,
             problems=self.problems,
             recorded=self.recorded,
@@ -278,10 +293,10 @@ def _resized(jpeg: bytes, size: tuple[int, int] | None) -> bytes:
     return images.encode_jpeg(images.resize(images.decode(jpeg), size), 95)
 
 
-def picture_size(folder: Path) -> tuple[int, int]:
-    """(H, W) of the first picture in a bag. Raises BagError when there is none."""
+def picture_size(folder: Path, topic: str = IMAGE) -> tuple[int, int]:
+    """(H, W) of the first picture of a camera in a bag. Raises BagError when there is none."""
     for path in files_of(Path(folder)):
-        for message in McapStream(path).messages(frozenset([IMAGE])):
+        for message in McapStream(path).messages(frozenset([topic])):
             decoded = typestore().deserialize_cdr(message.data, topics.EGO_IMAGE.type)
             return images.declared_size(decoded.data)
-    raise BagError(f"{folder} has no message on {IMAGE}")
+    raise BagError(f"{folder} has no message on {topic}")

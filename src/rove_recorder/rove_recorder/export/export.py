@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,11 +21,13 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
+from rove_contract import files
 from rove_contract.timing import POLICY_HZ
 from rove_description import robot as robots
 from rove_description.card import RobotCard
 from rove_description.description_file import RobotError
 from rove_description.joints import JointTable
+from rove_description.robot import Camera, Robot
 from rove_recorder.bag.bag import BagError
 from rove_recorder.bag.mcap_stream import LATEST_NS
 from rove_recorder.bag.recover import Unrepaired, find_bags, needs_recovery, read_metadata, recover
@@ -46,9 +48,10 @@ class Job:
     folders: tuple[str | Path, ...]  # the episode's bag, or its parts; local or remote
     table: JointTable
     robot: RobotCard
+    cameras: Mapping[str, Camera]
     segments: Path
     fps: int
-    image_size: tuple[int, int]
+    image_size: layout.Sizes
     camera: str
     resize: bool
 
@@ -73,7 +76,7 @@ def convert(job: Job) -> Result:
             for address, folder in zip(job.folders, folders):
                 if remote.is_remote(address) and needs_recovery(folder):
                     recover(folder)  # the copy here
-            bag = EpisodeBag(*folders)
+            bag = EpisodeBag(*folders, cameras=job.cameras)
             if refusal := bag.robot.refusal(job.robot, "the bag"):
                 raise BagError(f"{refusal}; export it with --robot {bag.robot.name}, or its folder")
             frames, quality = bag.frames(table, job.fps, job.image_size if job.resize else None)
@@ -170,6 +173,7 @@ def export_bags(
     image_size: tuple[int, int] | None = None,
     camera: str | None = None,
     robot: str | Path | None = None,
+    cameras: Sequence[str] | None = None,
     workers: int = 0,
     engine: engines.Engine = "process",
     shard: Shard | None = None,
@@ -180,9 +184,10 @@ def export_bags(
 
     image_size: (H, W), other pictures are resized; None: that of the dataset, or of the first bag, and others are
     refused. camera: one of lerobot_format.CAMERAS; None: the dataset's, "video" for a new one. workers: 0 = one per
-    core. robot: name or folder; None: what the bags name. shard: only the bags that fall to it, into
-    `out`/shards/i-of-n. Episodes that the dataset has already are left out with a note. Raises BagError, RobotError,
-    DatasetError, Busy, EngineError, RemoteError for what concerns all.
+    core. robot: name or folder; None: what the bags name. cameras: those to export; None: the dataset's, all of the
+    robot's for a new one. shard: only the bags that fall to it, into `out`/shards/i-of-n. Episodes that the dataset has
+    already are left out with a note. Raises BagError, RobotError, DatasetError, Busy, EngineError, RemoteError for what
+    concerns all.
     """
     found = _find(bags)
     chosen = found if shard is None else [bag for bag in found if shard.takes(_stem(bag))]
@@ -196,6 +201,7 @@ def export_bags(
                 local,
                 results,
                 robot,
+                cameras,
                 fps,
                 image_size,
                 camera,
@@ -211,44 +217,67 @@ def export_bags(
     return results
 
 
-def _first_size(usable: list, results: list[Result]) -> tuple[int, int] | None:
-    """(H, W) of the first bag that has pictures; those before it leave `usable`, with the reason in `results`."""
+def _first_sizes(usable: list, results: list[Result], cameras: Mapping[str, Camera]) -> layout.Sizes | None:
+    """(H, W) of each camera in the first bag that has pictures of all; those before it leave `usable`, with the reason
+    in `results`.
+    """
     while usable:
         try:
             with remote.fetched(usable[0][2][0]) as folder:
-                EpisodeBag(folder)  # a better reason than the lack of pictures, where there is one
-                return picture_size(folder)
+                EpisodeBag(folder, cameras=cameras)  # a better reason than the lack of pictures, where there is one
+                return {name: picture_size(folder, camera.topic) for name, camera in cameras.items()}
         except Exception as error:
             results.append(Result(usable.pop(0)[2][0], error=_sentence(error)))
     return None
 
 
 def _robot_name(usable: list) -> str:
-    """The robot that the first bag names. Raises BagError for one that is none of ROVE's own."""
-    with remote.fetched(usable[0][2][0]) as folder:
-        name = EpisodeBag(folder).robot.name
-    if name and not (robots.ROBOTS / name).is_dir():
-        raise BagError(f"{usable[0][2][0]} belongs to the robot {name}; give its folder: --robot FOLDER")
-    return name or robots.DEFAULT
+    """The robot that the bags name. Raises BagError for one that is none of ROVE's own."""
+    for _, _, parts, _ in usable:
+        with remote.fetched(parts[0], "metadata.yaml") as folder:
+            try:
+                name = (read_metadata(folder)["custom_data"] or {}).get("robot", "")
+            except BagError:
+                continue
+        if name and not (robots.ROBOTS / files.name(name, "robot")).is_dir():
+            raise BagError(f"{parts[0]} belongs to the robot {name}; give its folder: --robot FOLDER")
+        if name:
+            return name
+    return robots.DEFAULT
+
+
+def _cameras(robot: Robot, names: Sequence[str] | None) -> dict[str, Camera]:
+    """The cameras to export. Raises DatasetError for a name that the robot does not have."""
+    names = list(robot.cameras) if names is None else names
+    if unknown := [name for name in names if name not in robot.cameras]:
+        raise layout.DatasetError(
+            f"the robot {robot.name} has no camera {', '.join(unknown)}; it has {', '.join(robot.cameras) or 'none'}"
+        )
+    if layout.EGO not in names:
+        raise layout.DatasetError(f"a dataset needs the main camera {layout.EGO}, got {', '.join(names) or 'none'}")
+    return {name: robot.cameras[name] for name in names}
 
 
 def _export(
-    usable, out: Path, results: list[Result], robot, fps, image_size, camera, workers, engine, grow, progress
+    usable, out: Path, results: list[Result], robot, cameras, fps, image_size, camera, workers, engine, grow, progress
 ) -> None:
     """`usable`: of `_prepared`. The rest: see `export_bags`."""
-    size = image_size
+    described, sizes = robots.load(robot or _robot_name(usable)), None
     if (out / layout.INFO).is_file():
-        feature = reader.read_info(out)["features"].get(layout.CAMERA)
-        if feature is None:
-            raise layout.DatasetError(f"{out} has no camera; export into a dataset of its own")
-        size, camera = size or tuple(feature["shape"][:2]), camera or layout.camera_of(feature)
-    camera = camera or "video"
-    if size is None:
-        size = _first_size(usable, results)
-        if size is None:
+        feats = reader.read_info(out)["features"]
+        stored = layout.stored_sizes(feats)
+        if layout.EGO not in stored:
+            raise layout.DatasetError(f"{out} has no camera {layout.EGO}; export into a dataset of its own")
+        cameras = list(stored) if cameras is None else cameras
+        sizes, camera = stored, camera or layout.storage(feats)
+    chosen, camera = _cameras(described, cameras), camera or "video"
+    if image_size is not None:
+        sizes = dict.fromkeys(chosen, image_size)
+    if sizes is None:
+        sizes = _first_sizes(usable, results, chosen)
+        if sizes is None:
             return
-    described = robots.load(robot or _robot_name(usable))
-    with DatasetWriter(out, described.card, fps, size, camera, grow=grow) as writer:
+    with DatasetWriter(out, described.card, fps, sizes, camera, grow=grow) as writer:
         jobs, notes = [], {}
         seen = set(writer.episode_ids)
         for _, name, parts, note in usable:
@@ -257,9 +286,8 @@ def _export(
                 results.append(Result(parts[0], notes=f"episode {name} is in the dataset already"))
                 continue
             seen.add(name)
-            jobs.append(
-                Job(parts, described.table, described.card, writer.segments, fps, size, camera, image_size is not None)
-            )
+            of_robot = described.table, described.card, chosen
+            jobs.append(Job(parts, *of_robot, writer.segments, fps, sizes, camera, image_size is not None))
         with (
             engines.pool(engine, workers if len(jobs) > 1 else 1) as run,
             tqdm(total=len(jobs), unit="episode", disable=not (progress and jobs)) as bar,
@@ -279,6 +307,7 @@ def run(
     image_size: tuple[int, int] | None = None,
     camera: Literal["video", "av1", "image"] | None = None,
     robot: str | None = None,
+    cameras: tuple[str, ...] | None = None,
     workers: int = 0,
     shard: str | None = None,
     engine: engines.Engine = "process",
@@ -295,6 +324,7 @@ def run(
           dataset's own, for a
             new one video.
         robot: name or folder of the robot; what the bags name, which must be one of ROVE's own.
+        cameras: names of the cameras to export; the dataset's, for a new one all of the robot's.
         workers: processes; 0 is one per core.
         shard: i/n, e.g. 3/8: only the third of eight parts of the bags, into OUT/shards; `merge OUT` puts them
           together.
@@ -311,6 +341,7 @@ def run(
             image_size=image_size,
             camera=camera,
             robot=robot,
+            cameras=cameras,
             workers=workers,
             engine=engine,
             shard=part,

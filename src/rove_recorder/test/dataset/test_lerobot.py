@@ -185,7 +185,7 @@ def test_jpegs_are_stored_as_the_camera_sent_them(tmp_path):
     [
         ({"action": np.zeros((3, 50))}, r"action is \(3, 50\), expected \(12, 50\)"),
         ({"state": np.full((12, 50), np.nan)}, "observation.state is not finite at frame 0, joint 0"),
-        ({"images": None}, "has no images"),
+        ({"images": None}, "pictures of the cameras none, the dataset wants ego"),
         ({"task": ""}, "has no task text"),
         ({"stage": np.zeros(3)}, r"stage is \(3,\)"),
         ({"images": np.zeros((12, 10, 10, 3), np.uint8)}, r"frame 0 is \(10, 10, 3\)"),

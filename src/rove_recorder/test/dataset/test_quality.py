@@ -13,7 +13,7 @@ from rove_recorder.export.episode_bag import EpisodeBag
 from rove_recorder.export.export import export_bags
 from rove_recorder.testing.synthetic import MS, T0, TABLE, image, joint_state, q_at, samples, write_bag
 
-STATE, COMMAND, IMAGE = quality.STREAMS
+STATE, COMMAND, IMAGE = STREAMS = quality.STATE, quality.COMMAND, quality.IMAGE
 
 
 def replaced(found, topic, data):
@@ -71,11 +71,12 @@ def test_what_the_recorder_lost_and_clocks_that_differ_are_flagged(tmp_path):
         state=frames.state,
         action=frames.action,
         mode=frames.mode,
-        pictures=frames.images,
+        pictures={IMAGE: frames.images},
+        camera_hz={IMAGE: 30.0},
         at_ns=found.ticks(20),
         stretches=found.stretches,
         stamps=found.stamps,
-        ages_s={name: np.zeros(len(frames)) for name in quality.STREAMS},
+        ages_s={name: np.zeros(len(frames)) for name in STREAMS},
         complete=True,
         recorded=[custom],
     )
