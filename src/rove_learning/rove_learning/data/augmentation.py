@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rove_description.joints import BLOCKS
 from rove_learning.config import RegulariseConfig
 
 
@@ -16,7 +17,9 @@ def noise_scale(blocks: Sequence[str], config: RegulariseConfig) -> np.ndarray:
     """blocks: (J,) of the joints -> (J,) standard deviation in rad of each joint's noise: sigma x the scale of its
     block, 1 for a block of the robot's own.
     """
-    return np.array([config.sigma * getattr(config, f"scale_{block}", 1.0) for block in blocks])
+    return np.array(
+        [config.sigma * (getattr(config, f"scale_{block}") if block in BLOCKS else 1.0) for block in blocks]
+    )
 
 
 def regularise_state(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rove_contract import timing
+from rove_description.joints import BLOCKS
 from rove_learning.algorithm.advantage import Labels
 from rove_learning.config import CONDITIONS, UNCONDITIONAL, ActorConfig, RegulariseConfig
 from rove_learning.data.augmentation import draw_augmentation, noise_scale, regularise_state
@@ -30,7 +31,7 @@ def joint_weights(blocks: Sequence[str], action_std: np.ndarray, config: ActorCo
     """blocks: (J,) of the joints -> (J,) loss weights: the block's, 1 for a block of the robot's own, `idle_weight`
     of it for idle joints, scaled to mean 1.
     """
-    weight = np.array([getattr(config, f"weight_{block}", 1.0) for block in blocks])
+    weight = np.array([getattr(config, f"weight_{block}") if block in BLOCKS else 1.0 for block in blocks])
     weight = np.where(action_std < IDLE_STD, config.idle_weight * weight, weight)
     return weight / weight.mean()
 
