@@ -5,7 +5,7 @@ BIN := .venv/bin
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test format lint bench bench-safety fuzz clean
+.PHONY: help setup demo test reproduce format lint bench bench-safety fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ demo: setup  ## the whole loop on the simulated robot, at most 15 minutes; ends 
 
 test: setup  ## all tests, real processes and a real browser included
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+reproduce: setup  ## the paper's experiments on the simulated tasks: PROFILE=small, or full (days); goes on where it was
+	@$(BIN)/rove run rove_learning reproduce --profile $(or $(PROFILE),small)
 
 format: setup  ## ruff lays out every file and mends what it can
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format .

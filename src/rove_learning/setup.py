@@ -54,6 +54,7 @@ setup(
             "collect = rove_learning.deployment.collect:main",
             "iterate = rove_learning.iterate:main",
             "compare_critics = rove_learning.report.compare_critics:main",
+            "critic_quality = rove_learning.report.critic_quality:main",
             "evaluate = rove_learning.deployment.evaluate:main",
             "report = rove_learning.report.run_report:main",
             "human_videos = rove_learning.deployment.human_videos:main",

@@ -114,6 +114,8 @@ class ActorConfig:
     heads: int = 4
     mlp_ratio: int = 2
     chunk: int = timing.CHUNK_STEPS  # steps trained and predicted (paper, App. G)
+    # action steps that share a token of the head: more make it cheaper, and a chunk's neighbours are alike (ours)
+    token_steps: int = 1
     predict: Literal["clean", "velocity"] = (
         "clean"  # what the head outputs; the loss is on it (ours: clean trains faster)
     )

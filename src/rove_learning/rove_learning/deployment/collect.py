@@ -22,6 +22,7 @@ from rove_contract import timing
 from rove_contract.modes import Outcome
 from rove_description import robot
 from rove_learning.deployment.simulation import FilterDrive, FrameRecorder, play_seeds
+from rove_learning.deployment.truth import TruthRecorder, save_truth
 from rove_sim.tasks import task as tasks
 
 
@@ -57,7 +58,7 @@ def make_worker(config: CollectConfig) -> Callable[[int], dict]:
         person = people[number % len(people)]
         rng = np.random.default_rng([seed, 7])
         operator = Operator(task, person, rng, 1.0 / timing.POLICY_HZ, world.table)
-        recorder = FrameRecorder()
+        recorder, truth = FrameRecorder(), TruthRecorder(task)
         episode = play_episode(
             world,
             drive,
@@ -65,11 +66,16 @@ def make_worker(config: CollectConfig) -> Callable[[int], dict]:
             seed=seed,
             start_stage=stages[number // len(people) % len(stages)],
             operator=operator,
-            observers=(recorder,),
+            observers=(recorder, truth),
         )
         name = f"demonstration-{seed:06d}"
         frames = recorder.frames(episode, episode_id=name, kind="demonstration", operator=person.name)
-        return {"frames": frames, "mistakes": episode.mistakes, "reasons": episode.reasons}
+        return {
+            "frames": frames,
+            "truth": truth.columns(),
+            "mistakes": episode.mistakes,
+            "reasons": episode.reasons,
+        }
 
     return demonstrate
 
@@ -99,6 +105,7 @@ def collect(config: CollectConfig, progress: bool = True) -> dict:
             bar.set_postfix(success=successes)
             if success or config.failures:
                 writer.add_episode(EpisodeFrames(**episode, task=task.instruction))
+                save_truth(config.out, episode["episode_id"], row["truth"])
                 written += 1
                 frames += len(episode["stage"])
     return {

@@ -20,6 +20,7 @@ from rove_contract import timing
 from rove_contract.modes import Outcome, Stage
 from rove_description import robot
 from rove_learning.deployment.simulation import FilterDrive, FrameRecorder, play_seeds
+from rove_learning.deployment.truth import TruthRecorder, save_truth
 from rove_learning.report.statistics import intervention_fraction
 from rove_sim.tasks import task as tasks
 
@@ -61,7 +62,7 @@ def make_worker(config: InterventionConfig) -> Callable[[int], dict]:
         rng = np.random.default_rng([seed, 11])
         person = CREW[number % len(CREW)]
         watched = rng.random() < config.takeover
-        recorder = FrameRecorder()
+        recorder, truth = FrameRecorder(), TruthRecorder(task)
 
         def act(images, q):
             return policy.act(images["ego"], q, task.instruction, guidance=config.guidance, rng=rng)
@@ -74,12 +75,13 @@ def make_worker(config: InterventionConfig) -> Callable[[int], dict]:
             start_stage=stages[number // len(CREW) % len(stages)],
             policy=act,
             operator=Operator(task, person, rng, 1.0 / timing.POLICY_HZ, world.table),
-            observers=(recorder,),
+            observers=(recorder, truth),
         )
         operator = person.name if episode.takeover >= 0 else ""
         frames = recorder.frames(episode, episode_id=f"rollout-{seed:06d}", kind="rollout", operator=operator)
         return {
             "frames": frames,
+            "truth": truth.columns(),
             "reasons": episode.reasons,
             "mistaken": episode.mistaken,
             "mistakes": episode.mistakes,
@@ -104,6 +106,7 @@ def collect(config: InterventionConfig, progress: bool = True) -> dict:
         for row in tqdm(rows, total=config.episodes, desc="deployment", unit="episode", disable=not progress):
             episode = row["frames"]
             writer.add_episode(EpisodeFrames(**episode, task=task.instruction))
+            save_truth(config.out, episode["episode_id"], row["truth"])
             stage, taken = episode["stage"], episode["takeover"] >= 0
             success = episode["outcome"] == Outcome.SUCCESS
             counts["episodes"] += 1

@@ -37,6 +37,7 @@ SIZES = {
     "text_bytes": (1, 65536),
     "mlp_ratio": (1, 32),
     "chunk": (1, 4096),
+    "token_steps": (1, 4096),
     "euler_steps": (1, 1000),
     "noise_samples": (1, 1000),
     "bins": (0, 65536),

@@ -57,8 +57,8 @@ class DiTBlock(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """DiT head. One token for the state, one for each action step; text condition and picture tokens enter by
-    cross-attention.
+    """DiT head. One token for the state, one for each `token_steps` action steps; text condition and picture tokens
+    enter by cross-attention.
 
     joints: J, number of joints. context_width: D of the backbone.
     """
@@ -69,8 +69,10 @@ class FlowHead(nn.Module):
         self.config = config
         self.state = nn.Linear(joints, width)
         self.mask_token = nn.Parameter(torch.randn(width) * 0.02)  # stands for a dropped state (App. G)
-        self.action = nn.Linear(joints, width)
-        self.position = nn.Parameter(torch.randn(1 + config.chunk, width) * 0.3)
+        if config.chunk % config.token_steps:
+            raise ValueError(f"a chunk of {config.chunk} steps is no multiple of token_steps {config.token_steps}")
+        self.action = nn.Linear(joints * config.token_steps, width)
+        self.position = nn.Parameter(torch.randn(1 + config.chunk // config.token_steps, width) * 0.3)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = nn.Linear(context_width, width)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 9 * width))
@@ -78,7 +80,7 @@ class FlowHead(nn.Module):
             DiTBlock(width, config.heads, context_width, config.mlp_ratio) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.out = ExactLinear(width, joints)
+        self.out = ExactLinear(width, joints * config.token_steps)
         nn.init.normal_(self.modulation[1].weight, std=0.01)
         nn.init.zeros_(self.modulation[1].bias)
         nn.init.zeros_(self.out.weight)
@@ -115,13 +117,14 @@ class FlowHead(nn.Module):
             raise ValueError(f"expected chunks of {self.config.chunk} steps, got {x.shape[1]}")
         dtype = self.position.dtype  # the last layer's may be wider
         state_token = torch.where(visible[:, None], self.state(state.to(dtype)), self.mask_token)
-        tokens = torch.cat([state_token[:, None], self.action(x.to(dtype))], dim=1) + self.position
+        steps = x.unflatten(1, (-1, self.config.token_steps)).flatten(2)
+        tokens = torch.cat([state_token[:, None], self.action(steps.to(dtype))], dim=1) + self.position
         modulation = self.modulation(self.time(time_features(t, self.config.width).to(dtype)) + pooled).view(
             len(x), 9, -1
         )
         for block, cached in zip(self.blocks, caches):
             tokens = block(tokens, modulation, cached, mask)
-        return self.out(self.norm(tokens[:, 1:])).to(x.dtype)
+        return self.out(self.norm(tokens[:, 1:])).reshape(x.shape).to(x.dtype)
 
 
 class Actor(nn.Module):

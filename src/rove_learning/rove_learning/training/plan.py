@@ -24,7 +24,7 @@ from rove_learning.training import processes
 from rove_recorder.dataset import corrections
 
 # What a model's weights fit: an iteration takes these from the checkpoint that it starts from.
-ARCHITECTURE = ("backbone", "width", "layers", "heads", "mlp_ratio", "chunk", "predict", "bins")
+ARCHITECTURE = ("backbone", "width", "layers", "heads", "mlp_ratio", "chunk", "token_steps", "predict", "bins")
 
 
 def never() -> bool:

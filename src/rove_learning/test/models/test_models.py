@@ -260,3 +260,19 @@ def test_a_frozen_critic_still_overfits_its_head(tiny, tmp_path):
     }
     critic = train_critic(*make_plan(tiny, tmp_path, 40.0, ("critic_mc",), **settings)).critic
     assert np.abs(values(critic, tiny) - (np.arange(20) - 19) / 40.0).mean() < 0.06
+
+
+def test_steps_that_share_a_token_give_a_chunk_of_the_same_shape_and_gradient_to_each():
+    config = replace(ACTOR, token_steps=5)
+    actor = Actor(config)
+    torch.nn.init.normal_(actor.head.out.weight)
+    images = torch.zeros(1, 48, 48, 3, dtype=torch.uint8)
+    context = actor.backbone(images, ["wipe"], [["Advantage: positive"]])
+    prepared = actor.head.prepare(context, context.conditions[0])
+    x = torch.randn(1, config.chunk, 50, requires_grad=True)
+    out = actor.head(x, torch.zeros(1), torch.zeros(1, 50), torch.ones(1, dtype=torch.bool), prepared)
+    assert out.shape == x.shape and actor.head.position.shape[0] == 1 + config.chunk // 5
+    out[0, 7, 3].backward()
+    assert (x.grad.abs().sum(-1) > 0).all()
+    with pytest.raises(ValueError, match="no multiple of token_steps 3"):
+        Actor(replace(ACTOR, token_steps=3))
