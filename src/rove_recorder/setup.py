@@ -33,7 +33,7 @@ setup(
         "tyro",
         "zstandard",
     ],
-    extras_require={"scale": ["ray"], "test": ["hypothesis", "pytest"]},
+    extras_require={"hub": ["huggingface-hub"], "scale": ["ray"], "test": ["hypothesis", "pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
@@ -48,6 +48,8 @@ setup(
             "import_video = rove_recorder.human_video.import_video:main",
             "import_egodex = rove_recorder.human_video.import_egodex:main",
             "merge = rove_recorder.dataset.merge:main",
+            "import_lerobot = rove_recorder.lerobot_import.command:main",
+            "export_labels = rove_recorder.dataset.label_formats:main",
             "bake = rove_recorder.dataset.bake:main",
             "quality = rove_recorder.dataset.quality:main",
         ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,6 +68,17 @@ def parse(
         del arguments[at : at + 2]
     text = f"{description or cls.__doc__}\n\n--config FILE.yaml, or the shipped `--config paper`, sets other defaults."
     return tyro.cli(cls, args=arguments, description=text, **default)
+
+
+def take(arguments: list[str], flag: str, choices: Sequence[str]) -> tuple[list[str], str | None]:
+    """(the other arguments, the value of `flag`, None where it is not given). Raises ValueError for another value."""
+    if flag not in arguments:
+        return arguments, None
+    at = arguments.index(flag)
+    value = arguments[at + 1] if at + 1 < len(arguments) else ""
+    if value not in choices:
+        raise ValueError(f"{flag} is {value!r}, expected one of {', '.join(choices)}")
+    return arguments[:at] + arguments[at + 2 :], value
 
 
 def nested(cls, values: dict) -> dict:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from rove_learning import command_line
 from rove_learning.config import TrainConfig
@@ -22,6 +23,7 @@ from rove_learning.training.buffers import Buffers
 from rove_learning.training.iteration import run_actor, run_critic, run_iteration, run_label
 from rove_learning.training.plan import Plan, never, resolve
 from rove_learning.training.run_folder import RunFolder, lock
+from rove_recorder.dataset import label_formats
 
 Step = Callable[[Plan, Buffers, RunFolder], dict]
 
@@ -37,7 +39,8 @@ LABEL = """`label`: advantages and improvement labels of D^actor (Algorithm 1, l
 
 Needs the critic that `train_critic` left in --out (or --critic-checkpoint). Writes labels.npz there, and value,
 advantage and label of every frame beside each dataset (meta/scores/<name of --out>.parquet), where `rove run
-rove_recorder review` shows them.
+rove_recorder review` shows them. --format writes them for the training code of others, too: rlinf beside each dataset,
+lerobot, evo-rl and parquet into OUT/labelled.
 """
 TRAIN_ACTOR = """`train_actor`: actor training (Algorithm 1, line 7) on the labelled chunks.
 
@@ -70,10 +73,10 @@ def _run_and_report(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
     return summary
 
 
-def run_command(name: str, step: Step, description: str | None) -> int:
+def run_command(name: str, step: Step, description: str | None, arguments: list[str] | None = None) -> int:
     """Parse, print the configuration, run the step; errors become one line and status 2."""
     try:
-        config = command_line.parse(TrainConfig, description=description, required={"dataset": (), "out": ""})
+        config = command_line.parse(TrainConfig, arguments, description, required={"dataset": (), "out": ""})
         if processes.main_process():
             print(command_line.text(config), flush=True)
         summary = run_step(step, config)
@@ -97,7 +100,32 @@ def train_critic() -> int:
 
 
 def label() -> int:
-    return run_command("label", run_label, LABEL)
+    try:
+        arguments, layout = command_line.take(sys.argv[1:], "--format", label_formats.FORMATS)
+    except ValueError as error:
+        print(f"label: {error}", file=sys.stderr)
+        return 2
+
+    def run_label_and_export(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
+        summary = run_label(plan, buffers, folder)
+        if layout is not None and processes.main_process():
+            summary["labelled"] = export_labels(summary.get("scores", []), layout, plan.out)
+        return summary
+
+    return run_command("label", run_label_and_export, LABEL, arguments)
+
+
+def export_labels(scores: list[str], layout: str, out: Path) -> list[str]:
+    """Write score files (DATASET/meta/scores/NAME.parquet) in the layout of others. Returns what was written. Raises
+    DatasetError.
+    """
+    written: list[Path] = []
+    for file in map(Path, scores):
+        dataset = file.parents[2]
+        place = {"rlinf": None, "parquet": out / "labelled" / f"{dataset.name}.parquet"}
+        target = place.get(layout, out / "labelled" / dataset.name)
+        written += label_formats.write_labels(dataset, file.stem, layout, target)
+    return [str(path) for path in written]
 
 
 def train_actor() -> int:

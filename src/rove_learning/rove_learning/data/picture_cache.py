@@ -14,8 +14,8 @@ from tqdm import tqdm
 from rove_contract import images
 from rove_contract.files import replaced
 from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
-from rove_recorder.dataset import video
-from rove_recorder.dataset.lerobot_format import BESIDE, inside
+from rove_recorder.dataset import correction_mark, video
+from rove_recorder.dataset.lerobot_format import BESIDE, INFO, inside
 from rove_recorder.dataset.reader import read_table, tables
 
 
@@ -29,6 +29,9 @@ def content_hash(root: Path) -> str:
         if name.startswith(BESIDE):
             continue  # scores, corrections and reports change no picture
         digest.update(name.encode())
+        if name == INFO:
+            digest.update(correction_mark.without_mark(file.read_bytes()))
+            continue
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -12,6 +12,7 @@ from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset, DatasetError
 from rove_learning.data.picture_cache import content_hash
 from rove_recorder.dataset import corrections
+from rove_recorder.dataset.correction_mark import without_mark
 from rove_recorder.dataset.scores import write_scores
 from rove_recorder.review.data import ReviewData
 
@@ -41,7 +42,7 @@ def test_corrected_t_r_moves_the_penalty_and_the_stages(root):
         and (stage[20:30] == Stage.ADAPTATION).all()
         and (stage[30:] == Stage.RECOVERY).all()
     )
-    assert all(path.read_bytes() == data for path, data in before.items())
+    assert all(without_mark(path.read_bytes()) == data for path, data in before.items())
 
 
 def test_corrected_outcome_flips_the_last_reward(root):

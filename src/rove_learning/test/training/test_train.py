@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from rove_learning.command_line import parse, read_yaml
+from rove_learning.command_line import parse, read_yaml, text
 from rove_learning.config import RewardConfig, TrainConfig, from_dict
-from rove_learning.data.dataset import DatasetError
+from rove_learning.data.dataset import Dataset, DatasetError
 from rove_learning.inference import checkpoint
 from rove_learning.inference.scoring import values
 from rove_learning.models.critic import Critic
 from rove_learning.testing.synthetic import ACTOR, CRITIC, episode_frames, write_dataset
-from rove_learning.train import run_step, train
+from rove_learning.train import label, run_step, train
 from rove_learning.training.buffers import Buffers
 from rove_learning.training.iteration import run_actor, run_critic, run_label
 from rove_learning.training.plan import resolve
@@ -192,6 +192,20 @@ def test_values_computed_in_parts_by_several_processes_are_those_of_one_bit_for_
         parts.append(values(critic, buffer, batch=16, processes=alone))
     assert all(0 < np.count_nonzero(part) < len(buffer) for part in parts)
     np.testing.assert_array_equal(sum(parts), one)
+
+
+def test_label_writes_the_layouts_of_others(mixed, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["label", "--format", "csv"])
+    assert label() == 2
+    assert "--format is 'csv', expected one of rlinf, lerobot, evo-rl, parquet" in capsys.readouterr().err
+    run_step(run_critic, config(mixed, tmp_path / "policy"), progress=False)
+    file = tmp_path / "short.yaml"
+    file.write_text(text(config(mixed, tmp_path / "policy")))
+    monkeypatch.setattr("sys.argv", ["label", "--config", str(file), "--format", "parquet"])
+    assert label() == 0
+    (written,) = json.loads(capsys.readouterr().out.splitlines()[-1])["labelled"]
+    assert written == str(tmp_path / "policy/labelled/mixed.parquet")
+    assert pq.read_table(written).num_rows == len(Dataset(mixed))
 
 
 def test_filtered_bc_labels_with_the_critic_of_another_run_as_it_is(mixed, tmp_path):

@@ -2,9 +2,9 @@
 """Corrections of an episode's t_r, outcome and exclusion by a person, beside the data in `meta/corrections.jsonl`;
 append-only.
 
-The exported files never change. One line per correction: who, when, which episode, which field, old and new value; an
-undo is a line of its own. What counts is the last line of an episode and field. Readers apply them with `corrected` and
-`restage`.
+Exported data never change; meta/info.json notes that there are corrections. One line per correction: who, when, which
+episode, which field, old and new value; an undo is a line of its own. What counts is the last line of an episode and
+field. Readers apply them with `corrected` and `restage`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import numpy as np
 
 from rove_contract.files import UnsafePath, inside, sync
 from rove_contract.modes import Outcome, Stage
+from rove_recorder.dataset import correction_mark
+from rove_recorder.dataset.correction_mark import FILE
 
-FILE = "meta/corrections.jsonl"
 FIELDS = ("t_r", "outcome", "excluded")
 LARGEST_NUMBER = 2**31  # of an episode or a frame
 INTERVENTION = (int(Stage.ADAPTATION), int(Stage.RECOVERY))
@@ -98,12 +99,18 @@ def _file(root: Path | str) -> Path:
 
 def read(root: Path | str) -> list[Correction]:
     """All corrections of the dataset `root` in order; [] if there are none. Raises CorrectionError naming file and
-    line.
+    line, and when there were some that another tool lost.
     """
     file = _file(root)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
+        if correction_mark.is_marked(root):
+            raise CorrectionError(
+                f"{root} was corrected in review, but {FILE} is missing: a tool that does not know it left it behind. "
+                f"Edit the output of `rove run rove_recorder bake` instead, whose labels are corrected; an empty "
+                f"{FILE} means the labels as they were recorded"
+            ) from None
         return []
     except OSError as error:
         raise CorrectionError(f"cannot read {file}: {error.strerror}") from error
@@ -236,6 +243,7 @@ def check(field: str, new, *, stage: np.ndarray, takeover: int) -> int | bool:
 
 def _append(root: Path | str, make: Callable[[list[Correction]], Correction | None]) -> Correction | None:
     """Append what `make` returns for the corrections so far, fsynced, one writer at a time."""
+    read(root)  # refuses where earlier corrections are lost
     file = _file(root)
     fresh = not file.exists()
     with file.open("a+b") as stream:
@@ -245,6 +253,7 @@ def _append(root: Path | str, make: Callable[[list[Correction]], Correction | No
         correction = make(_read(data, file))
         if correction is None:
             return None
+        correction_mark.mark(root)  # the file exists by now: a kill in between leaves it empty, not missing
         stream.truncate(data.rfind(b"\n") + 1)  # a cut-off line of a writer that was killed
         stream.write((correction.line() + "\n").encode())
         stream.flush()

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from rove_contract.timing import POLICY_HZ
 from rove_description.card import RobotCard
+from rove_recorder.dataset import correction_mark, quality, reader, video
 from rove_recorder.dataset import lerobot_format as layout
-from rove_recorder.dataset import quality, reader, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames, encode_episode
 from rove_recorder.dataset.flags import FLAGS, frame_flags
 from rove_recorder.dataset.lerobot_format import ACTION, LABELS, STATE, DatasetError, Slot
@@ -302,7 +302,10 @@ class DatasetWriter:
         layout.write_json(
             self._staging.path(layout.STATS), {name: self._stats[name] for name in self.features if name in self._stats}
         )
-        info = layout.info_dict(self.features, self.robot, self.fps, self.episodes, self.frames, len(self.tasks))
+        features = self.features
+        if (self.root / correction_mark.FILE).is_file():
+            features = correction_mark.with_mark(features)
+        info = layout.info_dict(features, self.robot, self.fps, self.episodes, self.frames, len(self.tasks))
         layout.write_json(self._staging.path(layout.INFO), info)
         if self._quality:
             report = self.root / layout.QUALITY

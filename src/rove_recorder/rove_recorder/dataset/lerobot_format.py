@@ -33,6 +33,8 @@ BESIDE = (
     "meta/scores/",
     "meta/corrections.jsonl",
     "meta/quality",
+    "meta/advantages_",
+    "meta/mixture_config.yaml",
 )  # beginnings of files that people and critics add to a dataset
 CAMERAS = ("video", "av1", "image")  # H.264 video, AV1 video, JPEGs in the data files
 CODEC_OF = {"video": "h264", "av1": "av1"}  # as in info.json
@@ -207,7 +209,12 @@ def episode_schema(feats: dict) -> pa.Schema:
 
 
 def write_json(path: Path, data: dict) -> None:
-    path.write_text(json.dumps(data, indent=4, ensure_ascii=False, default=_plain) + "\n", encoding="utf-8")
+    path.write_text(to_text(data), encoding="utf-8")
+
+
+def to_text(data: dict) -> str:
+    """JSON as it stands in the metadata files."""
+    return json.dumps(data, indent=4, ensure_ascii=False, default=_plain) + "\n"
 
 
 def _plain(value):

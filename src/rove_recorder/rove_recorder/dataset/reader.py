@@ -60,15 +60,17 @@ def read_json(root: Path | str, relative: str) -> dict:
     return data
 
 
-def read_info(root: Path | str) -> dict:
-    """meta/info.json. Raises DatasetError when it is missing, unreadable, of another format version, or lacks rate or
-    features.
+def read_info(root: Path | str, versions: tuple[str, ...] = (layout.VERSION,)) -> dict:
+    """meta/info.json of a dataset in one of `versions`. Raises DatasetError when it is missing, unreadable, of another
+    version, or lacks rate or features.
     """
     info = read_json(root, layout.INFO)
     path = Path(root) / layout.INFO
-    if info.get("codebase_version") != layout.VERSION:
+    if info.get("codebase_version") not in versions:
+        known = " or ".join(map(repr, versions))
+        advice = "; rove_recorder import_lerobot takes older ones" if versions == (layout.VERSION,) else ""
         raise DatasetError(
-            f"dataset {root} has format {info.get('codebase_version')!r}, expected LeRobot {layout.VERSION!r}"
+            f"dataset {root} has format {info.get('codebase_version')!r}, expected LeRobot {known}{advice}"
         )
     features, fps = info.get("features"), info.get("fps")
     if not isinstance(features, dict) or not all(isinstance(feature, dict) for feature in features.values()):
@@ -125,7 +127,8 @@ def read_table(path: Path, columns: list[str] | None = None, filters=None) -> pa
         raise DatasetError(f"cannot read {path}: {str(error)[:300]}") from error
 
 
-def _rows(path: Path, table: pa.Table) -> list[dict]:
+def rows_of(path: Path, table: pa.Table) -> list[dict]:
+    """The rows of a table that was read from `path`. Raises DatasetError."""
     try:
         return table.to_pylist()
     except UNREADABLE as error:
@@ -141,7 +144,7 @@ def tables(root: Path | str, folder: str) -> list[Path]:
 def read_tasks(root: Path | str) -> list[str]:
     """Task texts in the order of task_index. Raises DatasetError."""
     path = inside(Path(root), layout.TASKS)
-    rows = _rows(path, read_table(path))
+    rows = rows_of(path, read_table(path))
     texts = {row.get("task_index"): row.get("task", row.get("__index_level_0__")) for row in rows}
     if sorted(map(str, texts)) != sorted(map(str, range(len(rows)))) or not all(
         isinstance(t, str) for t in texts.values()
@@ -160,7 +163,7 @@ def read_episodes(root: Path | str, *, stats: bool = False, fill: bool = True) -
     for path in tables(root, "meta/episodes"):
         table = read_table(path)
         keep = [name for name in table.column_names if stats or not name.startswith("stats/")]
-        for row in _rows(path, table.select(keep)):
+        for row in rows_of(path, table.select(keep)):
             known = {key: value for key, value in row.items() if value is not None}
             found.append(DEFAULTS | known if fill else known)
             _check_row(path, found[-1])
@@ -349,7 +352,7 @@ class LeRobotReader:
         kind = table.schema.field(key).type if key in table.column_names else None
         if kind is None or not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
             raise DatasetError(f"dataset {self.root}: {key} is of type {kind}, expected {{bytes, path}}"[:300])
-        found = _rows(self.root, table.select([key]))
+        found = rows_of(self.root, table.select([key]))
         result = []
         for number, row in enumerate(found):
             data = row[key].get("bytes") if isinstance(row.get(key), dict) else None

@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
 
-from rove_contract import images
+from rove_recorder.dataset.fit import Fit, fit_picture
 from rove_recorder.dataset.video import VideoError
 
-Fit = Literal["crop", "pad", "stretch"]
 LOST_S = Fraction(
     1, 10
 )  # cameras that were switched off leave a last frame or two that do not decode; more than that is damage
@@ -148,23 +146,5 @@ class VideoClip:
         turns = (
             round(frame.rotation / 90) % 4
         )  # counterclockwise, as np.rot90 counts; phones store portrait films lying
-        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-        rows, columns = self.size
-        if self.fit == "stretch":
-            inner = (rows, columns)
-        else:
-            scale = (max if self.fit == "crop" else min)(rows / height, columns / width)
-            inner = (max(1, round(height * scale)), max(1, round(width * scale)))
-            if self.fit == "crop":
-                inner = (max(inner[0], rows), max(inner[1], columns))
-        stored = inner[::-1] if turns % 2 else inner
-        image = np.rot90(images.resize(frame.to_ndarray(format="rgb24"), stored), turns)
-        if self.fit == "crop":
-            top, left = (inner[0] - rows) // 2, (inner[1] - columns) // 2
-            image = image[top : top + rows, left : left + columns]
-        elif self.fit == "pad":
-            top, left = (rows - inner[0]) // 2, (columns - inner[1]) // 2
-            canvas = np.zeros((rows, columns, 3), dtype=np.uint8)
-            canvas[top : top + inner[0], left : left + inner[1]] = image
-            image = canvas
-        return np.ascontiguousarray(image)
+        upright = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+        return fit_picture(np.ascontiguousarray(upright), self.size, self.fit)

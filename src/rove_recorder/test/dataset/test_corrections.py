@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Corrections: the exported files never change, the last one counts, undo goes back step by step, and nonsense is
+"""Corrections: exported data never change, the last one counts, undo goes back step by step, and nonsense is
 refused with a reason.
 """
 

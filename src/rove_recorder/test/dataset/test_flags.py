@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_description.card import RobotCard
 from rove_learning.data.dataset import Dataset
-from rove_recorder.dataset import corrections, flags, reader
+from rove_learning.data.picture_cache import content_hash
+from rove_recorder.dataset import correction_mark, corrections, flags, reader
 from rove_recorder.dataset.bake import bake
 from rove_recorder.dataset.lerobot import DatasetError, DatasetWriter, EpisodeFrames
 from rove_recorder.dataset.reader import LeRobotReader
@@ -76,6 +77,52 @@ def test_a_column_that_training_needs_and_a_tool_removed_is_named(root):
         pq.write_table(pq.read_table(path).drop_columns(["mode"]), path)
     with pytest.raises(DatasetError, match="has no column 'mode'"):
         Dataset(root)
+
+
+def test_a_feature_that_a_tool_removed_whole_is_named_by_every_reader(root, tmp_path):
+    """What `lerobot-edit-dataset remove_feature mode` leaves."""
+    ReviewData(root).correct(0, "t_r", 11, "ann")
+    info = json.loads((root / "meta/info.json").read_text())
+    del info["features"]["mode"]
+    (root / "meta/info.json").write_text(json.dumps(info))
+    for path in (root / "data").glob("*/*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["mode"]), path)
+    for read in (Dataset, lambda root: bake(root, tmp_path / "baked", progress=False)):
+        with pytest.raises(DatasetError, match="has no column 'mode'"):
+            read(root)
+
+
+def test_lost_corrections_are_refused_by_name(root, tmp_path):
+    """What LeRobot's merge, split and delete_episodes leave: info.json's features are kept, the file is not."""
+    before = content_hash(root)
+    review = ReviewData(root)
+    review.correct(0, "t_r", 11, "ann")
+    assert content_hash(root) == before  # a correction changes no picture
+    (root / corrections.FILE).unlink()
+    for read in (
+        Dataset,
+        lambda root: ReviewData(root).listing(),
+        lambda root: bake(root, tmp_path / "baked", progress=False),
+    ):
+        with pytest.raises(ValueError, match="was corrected in review, but meta/corrections.jsonl is missing"):
+            read(root)
+    with pytest.raises(corrections.CorrectionError, match="is missing"):
+        review.correct(0, "t_r", 12, "ann")
+    (root / corrections.FILE).write_text("")
+    assert Dataset(root).episodes[0].t_r == 14
+
+
+def test_an_append_keeps_the_mark_and_a_baked_copy_has_none(root, tmp_path):
+    ReviewData(root).correct(0, "t_r", 11, "ann")
+    with DatasetWriter(root, image_size=(32, 32), names=["a", "b"], camera="image") as writer:
+        stage = np.full(24, Stage.DEMONSTRATION)
+        pictures, state = np.zeros((24, 32, 32, 3), np.uint8), np.zeros((24, 2))
+        labels = stage, np.full(24, Source.OPERATOR), np.full(24, Mode.DEMONSTRATION)
+        kind = {"kind": "demonstration", "episode_id": "e3"}
+        writer.add_episode(EpisodeFrames(state, state, pictures, *labels, "wipe", Outcome.SUCCESS, **kind))
+    assert correction_mark.is_marked(root)
+    bake(root, tmp_path / "baked", progress=False)
+    assert not correction_mark.is_marked(tmp_path / "baked")
 
 
 def test_baked_corrections_need_no_file_beside_the_data(root, tmp_path):

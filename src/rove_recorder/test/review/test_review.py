@@ -21,7 +21,8 @@ import pytest
 from rove_contract import images
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_description import robot
-from rove_recorder.dataset import corrections
+from rove_recorder.dataset import correction_mark, corrections
+from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
 from rove_recorder.dataset.lerobot_format import QUALITY, DatasetError
 from rove_recorder.dataset.quality import read as read_quality
@@ -76,15 +77,17 @@ def exported(tmp_path_factory):
 def root(exported):
     """The dataset as exported: corrections are the only thing that a test may leave."""
     (exported / corrections.FILE).unlink(missing_ok=True)
+    info = exported / layout.INFO
+    if (clean := correction_mark.without_mark(info.read_bytes())) != info.read_bytes():
+        info.write_bytes(clean)
     return exported
 
 
 def contents(root):
-    return {
-        path.relative_to(root): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
+    """Of every file; of info.json without the note that there are corrections."""
+    data = {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    data[Path(layout.INFO)] = correction_mark.without_mark(data[Path(layout.INFO)])
+    return {path: hashlib.sha256(content).hexdigest() for path, content in data.items()}
 
 
 class Server:
@@ -210,7 +213,7 @@ def test_every_picture_is_exactly_the_one_of_its_frame(tmp_path, camera):
         data.pictures(0, 40, 1)
 
 
-def test_corrections_show_and_the_exported_files_keep_their_bytes(root):
+def test_corrections_show_and_the_exported_files_keep_their_content(root):
     before = contents(root)
     data = ReviewData(root)
     brief = data.correct(0, "t_r", 36, "ann", expected=32)
