@@ -143,6 +143,22 @@ def losses(history: dict[str, list[dict]]) -> Figure:
     return figure
 
 
+def loss_overlay(runs: dict[str, dict[str, list[dict]]]) -> Figure:
+    """Running mean of the loss over 20 steps, one plot per phase with a line per run. runs: run -> phase -> rows."""
+    phases = list(dict.fromkeys(phase for history in runs.values() for phase, rows in history.items() if rows))
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    for axes, phase in zip(np.atleast_1d(figure.subplots(1, max(1, len(phases)))), phases):
+        for colour, (name, history) in zip(LINES * len(runs), runs.items()):
+            values = np.array([row["loss"] for row in history.get(phase, [])])
+            window = min(20, len(values))
+            if window:
+                smooth = np.convolve(values, np.full(window, 1 / window), "valid")
+                axes.plot(np.arange(window - 1, len(values)), smooth, color=colour, lw=1.2, label=name)
+        axes.set(title=phase, xlabel="step", yscale="log")
+        axes.legend(fontsize=7)
+    return figure
+
+
 def success_bars(results: list[tuple[str, float, tuple[float, float]]]) -> Figure:
     """(name, success rate, 95 % interval) as bars."""
     figure = Figure(figsize=(4 + 0.8 * len(results), 2.8), layout="constrained")

@@ -24,6 +24,41 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
     return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
+def difference(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float]:
+    """95 % interval of the difference of success rates, after - before, of two policies on the same seeds, (n,) each.
+
+    Method 10 of Newcombe (Statistics in Medicine 17, 1998, 2635-2650): the two Wilson intervals, joined with the
+    correlation of the pairs. (-1, 1) without a trial.
+    """
+    first, second = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    n = len(first)
+    if n == 0:
+        return -1.0, 1.0
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    lost, won = int((first & ~second).sum()), int((second & ~first).sum())
+    p1, p2 = (both + lost) / n, (both + won) / n
+    (low1, high1), (low2, high2) = wilson(both + lost, n), wilson(both + won, n)
+    margins = (both + lost) * (won + neither) * (both + won) * (lost + neither)
+    agreement = float(both * neither - lost * won)
+    if agreement > 0:
+        agreement = max(agreement - n / 2, 0.0)
+    phi = agreement / float(np.sqrt(margins)) if margins else 0.0
+
+    def width(own: float, other: float) -> float:
+        return float(np.sqrt(max(own**2 - 2 * phi * own * other + other**2, 0.0)))
+
+    return p2 - p1 - width(p2 - low2, high1 - p1), p2 - p1 + width(high2 - p2, p1 - low1)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values of several tests, adjusted after Holm (1979) so that all of them together keep their level."""
+    order, adjusted, floor = np.argsort(p), [0.0] * len(p), 0.0
+    for rank, at in enumerate(order):
+        floor = max(floor, min(1.0, (len(p) - rank) * float(p[at])))
+        adjusted[at] = floor
+    return adjusted
+
+
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
     """Rank correlation of two (n,) series, ties at their mean rank; NaN where one of them is constant."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
