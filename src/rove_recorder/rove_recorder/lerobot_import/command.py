@@ -25,7 +25,7 @@ from rove_recorder.dataset.lerobot_format import DatasetError
 from rove_recorder.dataset.staging import Busy
 from rove_recorder.lerobot_import.convert import Choices, Result, import_dataset
 from rove_recorder.lerobot_import.foreign import ForeignDataset
-from rove_recorder.lerobot_import.mapping import MappingError, Unit, choose_camera, map_joints, read_joints
+from rove_recorder.lerobot_import.mapping import MappingError, Unit, choose_cameras, guess_card, map_joints, read_joints
 
 OUTCOMES = {"success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "unknown": Outcome.NONE}
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -79,6 +79,7 @@ def run(
     source: tyro.conf.Positional[str],
     out: Path,
     camera: str = "",
+    others: tuple[str, ...] | None = None,
     map: Path | None = None,
     robot: str = "",
     unit: Unit = "rad",
@@ -102,7 +103,8 @@ def run(
     Args:
         source: folder of the LeRobot dataset, or its name on the Hugging Face Hub (owner/name).
         out: the new dataset's folder.
-        camera: the camera that the policy sees, e.g. front; needed where there are several and none is called ego.
+        camera: the main camera, e.g. front; needed where there are several and none is called ego.
+        others: cameras to keep beside it; otherwise all.
         map: CSV with the columns joint, source, scale, offset: rad = scale * value + offset. source is a name or a
             number from 0; empty: the joint stands still at offset.
         robot: name or folder of a robot: its joints in its order, all of which must be there or be mapped.
@@ -124,13 +126,14 @@ def run(
     """
     try:
         dataset = ForeignDataset(find_source(source, revision))
-        key = choose_camera(dataset, camera)
-        names = load(robot).table.names if robot else ()
-        joint_map = map_joints(dataset, read_joints(map) if map else (), names, unit)
+        keys = choose_cameras(dataset, camera, others)
+        card = load(robot).card if robot else None
+        joint_map = map_joints(dataset, read_joints(map) if map else (), card.joints if card else (), unit)
+        card = card or guess_card(str(dataset.info.get("robot_type") or dataset.name), joint_map.names)
         chosen = None if outcome == "columns" else OUTCOMES[outcome]
-        choices = Choices(key, chosen, failures, adaptation_s, intervention, task.strip(), operator, fit)
+        choices = Choices(keys, chosen, failures, adaptation_s, intervention, task.strip(), operator, fit)
         options = {"episodes": episodes, "fps": fps, "image_size": image_size, "storage": storage, "workers": workers}
-        results = import_dataset(dataset, out, joint_map, choices, progress=not quiet, **options)  # type: ignore[arg-type]
+        results = import_dataset(dataset, out, joint_map, card, choices, progress=not quiet, **options)  # type: ignore[arg-type]
     except (DatasetError, MappingError, RobotError, Busy, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -138,9 +141,8 @@ def run(
         print("stopped; the same command goes on", file=sys.stderr)
         return 130
     version = dataset.info["codebase_version"]
-    about = (
-        f"{dataset.name} ({version}): {len(joint_map.names)} joints, camera {key}, {dataset.fps:g} frames per second"
-    )
+    about = f"{dataset.name} ({version}): {len(joint_map.names)} joints, {dataset.fps:g} frames per second, cameras "
+    about += ", ".join(f"{name} (from {key})" for name, key in keys.items())
     return report(results, out, about)
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from rove_contract.modes import Outcome
 from rove_contract.timing import POLICY_HZ
+from rove_description.card import RobotCard
 from rove_recorder.dataset import engine as engines
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import reader
@@ -43,11 +44,13 @@ SLACK = 1e-6  # s; rates are whole numbers, but k / rate is not
 
 @dataclass(frozen=True)
 class Choices:
-    """What the dataset does not tell. camera: key. outcome: of all episodes, None = as the columns say. failures:
-    episodes that failed, whatever else is said. adaptation_s: s of an intervention before t_r. task: "" = the data's.
+    """What the dataset does not tell.
+
+    cameras: camera of the new dataset -> key. outcome: of all episodes, None = as the columns say. failures: episodes
+    that failed, whatever else is said. adaptation_s: s of an intervention before t_r. task: "" = the data's.
     """
 
-    camera: str
+    cameras: dict[str, str]
     outcome: Outcome | None = None
     failures: tuple[int, ...] = ()
     adaptation_s: float = 1.0
@@ -65,7 +68,7 @@ class Job:
     choices: Choices
     segments: Path
     fps: int
-    image_size: tuple[int, int]
+    sizes: layout.Sizes
     storage: str
 
 
@@ -163,10 +166,14 @@ def read_frames(job: Job) -> EpisodeFrames:
     if not task:
         raise DatasetError("it has no task text; give --task")
     outcome = read_outcome(table, episode, choices)
+    pictures = {
+        name: ForeignPictures(dataset, episode, key, states, job.sizes[name], choices.fit)
+        for name, key in choices.cameras.items()
+    }
     return EpisodeFrames(
         values[STATE],
         values[ACTION],
-        ForeignPictures(dataset, episode, choices.camera, states, job.image_size, choices.fit),  # type: ignore[arg-type]
+        pictures,  # type: ignore[arg-type]
         labels.stage,
         labels.source,
         labels.mode,
@@ -193,7 +200,7 @@ def convert(job: Job) -> Result:
             frames,
             job.segments,
             fps=job.fps,
-            image_size=job.image_size,
+            image_size=job.sizes,
             joints=len(job.joint_map.names),
             camera=job.storage,
         )
@@ -206,6 +213,7 @@ def import_dataset(
     source: ForeignDataset,
     out: Path,
     joint_map: JointMap,
+    robot: RobotCard,
     choices: Choices,
     *,
     episodes: Sequence[int] = (),
@@ -217,29 +225,28 @@ def import_dataset(
 ) -> list[Result]:
     """Append episodes of `source` (all, or those with these numbers) to the dataset `out`, new or existing.
 
-    fps, image_size (H, W), storage ("video" | "image"): None = those of `out`; for a new one the policy's rate, the ego
-    camera's size and "video". Raises DatasetError, staging.Busy.
+    robot: whose joints those of `joint_map` are. fps, image_size (H, W), storage ("video" | "image"): None = those of
+    `out`; for a new one the policy's rate, the ego camera's size and "video". Raises DatasetError, staging.Busy.
     """
+    sizes = dict.fromkeys(choices.cameras, image_size or EGO_SIZE)
     if (Path(out) / layout.INFO).is_file():
         info = reader.read_info(out)
-        camera = info["features"].get(layout.CAMERA)
-        if camera is None:
-            raise DatasetError(f"{out} has no camera; choose another folder as --out")
-        fps, image_size = fps or info["fps"], image_size or tuple(camera["shape"][:2])
-        storage = storage or layout.camera_of(camera)
-    fps, image_size, storage = fps or round(POLICY_HZ), image_size or EGO_SIZE, storage or "video"
+        fps, storage = fps or info["fps"], storage or layout.storage(info["features"])
+        if image_size is None:
+            sizes |= layout.stored_sizes(info["features"])
+    fps, storage = fps or round(POLICY_HZ), storage or "video"
     unknown = sorted(set((*episodes, *choices.failures)) - {episode.index for episode in source.episodes})
     if unknown:
         raise DatasetError(f"dataset {source.root} has no episode {', '.join(map(str, unknown[:8]))}")
     chosen = [episode for episode in source.episodes if not episodes or episode.index in set(episodes)]
     results: list[Result] = []
-    with DatasetWriter(out, fps, image_size, joint_map.names, storage) as writer:
+    with DatasetWriter(out, robot, fps, sizes, storage) as writer:
         jobs, described = [], source.without_episodes()
         for episode in chosen:
             if name_episode(source, episode) in writer.episode_ids:
                 results.append(Result(episode.index, already=True))
             else:
-                jobs.append(Job(described, episode, joint_map, choices, writer.segments, fps, image_size, storage))
+                jobs.append(Job(described, episode, joint_map, choices, writer.segments, fps, sizes, storage))
         bar = tqdm(total=len(jobs), unit="episode", disable=not (progress and jobs))
         with engines.pool("process", workers if len(jobs) > 1 else 1) as run, bar:
             for first in range(0, len(jobs), COMMIT_EVERY):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joints of a LeRobot dataset -> joints of ours in rad, by name or by a table; and which camera is the policy's."""
+"""Joints of a LeRobot dataset -> joints of ours in rad, by name or by a table; and which camera is the main one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from rove_recorder.dataset.lerobot_format import ACTION, STATE, DatasetError
+from rove_description.card import RobotCard
+from rove_description.joints import SIDES
+from rove_recorder.dataset.lerobot_format import ACTION, EGO, STATE, DatasetError
 from rove_recorder.lerobot_import.foreign import ForeignDataset
 
 COLUMNS = ("joint", "source", "scale", "offset")
-EGO = ("ego", "head", "front", "top", "main")  # names of the camera that sees what the robot sees, most likely first
+LIKELY = ("ego", "head", "front", "top", "main")  # names of the camera that sees what the robot sees, most likely first
+WORDS = {"hand": ("gripper", "hand", "finger", "thumb", "jaw"), "head": ("head", "neck"), "waist": ("waist", "torso")}
 LARGEST_ANGLE = 4.0 * math.pi  # rad, as training accepts them
 Unit = Literal["rad", "deg"]
 
@@ -164,10 +167,33 @@ def check_radians(joint_map: JointMap, values: np.ndarray, key: str) -> None:
         )
 
 
-def choose_camera(dataset: ForeignDataset, name: str = "") -> str:
-    """The key of the camera that the policy sees. name: its key or the last part of it; "": the only one, or the one
-    that is called like an ego camera. Raises MappingError.
+def guess_card(name: str, joints: Sequence[str]) -> RobotCard:
+    """What the names of joints tell of a robot that is not described: block and side of each. Training weighs the
+    joints of a block alike; whatever is neither hand, head nor waist counts as arm.
     """
+    blocks = tuple(next((b for b, words in WORDS.items() if any(w in joint for w in words)), "arm") for joint in joints)
+    sides = tuple(next((side for side in SIDES if side in joint), "") for joint in joints)
+    return RobotCard(name, "", tuple(joints), blocks, sides)
+
+
+def choose_cameras(dataset: ForeignDataset, name: str = "", others: Sequence[str] | None = None) -> dict[str, str]:
+    """Camera of the new dataset -> its key in `dataset`; the main one, ego, first.
+
+    name: of the main camera, its key or the last part of it; "": the only one, or one that is called like an ego
+    camera. others: those to keep beside it, None for all. Raises MappingError.
+    """
+    main = choose_main(dataset, name)
+    short = {key.rsplit(".", 1)[-1]: key for key in dataset.cameras}
+    chosen = [word for word, key in short.items() if key != main] if others is None else list(others)
+    if unknown := [word for word in chosen if word not in short]:
+        raise MappingError(f"dataset {dataset.root} has no camera {', '.join(unknown)}; it has {', '.join(short)}")
+    if EGO in chosen and short[EGO] != main:
+        raise MappingError(f"dataset {dataset.root} has a camera {EGO} beside the main one {name!r}; leave one out")
+    return {EGO: main} | {word: short[word] for word in chosen if short[word] != main}
+
+
+def choose_main(dataset: ForeignDataset, name: str) -> str:
+    """The key of the main camera, see `choose_cameras`. Raises MappingError."""
     short = {key.rsplit(".", 1)[-1]: key for key in dataset.cameras}
     known = ", ".join(short) or "none"
     if name:
@@ -176,7 +202,7 @@ def choose_camera(dataset: ForeignDataset, name: str = "") -> str:
         return name if name in dataset.cameras else short[name]
     if len(dataset.cameras) == 1:
         return dataset.cameras[0]
-    for word in EGO:
+    for word in LIKELY:
         if word in short:
             return short[word]
     raise MappingError(f"dataset {dataset.root} has the cameras {known}; say with --camera which one the policy sees")

@@ -114,7 +114,7 @@ def test_lost_corrections_are_refused_by_name(root, tmp_path):
 
 def test_an_append_keeps_the_mark_and_a_baked_copy_has_none(root, tmp_path):
     ReviewData(root).correct(0, "t_r", 11, "ann")
-    with DatasetWriter(root, image_size=(32, 32), names=["a", "b"], camera="image") as writer:
+    with DatasetWriter(root, LeRobotReader(root).robot, image_size=(32, 32), camera="image") as writer:
         stage = np.full(24, Stage.DEMONSTRATION)
         pictures, state = np.zeros((24, 32, 32, 3), np.uint8), np.zeros((24, 2))
         labels = stage, np.full(24, Source.OPERATOR), np.full(24, Mode.DEMONSTRATION)

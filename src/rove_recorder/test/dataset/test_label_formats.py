@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rove_contract.modes import Mode, Outcome, Source, Stage
+from rove_description.card import RobotCard
 from rove_learning.data.dataset import Dataset
 from rove_recorder.dataset.label_formats import read_labels, write_labels
 from rove_recorder.dataset.lerobot import DatasetError, DatasetWriter, EpisodeFrames
@@ -21,7 +22,8 @@ LENGTH = 12
 @pytest.fixture
 def root(tmp_path):
     """A success, a failure and an aborted episode; the critic scored the first two."""
-    with DatasetWriter(tmp_path / "d", image_size=(32, 32), names=["a", "b"]) as writer:
+    card = RobotCard("two", joints=("a", "b"), blocks=("arm", "arm"), sides=("", ""))
+    with DatasetWriter(tmp_path / "d", card, image_size=(32, 32)) as writer:
         for number, outcome in enumerate((Outcome.SUCCESS, Outcome.FAILURE, Outcome.ABORTED)):
             state = np.full((LENGTH, 2), 0.1 * number)
             columns = (np.full(LENGTH, value) for value in (Stage.ROLLOUT, Source.POLICY, Mode.ROLLOUT))

@@ -28,10 +28,10 @@ def imported(monkeypatch, *arguments):
     return command.main()
 
 
-def frames_shown(root, episode):
+def frames_shown(root, episode, camera="ego"):
     """The frame numbers that the pictures of an episode show."""
     reader = LeRobotReader(root)
-    place = reader.video(reader.episodes()[episode])
+    place = reader.video(reader.episodes()[episode], camera)
     found = read_frames(place.path, place.first, reader.episodes()[episode]["length"])
     return [round((float(picture.mean()) - 20) / 5) for picture in found]
 
@@ -51,6 +51,9 @@ def test_an_arm_with_two_cameras_at_the_policy_rate(tmp_path, monkeypatch, versi
     np.testing.assert_allclose(data.action[:20], [posture(i + 1, 6) for i in sent], atol=1e-6)
     assert frames_shown(out, 0) == picks
     assert frames_shown(out, 1) == picks[:16]
+    assert LeRobotReader(out).cameras == {"ego": "video", "wrist": "video"}
+    assert frames_shown(out, 1, "wrist") == picks[:16]
+    assert data.robot.name == "arm" and data.robot.blocks == (*("arm",) * 5, "hand")
     assert [(e.task, e.kind, e.outcome) for e in data.episodes] == [("pick the cube", "demonstration", 1)] * 2
     assert [e["outcome"] for e in ReviewData(out).listing()["episodes"]] == ["success"] * 2
 
@@ -124,6 +127,7 @@ def test_what_is_there_already_is_left_out_and_failures_are_named(tmp_path, monk
     ("words", "status", "sentence"),
     [
         (("--outcome", "success"), 0, ""),  # front is called like an ego camera
+        (("--others", "rear"), 2, "has no camera rear; it has front, wrist"),
         (("--camera", "rear"), 2, "has no camera 'rear'; it has front, wrist"),
         ((), 1, "no column tells whether it succeeded; give --outcome"),
         (("--outcome", "success", "--robot", "iron_r01"), 2, "(50 joints) are not among shoulder_pan"),
