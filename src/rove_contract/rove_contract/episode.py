@@ -31,6 +31,7 @@ class Episode:
     ended_ns: int = 0
     t_r_ns: int = 0
     note: str = ""
+    milestone: str = ""  # farthest one of the task that was reached, in its words; only a simulator can tell
 
     def ended(self, outcome: Outcome, stamp_ns: int) -> Episode:
         return replace(self, state=ENDED, outcome=outcome, ended_ns=stamp_ns)

@@ -73,7 +73,7 @@ class Tick:
 @dataclass
 class Episode:
     """How an episode went. takeover, t_r: frame numbers without pauses, -1 = none. mistakes: of the operator, in
-    words.
+    words. milestone: the farthest that was reached, in the task's words.
     """
 
     seed: int
@@ -85,6 +85,7 @@ class Episode:
     reasons: list[str] = field(default_factory=list)
     mistaken: bool = False
     mistakes: list[str] = field(default_factory=list)
+    milestone: str = ""
     state: dict = field(default_factory=dict)
 
 
@@ -123,10 +124,12 @@ def play_episode(
     drive.reset(np.array(world.data.ctrl))
     episode = Episode(seed, start_stage)
     mode, pending, in_mode = Mode.IDLE, None, 0
+    farthest = 0
     ready = {"resets": seed, "seated": True}
     supervision.used_resets = None
     for number in range(MAX_TICKS):
         q, state = world.q.copy(), world.state()
+        farthest = max(farthest, world.milestones.index(state["milestone"]))
         pose = operator.pose(mode, q, state) if operator is not None else None
         alignment = measure_misalignment(pose, q) if pose is not None and mode is Mode.PAUSED else None
         action = supervision.update(View(number / timing.POLICY_HZ, mode, state | ready, alignment))
@@ -166,6 +169,7 @@ def play_episode(
     else:
         raise RuntimeError(f"episode {seed} of {world.name} has no verdict after {MAX_TICKS / timing.POLICY_HZ:g} s")
     episode.state = world.state()
+    episode.milestone = world.milestones[farthest]
     episode.mistaken = supervision.mistaken
     episode.mistakes = list(operator.mistakes) if operator is not None else []
     return episode

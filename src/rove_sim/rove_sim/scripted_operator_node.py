@@ -63,7 +63,8 @@ class OperatorNode(Node):
         self.rng = np.random.default_rng(seed)
         self.episodes = 0
         self.operator = self.next_person()
-        self.noise = suit.TrackingNoise(self.rng, 0.002 * noise, 0.006 * noise)
+        # Draws of its own: the person is then the one that plays this seed in-process.
+        self.noise = suit.TrackingNoise(np.random.default_rng([seed, 1]), 0.002 * noise, 0.006 * noise)
         self.q: np.ndarray | None = None
         self.state: dict | None = None
         self.mode = Mode.IDLE

@@ -82,6 +82,11 @@ class Machine:
         """An episode is running."""
         return self.mode in ACTIVE
 
+    def reach(self, milestone: str) -> None:
+        """The running episode has got this far, in the task's words."""
+        if self.active and self.episode is not None:
+            self.episode = replace(self.episode, milestone=milestone)
+
     def refusal(self, trigger: Trigger, conditions: Conditions, *, force: bool = False) -> str:
         """Why `trigger` is refused now, as a sentence; "" if it is possible. force: skip those of a takeover."""
         try:

@@ -87,6 +87,7 @@ class Supervisor:
         self.lease = Lease(session.lease_s)
         self.armed_by = ""  # connected client that switched the dead man on, "" = nobody who is here
         self.notice = ""  # what was done without anybody pressing, until the next transition
+        self.milestone = ""  # of the simulated task, now; "" = unknown
         self.machine = Machine(epoch())
         publish(self.machine.last)
         publish(StartStage(session.settings.start_stage))
@@ -253,6 +254,20 @@ class Supervisor:
             stages = start_stages or self.session.start_stages
             self.session = replace(self.session, settings=settings, start_stages=stages, milestones=milestones)
         self.on_change()
+
+    def saw_milestone(self, task: str, milestone: str) -> None:
+        """How far the simulated task is; the episode keeps the farthest one it was seen at. Another task than the
+        session's, or a milestone that it has not, is left alone.
+        """
+        with self.lock:
+            names = self.session.milestones
+            if task != self.session.settings.task or milestone not in names:
+                return
+            self.milestone = milestone
+            episode = self.machine.episode
+            reached = names.index(episode.milestone) if episode is not None and episode.milestone in names else -1
+            if names.index(milestone) > reached:
+                self.machine.reach(milestone)
 
     # -- what comes in
     # -------------------------------------------------------------------------------------------------------

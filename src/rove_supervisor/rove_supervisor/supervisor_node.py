@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -144,6 +145,7 @@ class SupervisorNode(Node):
         ros.subscription(self, topics.POLICY_VALUE, lambda msg: self.supervisor.saw_value(msg.data))
         ros.subscription(self, topics.DIAGNOSTICS, self.on_diagnostics)
         ros.subscription(self, topics.SIM_TASK, self.on_task)
+        ros.subscription(self, topics.SIM_STATE, self.on_sim_state)
         # Steady clock: with the node's own a step of the system clock would stop the heartbeat, and with it the robot.
         ros.timer(self, timing.SUPERVISOR_HEARTBEAT_S, self.beat)
         self.diagnostics = ros.Diagnostics(self, self.report)
@@ -211,6 +213,11 @@ class SupervisorNode(Node):
         instruction = "" if self._given["instruction"] else words["instruction"]
         stages = () if self._given["start_stages"] else tuple(words["start_stages"])
         self.supervisor.learn_task(words["name"], instruction, stages, tuple(words["milestones"]))
+
+    def on_sim_state(self, msg) -> None:
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # another simulator's: nothing is shown
+            state = json.loads(msg.data)
+            self.supervisor.saw_milestone(state["task"], state["milestone"])
 
     def on_diagnostics(self, msg) -> None:
         for status in msg.status:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rove_contract import timing, topics
+from rove_contract import latency, timing, topics
 from rove_supervisor.machine import ROBOT_GONE_S, Conditions
 
 OK, WARN, ERROR, STALE = range(4)  # levels of diagnostic_msgs/DiagnosticStatus
@@ -194,6 +194,14 @@ class Watch:
             self.policy_refusal(now),
             self.camera_refusal(now),
         )
+
+    def latency(self, now: float) -> dict[str, tuple[float, float, float]]:
+        """Stage of the command path -> (p50, p99, worst) of the last seconds, ms, from nodes that still report."""
+        found = {}
+        for report in self.reports.values():
+            if now - report.arrived <= REPORT_SILENT_S:
+                found |= latency.read(report.values)
+        return {stage: found[stage] for stage in latency.STAGES if stage in found}
 
     def warnings(self, now: float) -> list[dict]:
         """[{who, level, text}], worst first: what nodes warn of, and nodes that went silent."""

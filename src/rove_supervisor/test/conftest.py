@@ -137,7 +137,8 @@ def page(world, one_page):
         None,
         (0, "ready"),
     )
-    world.dropped, world.worst = 0, "right_index_proximal"
+    world.reported = {}
+    world.dropped, world.worst, world.milestone = 0, "right_index_proximal", ""
     world.until("estop")
     world.until("reset")
     page.evaluate("""() => {

@@ -233,3 +233,20 @@ def test_the_start_stage_is_announced_at_the_start_and_when_it_changes():
     assert not bench.supervisor.set_start_stage("elsewhere")[0]
     bench.press("start_demonstration")
     assert not bench.supervisor.set_start_stage("start")[0], "not during an episode"
+
+
+def test_an_episode_keeps_the_farthest_milestone_of_its_task():
+    bench = Bench()
+    supervisor = bench.supervisor
+    task = supervisor.session.settings.task
+    supervisor.learn_task(task, "", (), ("nothing done", "held", "done"))
+    supervisor.saw_milestone(task, "done")  # between episodes: of nobody's episode
+    bench.press("start_rollout")
+    for name, milestone in ((task, "nothing done"), (task, "held"), (task, "nothing done"), ("another", "done")):
+        supervisor.saw_milestone(name, milestone)
+    supervisor.saw_milestone(task, "no milestone of it")
+    state = snapshot(supervisor)
+    assert (state["session"]["milestone"], state["episode"]["milestone"]) == ("nothing done", "held")
+    bench.press("fail")
+    supervisor.saw_milestone(task, "done")  # the scene after the episode
+    assert bench.published[-1].milestone == "held" and supervisor.machine.episode.milestone == "held"

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
+from rove_contract.latency import Latency
 from rove_contract.modes import Mode, Source
 from rove_contract.priority import raise_priority
 from rove_contract.realtime_publisher import RealtimePublisher
@@ -76,7 +77,11 @@ class CommandFilterNode(Node):
         self.approach = Approach(self.table.limits, self.limiter)
         self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config, robot=described) if guarded else None
         self.source = CommandSource(self.table.limits)
-        self.robot_clock, self.policy_clock = (SenderClock(ros.now_ns(), time.monotonic()) for _ in range(2))
+        self.robot_clock, self.policy_clock, self.teleop_clock = (
+            SenderClock(ros.now_ns(), time.monotonic()) for _ in range(3)
+        )
+        self.latencies = {stage: Latency(stage) for stage in ("dds", "filter", "robot")}
+        self.answered_at = -float("inf")  # receipt of the newest operator target that a command has answered
         self.check = StateCheck(self.table)
         self.session = ros.session_id(self)
         self.ending = ""  # name of the signal that asked for the end
@@ -140,7 +145,9 @@ class CommandFilterNode(Node):
         now, stamp_ns = time.monotonic(), messages.stamp_ns(msg.header.stamp)
         if self.check.repeats(stamp_ns):
             return self.source.on_repeated_state(now)
-        fault = self.check.fault(q, self.robot_clock.age_s(stamp_ns, ros.now_ns(), now), now)
+        age = self.robot_clock.age_s(stamp_ns, ros.now_ns(), now)
+        self.latencies["robot"].add(age, now)
+        fault = self.check.fault(q, age, now)
         self.source.on_state(now, fault)
         if not fault or fault.startswith(state_check.JUMPED):  # where it jumped to is where it says it is
             self.measured, self.measured_at = q, now
@@ -151,7 +158,10 @@ class CommandFilterNode(Node):
             self.limiter.check(q)
         except ValueError as error:
             return self.count_bad("teleop target", error)
-        self.source.on_operator(q, time.monotonic(), msg.header.frame_id)
+        now = time.monotonic()
+        age = self.teleop_clock.age_s(messages.stamp_ns(msg.header.stamp), ros.now_ns(), now)
+        self.latencies["dds"].add(age, now)
+        self.source.on_operator(q, now, msg.header.frame_id)
 
     def on_chunk(self, msg) -> None:
         try:
@@ -209,6 +219,9 @@ class CommandFilterNode(Node):
             q = self.guard.step(self.limiter, target, velocity)
         messages.fill_joint_state(self.message, self.table, self.stamp(), q, self.limiter.velocity, self.session)
         self.outlet.offer(ros.serialize(self.message))
+        if target is not None and self.source.source is Source.OPERATOR and self.source.operator.at > self.answered_at:
+            self.answered_at = self.source.operator.at
+            self.latencies["filter"].add(time.monotonic() - self.answered_at, now)
         self.step_max = max(self.step_max, time.monotonic() - now)
         if self.ending and self.limiter.at_rest and (now > self.ends_at or now - self.measured_at > LEFT_S):
             raise KeyboardInterrupt  # leaves the executor with the context still valid
@@ -293,6 +306,8 @@ class CommandFilterNode(Node):
             "unsent_commands": self.outlet.late + self.outlet.replaced + self.outlet.missed,
             "send_max_ms": f"{self.outlet.send_max_s * 1e3:.1f}",
         }
+        for stage in self.latencies.values():
+            values.update(stage.values(time.monotonic()))
         values.update({f"dropped {kind}": count for kind, count in self.bad.items()})
         values.update({f"refused {name}": count for name, count in self.source.refused_chunks.items()})
         values.update({f"dropped target, {kind}": count for kind, count in self.limiter.dropped.items() if count})

@@ -18,6 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
+from rove_contract.latency import Latency
 from rove_contract.modes import OPERATOR_DRIVES, Mode
 from rove_contract.priority import raise_priority
 from rove_contract.thresholds import TAKEOVER_RAD
@@ -100,7 +101,7 @@ class TeleopNode(Node):
         self.measured_s = -np.inf
         self.input_s = -np.inf  # monotonic time of the last usable frame
         self.published = self.unusable = self.bad_states = 0
-        self.retarget_ms = 0.0
+        self.waited, self.retargeted = Latency("input"), Latency("retargeting")
         self.error = ""
         self._reset_due = True
         self._lock = threading.Lock()
@@ -165,7 +166,7 @@ class TeleopNode(Node):
 
     def follow(self, sample, message: JointState) -> None:
         """Retarget one sample and publish it."""
-        begin = time.perf_counter()
+        begin = time.monotonic()
         with self._lock:
             if self.measured is None:
                 return  # without the robot's pose there is nothing to start from
@@ -185,7 +186,8 @@ class TeleopNode(Node):
         messages.fill_joint_state(message, self.table, ros.now_ns(), q, session=self.session)
         self.targets_pub.publish(message)
         self.published += 1
-        self.retarget_ms = 1e3 * (time.perf_counter() - begin)
+        self.waited.add(begin - sample.taken_s, begin)
+        self.retargeted.add(time.monotonic() - begin, begin)
 
     def publish_alignment(self) -> None:
         now = time.monotonic()
@@ -234,9 +236,9 @@ class TeleopNode(Node):
             "unusable": self.unusable,
             "bad_joint_states": self.bad_states,
             "age_s": f"{min(age, 1e6):.3f}",
-            "retarget_ms": f"{self.retarget_ms:.3f}",
             "error": self.error,
         }
+        values |= self.waited.values(time.monotonic()) | self.retargeted.values(time.monotonic())
         level, text = (0, "following") if age <= self.timeout_s else (3, "no operator input")
         return level, text, values | parts
 

@@ -61,14 +61,14 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
     def play(seed: int) -> dict:
         """One episode that nobody interrupts; returns its row of the result."""
         rng = np.random.default_rng([seed, 3])
-        best = [0.0, 0]
+        best = 0.0
 
         def act(images, q):
             return policy.act(images["ego"], q, task.instruction, guidance=config.guidance, rng=rng)
 
         def observe(tick):
-            best[0] = max(best[0], tick.state["progress"])
-            best[1] = max(best[1], task.milestones.index(tick.state["milestone"]))
+            nonlocal best
+            best = max(best, tick.state["progress"])
 
         episode = play_episode(
             world,
@@ -86,8 +86,8 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
             "success": episode.outcome == Outcome.SUCCESS,
             "seconds": round(episode.frames / timing.POLICY_HZ, 2),
             "progress": episode.state["progress"],
-            "best_progress": best[0],
-            "milestone": task.milestones[best[1]],
+            "best_progress": best,
+            "milestone": episode.milestone,
             "reason": episode.reasons[-1],
         }
 

@@ -101,6 +101,7 @@ class FrameRecorder:
             "t_r": episode.t_r,
             "takeover": episode.takeover,
             "start_stage": episode.start_stage,
+            "milestone": episode.milestone,
             **more,
         }
 

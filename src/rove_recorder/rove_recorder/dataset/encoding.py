@@ -38,8 +38,9 @@ class EpisodeFrames:
     no statistics. images: (T, H, W, 3) uint8 RGB, or T such pictures or JPEGs as bytes (anything with a length that can
     be iterated), of the main camera, or camera -> such pictures; None for a dataset without camera. stage, source,
     mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the first RECOVERY / ADAPTATION frame, -1 if
-    none. kind: "demonstration" | "rollout" | "human_video". excluded: kept, not trained on. started_ns: when it was
-    recorded, ns since the epoch, 0 = unknown; shards are merged in this order.
+    none. kind: "demonstration" | "rollout" | "human_video". milestone: farthest that was reached, in the task's words,
+    "" = unknown. excluded: kept, not trained on. started_ns: when it was recorded, ns since the epoch, 0 = unknown;
+    shards are merged in this order.
     """
 
     state: np.ndarray | None
@@ -56,6 +57,7 @@ class EpisodeFrames:
     kind: str = "rollout"
     operator: str = ""
     start_stage: str = "start"
+    milestone: str = ""
     excluded: bool | None = None  # None: aborted episodes are excluded
     started_ns: int = 0
 
@@ -158,6 +160,7 @@ def encode_episode(
         kind=frames.kind,
         operator=frames.operator,
         start_stage=frames.start_stage,
+        milestone=frames.milestone,
         excluded=bool(excluded),
         started_ns=int(frames.started_ns),
     )

@@ -180,7 +180,7 @@ class DatasetWriter:
             **{key: getattr(frames, key) for key in ("outcome", "t_r", "takeover")},
             **{
                 key: getattr(frames, key)
-                for key in ("episode_id", "kind", "operator", "start_stage", "excluded", "started_ns")
+                for key in ("episode_id", "kind", "operator", "start_stage", "milestone", "excluded", "started_ns")
             },
         }
         row |= self._append_data(columns, episode.jpegs)

@@ -198,7 +198,7 @@ def episode_schema(feats: dict) -> pa.Schema:
     fields += [(f"meta/episodes/{name}", integer) for name in ("chunk_index", "file_index")]
     # ROVE's labels; LeRobot's loader carries unknown columns along.
     fields += [(name, integer) for name in ("outcome", "t_r", "takeover")]
-    fields += [(name, text) for name in ("episode_id", "kind", "operator", "start_stage")]
+    fields += [(name, text) for name in ("episode_id", "kind", "operator", "start_stage", "milestone")]
     fields += [("excluded", pa.bool_()), ("started_ns", integer)]
     for name in feats:
         image = name.startswith(IMAGES)

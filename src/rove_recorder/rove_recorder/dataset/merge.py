@@ -81,6 +81,7 @@ def read_encoded(source: LeRobotReader, row: dict, folder: Path) -> EncodedEpiso
             key: row[key]
             for key in ("outcome", "t_r", "takeover", "episode_id", "kind", "operator", "start_stage", "excluded")
         },
+        milestone=row.get("milestone") or "",
         started_ns=row.get("started_ns") or 0,
     )
     return EncodedEpisode(frames, stats, segments, jpegs)

@@ -37,6 +37,7 @@ DEFAULTS = {
     "episode_id": "",
     "operator": "",
     "start_stage": "",
+    "milestone": "",
     "started_ns": 0,
 }  # of ROVE's own columns of meta/episodes, which other tools may drop
 

@@ -214,6 +214,7 @@ class EpisodeBag:
             kind=episode.kind,
             operator=episode.operator,
             start_stage=episode.start_stage,
+            milestone=episode.milestone,
             excluded=not complete or episode.outcome in (Outcome.ABORTED, Outcome.NONE),
             started_ns=episode.started_ns,
         )

@@ -29,7 +29,7 @@ from rove_recorder.dataset.scores import Scores, read_scores, score_names
 
 WIDEST = 960  # px; larger pictures are shrunk on their way to the page, which shows none larger
 JPEG_QUALITY = 88
-LABELS = ("outcome", "t_r", "takeover", "excluded", "kind", "episode_id", "operator", "start_stage")
+LABELS = ("outcome", "t_r", "takeover", "excluded", "kind", "episode_id", "operator", "start_stage", "milestone")
 SHORT_S = 1.0  # a shorter episode holds hardly one action chunk
 FINISHED = (int(Outcome.SUCCESS), int(Outcome.FAILURE))
 

@@ -20,7 +20,18 @@ from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.review.data import ReviewData
 
 STORY = [Stage.ROLLOUT] * 8 + [Stage.ADAPTATION] * 6 + [Stage.RECOVERY] * 10
-OURS = ("outcome", "t_r", "takeover", "episode_id", "kind", "operator", "start_stage", "excluded", "started_ns")
+OURS = (
+    "outcome",
+    "t_r",
+    "takeover",
+    "episode_id",
+    "kind",
+    "operator",
+    "start_stage",
+    "milestone",
+    "excluded",
+    "started_ns",
+)
 
 
 @pytest.fixture
@@ -37,7 +48,7 @@ def root(tmp_path):
             marks = {"t_r": -1, "takeover": -1} if demonstration else {"t_r": 14, "takeover": 8}
             kind = "demonstration" if demonstration else "rollout"
             episode = EpisodeFrames(state, state, pictures, *labels, "wipe", outcome, **marks, kind=kind)
-            episode.episode_id = f"e{number}"
+            episode.episode_id, episode.milestone = f"e{number}", f"milestone {number}"
             writer.add_episode(episode)
     return tmp_path / "d"
 
@@ -70,6 +81,21 @@ def test_labels_that_a_tool_dropped_are_rebuilt_from_the_frames(root):
         ("failure", -1, False),
         ("aborted", 14, True),
     ]
+
+
+def test_the_milestone_stays_with_an_episode_and_is_empty_where_an_older_dataset_has_none(root):
+    assert [e["milestone"] for e in ReviewData(root).listing()["episodes"]] == [
+        "milestone 0",
+        "milestone 1",
+        "milestone 2",
+    ]
+    for path in (root / "meta/episodes").glob("*/*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["milestone"]), path)
+    with DatasetWriter(root, image_size=(32, 32), names=["a", "b"], camera="image") as writer:
+        state, pictures = np.zeros((5, 2)), np.zeros((5, 32, 32, 3), np.uint8)
+        labels = np.full(5, Stage.ROLLOUT), np.full(5, Source.POLICY), np.full(5, Mode.ROLLOUT)
+        writer.add_episode(EpisodeFrames(state, state, pictures, *labels, "wipe", milestone="all ink wiped"))
+    assert [e["milestone"] for e in ReviewData(root).listing()["episodes"]] == ["", "", "", "all ink wiped"]
 
 
 def test_a_column_that_training_needs_and_a_tool_removed_is_named(root):

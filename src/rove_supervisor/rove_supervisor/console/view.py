@@ -82,7 +82,7 @@ def render(
         *_reasons(state["actions"], state["mode"]),
         [(f" {hint}", "bold" if hint else "")],
         *_alignment(state["alignment"]),
-        [],
+        _latency(state["latency"]),
         *_timeline(state, since, width),
         [],
         *_session(state["session"], state["links"]["recorder"]),
@@ -172,6 +172,12 @@ def _alignment(alignment: dict) -> Iterable[Line]:
         yield [*line, (f"   {verdict}", "bad" if alignment["why"] else "good")] if i == 0 else line
 
 
+def _latency(stages: dict) -> Line:
+    """Median and 99th percentile of each stage of the command path."""
+    text = " · ".join(f"{stage} {p50:.0f}/{p99:.0f}" for stage, (p50, p99, _) in stages.items())
+    return [(f" Latency, ms  {text}", "dim")] if text else []
+
+
 def _timeline(state: dict, since: float, width: int) -> Iterable[Line]:
     """A strip of the stages over the whole width, and the value over it."""
     episode, segments = state["episode"], state["timeline"]
@@ -182,7 +188,9 @@ def _timeline(state: dict, since: float, width: int) -> Iterable[Line]:
     elapsed = episode["elapsed"] + (since if running else 0.0)
     columns = max(10, width - 2)
     end = f"{episode['kind']} from {episode['start_stage']}" if running else f"{episode['outcome']} {episode['note']}"
-    yield [(f" {episode['id']}  ", "bold"), (f"{end}  {elapsed:.1f} s", "")]
+    milestone = state["session"]["milestone"] if running else episode["milestone"]
+    reached = f"  {milestone}" if milestone else ""
+    yield [(f" {episode['id']}  ", "bold"), (f"{end}  {elapsed:.1f} s", ""), (reached, "good")]
     strip: Line = [(" ", "")]
     edges = [round(columns * begin / max(elapsed, 1e-3)) for _, begin, _ in segments] + [columns]
     for (mode, _, _), left, right in zip(segments, edges, edges[1:]):

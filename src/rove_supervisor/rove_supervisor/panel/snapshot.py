@@ -38,6 +38,7 @@ def snapshot(supervisor: Supervisor) -> dict:
                 "start_stage": episode.start_stage,
                 "t_r": episode.t_r_ns > 0,
                 "note": episode.note,
+                "milestone": episode.milestone,
             },
             "timeline": [
                 [x.mode.name, round(x.begin, 2), None if x.end is None else round(x.end, 2)] for x in s.log.timeline
@@ -53,6 +54,7 @@ def snapshot(supervisor: Supervisor) -> dict:
                 "worst_joint": s.watch.alignment.worst_joint,
                 "why": conditions.operator,
             },
+            "latency": s.watch.latency(now),
             "value": {
                 "threshold": s.advisor.threshold,
                 "points": [[round(t, 2), round(v, 3)] for t, v in _thin(s.advisor.points, 160)],
@@ -77,6 +79,8 @@ def _session(s: Supervisor) -> dict:
         "start_stages": list(stages),
         "collected": [counts[stage] for stage in stages],
         "proposed_stage": s.log.least_collected(stages),
+        "milestones": list(s.session.milestones),
+        "milestone": s.milestone,
         "recording": s.watch.record,
         **s.log.numbers(),
         "recent": [

@@ -22,7 +22,7 @@ import rclpy
 from aiohttp import WSMsgType
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import CompressedImage, JointState
-from std_msgs.msg import Float32
+from std_msgs.msg import Float32, String
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import episode as episodes
@@ -46,12 +46,17 @@ def picture(i: int, size: int = 192) -> bytes:
     return images.encode_jpeg(np.clip(rgb, 0, 255).astype(np.uint8), 85)
 
 
+TASK = "erase_whiteboard"
+MILESTONES = ("nothing done", "eraser in the hand", "half of the ink wiped", "all ink wiped")
+
+
 class World:
     """Fake robot, operator and recorder, and a listener on what the supervisor says; its executor runs in a thread.
 
     Switches: robot, camera, operator, recorder_ready (publish or not), policy_ready, errors (alignment per block, rad),
     target (pose the operator asks for, rad), value (V(s) or None), diagnosis (level and text of the policy's report),
-    dropped, disk_free_gb (of the recorder). stages: start stages announced for the next episode.
+    reported (more values of that report), dropped, disk_free_gb (of the recorder), milestone (one of MILESTONES that a
+    simulator says, or "" for a robot). stages: start stages announced for the next episode.
     """
 
     def __init__(self):
@@ -63,7 +68,9 @@ class World:
         self.worst = "right_index_proximal"
         self.value: float | None = None
         self.diagnosis = (0, "ready")
+        self.reported: dict[str, str] = {}
         self.dropped, self.disk_free_gb = 0, 212.4
+        self.milestone = ""
         self.modes: list[tuple[str, int]] = []  # distinct transitions: (mode, stamp in ns)
         self.heartbeats: list[float] = []
         self.episodes: list[episodes.Episode] = []
@@ -86,8 +93,12 @@ class World:
                 topics.ACTION_CHUNK,
                 topics.POLICY_VALUE,
                 topics.DIAGNOSTICS,
+                topics.SIM_TASK,
+                topics.SIM_STATE,
             )
         }
+        words = {"name": TASK, "instruction": "", "start_stages": [], "milestones": MILESTONES}
+        pub["/sim/task"].publish(String(data=json.dumps(words)))
 
         def state():
             if self.robot:
@@ -112,6 +123,8 @@ class World:
                     "age_s": "0.012",
                 }
                 pub["/teleop/alignment"].publish(ros.status("alignment", "aligned", values))
+            if self.milestone:
+                pub["/sim/state"].publish(String(data=json.dumps({"task": TASK, "milestone": self.milestone})))
             if self.value is not None:
                 pub["/policy/value"].publish(Float32(data=self.value))
 
@@ -122,9 +135,8 @@ class World:
                 ros.status("recorder", "ready" if self.recorder_ready else "the disk is full", values)
             )
             level, text = self.diagnosis
-            array = ros.DiagnosticArray(
-                status=[ros.status("policy", text, {"ready": str(self.policy_ready).lower()}, level)]
-            )
+            values = {"ready": str(self.policy_ready).lower()} | self.reported
+            array = ros.DiagnosticArray(status=[ros.status("policy", text, values, level)])
             pub["/diagnostics"].publish(array)
 
         for period, callback in ((0.01, state), (1.0 / timing.CAMERA_HZ, camera), (0.05, operator), (0.25, slow)):

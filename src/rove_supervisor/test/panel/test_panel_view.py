@@ -5,6 +5,7 @@ docs/.
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,26 @@ def test_the_stages_and_the_time_in_mode_grow_as_the_episode_runs(world, page):
     rollout = page.evaluate(STRIP, ROLLOUT)
     page.wait_for_timeout(300)
     assert page.evaluate(STRIP, ROLLOUT) == rollout, "what is over does not change"
+
+
+def test_the_milestone_of_the_task_is_named_now_and_of_what_is_over_the_farthest(world, page):
+    assert page.locator("#milestone").text_content() == "", "a robot does not tell"
+    press(page, "start_rollout")
+    shows(page, "ROLLOUT")
+    for world.milestone in ("eraser in the hand", "half of the ink wiped", "eraser in the hand"):
+        expect(page.locator("#milestone")).to_have_text(world.milestone)
+    expect(page.locator("#milestone")).to_have_attribute("title", re.compile("Milestone 1 of 3: nothing done → eraser"))
+    press(page, "fail")
+    expect(page.locator("#milestone")).to_have_text("half of the ink wiped")
+    world.wait(lambda: world.episodes[-1].milestone == "half of the ink wiped", what="the episode with its milestone")
+
+
+def test_the_latency_of_each_stage_is_told_apart(world, page):
+    expect(page.locator("#latency span")).to_be_hidden()
+    for name, stage in (("input", 12.0), ("filter", 5.2)):
+        world.reported |= {f"latency/{name}/p50_ms": f"{stage}", f"latency/{name}/p99_ms": f"{2 * stage}"}
+        world.reported |= {f"latency/{name}/max_ms": "40"}
+    expect(page.locator("#latency span")).to_have_text("input 12/24 · filter 5/10 ms")
 
 
 def test_the_value_is_drawn_over_the_timeline(world, page):

@@ -18,7 +18,7 @@ const USE = { used: (e) => e.trained, excluded: (e) => e.excluded, unused: (e) =
 const ATTENTION = { flagged: (e) => e.flags.length > 0, clean: (e) => e.flags.length === 0, corrected: (e) => e.corrected.length > 0 };
 
 export function matches(e, { text, task, outcome, stage, kind, use, attention }) {
-  const hay = [`episode ${e.index}`, e.episode_id, e.task, e.operator, e.kind, e.start_stage, e.outcome, ...e.flags].join(" ").toLowerCase();
+  const hay = [`episode ${e.index}`, e.episode_id, e.task, e.operator, e.kind, e.start_stage, e.milestone, e.outcome, ...e.flags].join(" ").toLowerCase();
   return (
     text.toLowerCase().split(/\s+/).every((word) => hay.includes(word)) &&
     (!task || e.task === task) &&
@@ -60,7 +60,7 @@ export function row(e) {
   if (e.corrected.length) tag("edit", "✎", `Corrected: ${e.corrected.join(", ")}`);
   if (e.flags.length) tag("warn", `⚠ ${e.flags.length}`, e.flags.join("\n"));
   item.append(one, two);
-  item.title = [e.episode_id, e.task, e.outcome === "none" ? "outcome unknown" : e.outcome].filter(Boolean).join("\n");
+  item.title = [e.episode_id, e.task, e.outcome === "none" ? "outcome unknown" : e.outcome, e.milestone && `reached: ${e.milestone}`].filter(Boolean).join("\n");
   return item;
 }
 

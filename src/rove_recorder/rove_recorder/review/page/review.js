@@ -121,7 +121,7 @@ const shownValue = (field, value) => (field === "t_r" ? frames(value) : field ==
 function show() {
   const e = episode;
   $("episode").textContent = `Episode ${e.index}`;
-  $("episode-detail").textContent = [e.task, e.kind.replace("_", " "), e.operator && `by ${e.operator}`, e.start_stage !== "start" && `from ${e.start_stage}`, e.episode_id]
+  $("episode-detail").textContent = [e.task, e.kind.replace("_", " "), e.operator && `by ${e.operator}`, e.start_stage !== "start" && `from ${e.start_stage}`, e.milestone && `reached: ${e.milestone}`, e.episode_id]
     .filter(Boolean).join(" · ");
   $("episode-detail").title = $("episode-detail").textContent;
   for (const button of $("field-outcome").querySelectorAll("button")) {

@@ -97,6 +97,7 @@ function show() {
   session.show(state.session, state.links.recorder, Boolean(state.episode) && state.episode.state === "active");
   showLinks(state.links);
   showAlignment(state.alignment);
+  showLatency(state.latency);
   showSwitches(state);
   advise(state.advice, state.notice);
   showEpisode();
@@ -184,6 +185,13 @@ function alignmentRows(names) {
   });
 }
 
+const STAGES = { input: "input", retargeting: "retarget", dds: "DDS", filter: "filter", robot: "robot" };
+function showLatency(stages) {
+  const text = Object.entries(stages).map(([stage, [p50, p99]]) => `${STAGES[stage]} ${p50.toFixed(0)}/${p99.toFixed(0)}`).join(" · "), label = $("latency").firstElementChild;
+  hide(label, !text);
+  set(label, text && `${text} ms`);
+}
+
 function showAlignment({ blocks, names, threshold, worst_joint: worst, why }) {
   const stale = why.includes("operator");
   for (const row of alignmentRows(names)) {
@@ -200,9 +208,12 @@ function showAlignment({ blocks, names, threshold, worst_joint: worst, why }) {
 }
 
 function showEpisode() {
-  const { episode: e, timeline: segments } = link.state;
+  const { episode: e, timeline: segments, session: { milestone, milestones } } = link.state;
   set($("episode-name"), e ? e.id : "No episode yet");
   set($("episode-detail"), e ? (e.state === "active" ? `${e.kind} from ${e.start_stage.replaceAll("_", " ")}` : `${e.kind}: ${e.outcome}${e.note ? ` (${e.note})` : ""}`) : "start a rollout or a demonstration");
+  const shown = e && (e.state === "active" ? milestone : e.milestone); // now; of an episode that is over, the farthest
+  set($("milestone"), shown || "");
+  attribute($("milestone"), "title", shown ? `Milestone ${milestones.indexOf(shown)} of ${milestones.length - 1}: ${milestones.join(" → ")}` : "");
   attribute($("timeline"), "data-segments", segments.map(([mode]) => mode).join(" "));
 }
 
