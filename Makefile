@@ -5,7 +5,7 @@ BIN := .venv/bin
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test reproduce format lint bench bench-safety fuzz clean
+.PHONY: help setup demo test reproduce format lint bench bench-safety fuzz drag clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ bench-safety: setup  ## the command path's properties on 10,000 generated sequen
 
 fuzz: setup  ## 20,000 damaged and hostile files through everything that opens files (an hour)
 	@$(BIN)/python bench/fuzz_files.py --inputs 20000
+
+drag: setup  ## the whiteboard erased through a takeover, by dragging on the drag page alone (minutes)
+	@$(BIN)/python bench/drag_whiteboard.py --takeover --trials 1
 
 clean:  ## remove what setup and runs made
 	rm -rf .venv build install log runs

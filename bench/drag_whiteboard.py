@@ -6,9 +6,11 @@ the hand should be closed and how the waist should lean. All of that is then don
 and keys, by mouse and keyboard; nothing else reaches the robot. Seconds are those of this machine, where Chromium draws
 in software: a trial at a few drags a second is mostly waiting for pictures.
 
-    .venv/bin/python bench/drag_whiteboard.py [--quick] [--trials 3]
+    .venv/bin/python bench/drag_whiteboard.py [--quick] [--trials 3] [--takeover]
 
---quick: one trial with the eraser in the hand already, until half of the ink is gone.
+--quick: one trial with the eraser in the hand already, until half of the ink is gone. --takeover: an intervention from
+start to end (`make drag`): a rollout is started and paused, the operator aligns, takes over, grasps, wipes, is
+recovered and has success; the exit status is 1 where a board is not erased or a stage is missing.
 """
 
 from __future__ import annotations
@@ -85,6 +87,10 @@ class Eyes:
         self.node = rclpy.create_node("person")
         self.q: np.ndarray | None = None
         self.state: dict | None = None
+        self.modes: list[str] = []
+        # Without a policy the supervisor starts no rollout; this one is paused before it would have to say anything.
+        self.policy = ros.publisher(self.node, topics.ACTION_CHUNK)
+        ros.subscription(self.node, topics.MODE, self.on_mode)
         reader = messages.JointReader(joints.load())
         ros.subscription(self.node, topics.JOINT_STATES, lambda m: setattr(self, "q", reader.position(m)))
         ros.subscription(self.node, topics.SIM_STATE, lambda m: setattr(self, "state", json.loads(m.data)))
@@ -93,6 +99,11 @@ class Eyes:
         self._running = True
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+
+    def on_mode(self, msg) -> None:
+        mode = ros.mode_of(msg).name
+        if not self.modes or self.modes[-1] != mode:
+            self.modes.append(mode)
 
     def _spin(self) -> None:
         while self._running:
@@ -183,7 +194,15 @@ def press(panel: str, action: str) -> None:
         time.sleep(0.2)
 
 
-def trial(stage: str, seed: int, limit_s: float, enough: float) -> dict:
+def begin(panel: str, takeover: bool) -> None:
+    """The operator drives: a demonstration, or a rollout that is paused and, once aligned, taken over."""
+    if not takeover:
+        return press(panel, "start_demonstration")
+    for action in ("start_rollout", "pause", "takeover"):  # a takeover is refused until the puppet is the robot
+        press(panel, action)
+
+
+def trial(stage: str, seed: int, limit_s: float, enough: float, takeover: bool) -> dict:
     """One board from `stage`: until success, or until the share `enough` of the ink is gone, or limit_s."""
     from playwright.sync_api import sync_playwright
 
@@ -204,19 +223,24 @@ def trial(stage: str, seed: int, limit_s: float, enough: float) -> dict:
             page.set_default_timeout(90_000)
             page.goto(url)
             page.wait_for_function("rove.puppet.now && rove.puppet.follows")
-            press(panel, "start_demonstration")
+            begin(panel, takeover)
             page.wait_for_function("rove.puppet.driven")
-            begin = time.monotonic()
+            began = time.monotonic()
             person = Person(page, eyes)
             if stage != "start":
                 person.close(0.95)  # firmly: the fingers start where they are, not where they press
-            while not eyes.state["success"] and time.monotonic() - begin < limit_s:
+            while not eyes.state["success"] and time.monotonic() - began < limit_s:
                 if 1.0 - eyes.state["ink_left"] >= enough:
                     break
                 person.step()
-            seconds = time.monotonic() - begin
+                if eyes.modes[-1] == "ADAPTATION" and eyes.state["held"]:
+                    press(panel, "recovered")  # productive work has begun
+            seconds = time.monotonic() - began
             browser.close()
         press(panel, "succeed" if eyes.state["success"] else "fail")
+        end = time.monotonic() + 10.0
+        while eyes.modes[-1] != "IDLE" and time.monotonic() < end:
+            time.sleep(0.05)
         return {
             "stage": stage,
             "seed": seed,
@@ -224,6 +248,7 @@ def trial(stage: str, seed: int, limit_s: float, enough: float) -> dict:
             "ink_left": eyes.state["ink_left"],
             "seconds": round(seconds, 1),
             "drags": person.drags,
+            "modes": eyes.modes,
         }
     finally:
         eyes.close()
@@ -235,6 +260,7 @@ def trial(stage: str, seed: int, limit_s: float, enough: float) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one trial, half of the ink")
+    parser.add_argument("--takeover", action="store_true", help="by an intervention from pause to success")
     parser.add_argument("--trials", type=int, default=3, help="boards from the start; %(default)s")
     options = parser.parse_args()
     if CHROMIUM is None:
@@ -243,7 +269,8 @@ def main() -> int:
     domain.isolate()
     rows = []
     for seed in range(1, 2 if options.quick else options.trials + 1):
-        rows.append(trial("grasped", seed, 120.0, 0.5) if options.quick else trial("start", seed, 300.0, 2.0))
+        whole = ("start", seed, 300.0, 2.0, options.takeover)
+        rows.append(trial("grasped", seed, 120.0, 0.5, options.takeover) if options.quick else trial(*whole))
         row = rows[-1]
         print(
             f"{row['stage']:8} seed {seed}: {'erased' if row['success'] else 'not erased'}, "
@@ -253,6 +280,9 @@ def main() -> int:
     result = {"bench": "drag_whiteboard", "quick": options.quick, "trials": rows}
     result |= {"cpus": os.cpu_count(), "load_1min": round(os.getloadavg()[0], 1)}
     print(json.dumps(result))
+    if options.takeover and not options.quick:
+        stages = ["IDLE", "ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY", "IDLE"]
+        return int(not all(row["success"] and row["modes"] == stages for row in rows))
     return 0
 
 

@@ -135,8 +135,8 @@ class World:
                 ros.status("recorder", "ready" if self.recorder_ready else "the disk is full", values)
             )
             level, text = self.diagnosis
-            values = {"ready": str(self.policy_ready).lower()} | self.reported
-            array = ros.DiagnosticArray(status=[ros.status("policy", text, values, level)])
+            report = {"ready": str(self.policy_ready).lower()} | self.reported
+            array = ros.DiagnosticArray(status=[ros.status("policy", text, report, level)])
             pub["/diagnostics"].publish(array)
 
         for period, callback in ((0.01, state), (1.0 / timing.CAMERA_HZ, camera), (0.05, operator), (0.25, slow)):
