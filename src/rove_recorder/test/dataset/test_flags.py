@@ -91,7 +91,8 @@ def test_the_milestone_stays_with_an_episode_and_is_empty_where_an_older_dataset
     ]
     for path in (root / "meta/episodes").glob("*/*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["milestone"]), path)
-    with DatasetWriter(root, image_size=(32, 32), names=["a", "b"], camera="image") as writer:
+    card = RobotCard("x", joints=("a", "b"), blocks=("arm", "hand"))
+    with DatasetWriter(root, card, image_size=(32, 32), camera="image") as writer:
         state, pictures = np.zeros((5, 2)), np.zeros((5, 32, 32, 3), np.uint8)
         labels = np.full(5, Stage.ROLLOUT), np.full(5, Source.POLICY), np.full(5, Mode.ROLLOUT)
         writer.add_episode(EpisodeFrames(state, state, pictures, *labels, "wipe", milestone="all ink wiped"))
