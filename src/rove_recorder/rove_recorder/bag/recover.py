@@ -213,8 +213,10 @@ def _write_copy(source: McapStream, file: FileInfo, info: BagInfo, new: Path) ->
             for channel in source.channels.values():
                 if channel.topic in channels:
                     continue
-                schema = source.schemas[channel.schema_id]
-                if channel.schema_id not in schemas:
+                schema = source.schemas.get(channel.schema_id)
+                if schema is None:
+                    schemas[channel.schema_id] = 0  # none, in MCAP's words: its messages stay, their type is unknown
+                elif channel.schema_id not in schemas:
                     schemas[channel.schema_id] = writer.register_schema(schema.name, schema.encoding, schema.data)
                 channels[channel.topic] = writer.register_channel(
                     channel.topic, channel.message_encoding, schemas[channel.schema_id], channel.metadata

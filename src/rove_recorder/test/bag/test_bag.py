@@ -10,6 +10,7 @@ import time
 import pytest
 import yaml
 from mcap.reader import make_reader
+from mcap.writer import Writer
 from rosbags.highlevel import AnyReader
 
 from rove_contract import topics
@@ -139,6 +140,22 @@ def test_a_damaged_chunk_costs_only_itself_and_is_named(tmp_path):
     result = recover(folder)
     assert whole - 250 <= result.messages < whole
     assert any("skipped" in problem for problem in result.problems)
+
+
+def test_a_channel_without_a_schema_keeps_its_messages_and_is_named(tmp_path):
+    """Damage can take a schema and leave its channel."""
+    folder = tmp_path / "e"
+    folder.mkdir()
+    with open(folder / "e_0.mcap", "wb") as stream:
+        writer = Writer(stream)
+        writer.start(profile="ros2")
+        channel = writer.register_channel("/joint_states", "cdr", 9999)
+        for i in range(10):
+            writer.add_message(channel, T0 + i * MS, b"x", T0 + i * MS)
+        writer.flush()  # and then it was killed
+    result = recover(folder)
+    assert any("/joint_states has no schema" in problem for problem in result.problems), result.problems
+    assert [topic for topic, *_ in everything(folder)] == ["/joint_states"] * 10
 
 
 def test_a_bag_that_is_being_recorded_is_left_alone(tmp_path):
