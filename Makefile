@@ -5,7 +5,7 @@ BIN := .venv/bin
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test reproduce format lint bench bench-safety fuzz drag clean
+.PHONY: help setup demo test reproduce format lint bench bench-safety fuzz soak drag clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ fuzz: setup  ## 20,000 damaged and hostile files through everything that opens f
 
 drag: setup  ## the whiteboard erased through a takeover, by dragging on the drag page alone (minutes)
 	@$(BIN)/python bench/drag_whiteboard.py --takeover --trials 1
+
+soak: setup  ## an unattended session of an hour with a random fault every 20 s
+	@$(BIN)/python bench/soak.py
 
 clean:  ## remove what setup and runs made
 	rm -rf .venv build install log runs

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes that `bench/faults.py` hurts: `python fault_roles.py ROLE ARGUMENT`. Robot, policy, supervisor and the
-operator's input stream in a few lines each, and `module`: a real node. SIGUSR1 sets a process's system clock an hour
-back, SIGUSR2 an hour forward.
+"""The processes that the fault benches hurt: `python fault_roles.py ROLE [MODULE]`, then the argument as the first line
+on standard input, so that a spare can wait with everything imported. Robot, camera, policy, supervisor, operator and
+the operator's input stream in a few lines each, and `module`: a real node. SIGUSR1 sets a process's system clock an
+hour back, SIGUSR2 an hour forward; SIGRTMIN makes its disk slow or quick again.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import runpy
 import signal
 import sys
@@ -14,10 +17,10 @@ import time
 
 import numpy as np
 from rclpy.node import Node
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CompressedImage, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rove_contract import messages, ros, timing, topics
+from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import Mode, Trigger
 from rove_contract.priority import raise_priority
 from rove_description import joints, mjcf
@@ -27,6 +30,7 @@ TABLE = joints.load()
 HOME = mjcf.home(TABLE)
 CHUNK_STEPS, CHUNK_EVERY_S = 12, 0.25  # 0.6 s of motion, so that an exhausted chunk shows soon
 CLOCK_STEP_NS = 3_600_000_000_000
+SLOW_DISK_S = 2.0  # of one fsync
 
 
 def motion(t):
@@ -69,6 +73,38 @@ class FakeRobot(Node):
             self.state.publish(messages.fill_joint_state(self.msg, TABLE, ros.now_ns(), q, np.zeros(len(TABLE))))
 
 
+class FakeCamera(Node):
+    """A picture every CAMERA_HZ, each a little different."""
+
+    def __init__(self):
+        super().__init__("camera")
+        self.count = 0
+        shades = [np.full((48, 64, 3), 8 * i, np.uint8) for i in range(30)]
+        self.jpegs = [images.encode_jpeg(shade, 80) for shade in shades]
+        self.pictures = ros.publisher(self, topics.EGO_IMAGE)
+        ros.timer(self, 1.0 / timing.CAMERA_HZ, self.tick)
+
+    def tick(self):
+        self.count += 1
+        msg = CompressedImage(format="jpeg", data=self.jpegs[self.count % len(self.jpegs)])
+        messages.set_stamp(msg.header.stamp, ros.now_ns())
+        self.pictures.publish(msg)
+
+
+class FakeOperator(Node):
+    """Joint targets of the arm swing at 60 Hz, as teleop publishes them."""
+
+    def __init__(self):
+        super().__init__("teleop")
+        self.msg = JointState()
+        self.targets = ros.publisher(self, topics.TELEOP_TARGETS)
+        ros.timer(self, 1 / 60, self.tick)
+
+    def tick(self):
+        q = motion(time.monotonic())
+        self.targets.publish(messages.fill_joint_state(self.msg, TABLE, ros.now_ns(), q, session=ros.session_id(self)))
+
+
 class FakePolicy(Node):
     """A chunk of the arm swing every CHUNK_EVERY_S, in ROLLOUT."""
 
@@ -80,7 +116,10 @@ class FakePolicy(Node):
         ros.timer(self, CHUNK_EVERY_S, self.tick)
 
     def on_mode(self, msg):
-        before, self.mode = self.mode, ros.mode_of(msg)
+        try:
+            before, self.mode = self.mode, ros.mode_of(msg)
+        except ValueError:
+            return  # garbage
         if self.mode is not before:
             self.tick()
 
@@ -144,16 +183,41 @@ def steppable_clock():
     signal.signal(signal.SIGUSR2, step)
 
 
-def run_role(role, argument):
+def slow_disk():
+    """SIGRTMIN makes each fsync of this process take SLOW_DISK_S, and the next SIGRTMIN makes it quick again."""
+    true_fsync, is_slow = os.fsync, [False]
+
+    def fsync(descriptor):
+        if is_slow[0]:
+            time.sleep(SLOW_DISK_S)
+        true_fsync(descriptor)
+
+    os.fsync = fsync
+    signal.signal(signal.SIGRTMIN, lambda *_: is_slow.__setitem__(0, not is_slow[0]))
+
+
+def run_role(role, module=""):
+    """Wait for the argument on standard input, then be that process."""
+    if module:
+        importlib.import_module(module)
+    argument = sys.stdin.readline().strip()
+    if not argument:
+        return
     steppable_clock()
     if role == "module":
-        module, *rest = argument.split(" ")
-        sys.argv = [module, *rest]
+        slow_disk()
+        sys.argv = [module, *argument.split(" ")]
         runpy.run_module(module, run_name="__main__")
         return
     if role == "input":
         return send_input(argument)
-    make = {"robot": FakeRobot, "policy": FakePolicy, "supervisor": lambda: FakeSupervisor(int(argument))}[role]
+    make = {
+        "robot": FakeRobot,
+        "camera": FakeCamera,
+        "operator": FakeOperator,
+        "policy": FakePolicy,
+        "supervisor": lambda: FakeSupervisor(int(argument)),
+    }[role]
 
     def make_at_priority():
         node = make()
