@@ -25,6 +25,7 @@ from rove_sim.tasks import task as tasks
 
 STORIES = ("success", "failure", "takeover")
 LIMIT_S = 60.0
+FAILED_S = 18.0  # a filmed rollout has failed
 
 
 def colour(mode: Mode) -> tuple[int, int, int]:
@@ -84,8 +85,9 @@ def play(
     stops_at: float = 0.45,
 ) -> tuple[Episode, list[tuple[Tick, str]]]:
     """The episode, and each tick that has pictures with what the person does in a word. success: of the expert.
-    failure: of the least practised operator. takeover: of a policy (see `make_policy`) by the most practised one.
-    Raises ValueError when this seed tells another story.
+    failure: of a policy that nobody interrupts; without a checkpoint it repeats what the expert did on another seed.
+    takeover: of a policy (see `make_policy`) by the most practised operator. Raises ValueError when this seed tells
+    another story.
     """
     world = task.make_world(size)
     seen: list[tuple[Tick, str]] = []
@@ -95,9 +97,12 @@ def play(
             task, "rollout", 1, Patience(patience_s=2.0), attention=Attention(miss_rate=0.0), rng=rng
         )
         policy, person = make_policy(task, world, seed, checkpoint, stops_at), CREW[0]
+    elif story == "failure":
+        policy, person = make_policy(task, world, seed if checkpoint else seed + 1, checkpoint, 2.0), EXPERT
+        supervision = Supervision(task, "rollout", 1, Patience(autonomous_s=FAILED_S), intervene=False, rng=rng)
     else:
         supervision = Supervision(task, "demonstration", 1, Patience(demonstration_s=LIMIT_S), rng=rng)
-        policy, person = None, EXPERT if story == "success" else CREW[-1]
+        policy, person = None, EXPERT
     operator = Operator(task, person, rng, 1.0 / timing.POLICY_HZ, world.table)
 
     def observe(tick: Tick) -> None:

@@ -3,7 +3,7 @@
 
     python scripts/film_strip.py --task toast_bread --story success --seed 3 --out docs/img/toast_bread.webp
 
---story: success (the expert's), failure (of the least practised operator) or takeover (see film_loop). Columns are
+--story: success (the expert's), failure (of a rollout that nobody interrupts) or takeover (see film_loop). Columns are
 equally far apart in time; the bar has the colour of the mode, above it what is done, below the pictures the milestone.
 """
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 import numpy as np
 from rclpy.node import Node
@@ -27,7 +28,7 @@ from rove_teleop.retargeting import any_robot, calibration
 from rove_teleop.retargeting.alignment import alignment, by_side
 from rove_teleop.retargeting.intake import LIMITED, OK
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
-from rove_teleop.sources import RobotView
+from rove_teleop.sources import ReceivedFrame, RobotView
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
 
@@ -104,7 +105,9 @@ class TeleopNode(Node):
         self.waited, self.retargeted = Latency("input"), Latency("retargeting")
         self.error = ""
         self._reset_due = True
-        self._lock = threading.Lock()
+        self.sample: ReceivedFrame | None = None  # the newest one
+        self.message = JointState()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         self._running = True
 
         ros.claim_role(self, topics.TELEOP_TARGETS, "teleop node", discovery_s)
@@ -142,30 +145,45 @@ class TeleopNode(Node):
             self.error = str(error)
             return
         with self._lock:
-            if mode is not self.mode and (
-                mode is Mode.PAUSED or (mode in OPERATOR_DRIVES and self.mode not in OPERATOR_DRIVES)
-            ):
+            takes_over = mode in OPERATOR_DRIVES and self.mode not in OPERATOR_DRIVES
+            if takes_over or (mode is Mode.PAUSED and self.mode is not mode):
                 self._reset_due = True  # start where the robot is
             self.mode = mode
+        sample = self.sample
+        # The command filter forgets what came before the takeover. The newest frame is followed again, so that its
+        # first target does not wait for the device's next frame.
+        if takes_over and sample is not None and time.monotonic() - sample.taken_s <= self.timeout_s:
+            self.attempt(self.follow, sample)
 
     def on_image(self, msg) -> None:
         self.source.show_camera(bytes(msg.data), 1e-9 * messages.stamp_ns(msg.header.stamp))
 
     def receive(self) -> None:
         """The input thread: newest frame in, joint targets out."""
-        message = JointState()
         while self._running:
-            try:
-                sample = self.source.poll(POLL_S)
-                if sample is not None:
-                    self.follow(sample, message)
-            except Exception as error:  # one frame must not end the operator's control; it is counted and reported
-                self.unusable += 1
-                self.error = repr(error)
-                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+            self.attempt(self.receive_one)
 
-    def follow(self, sample, message: JointState) -> None:
+    def receive_one(self) -> None:
+        sample = self.source.poll(POLL_S)
+        if sample is not None:
+            self.sample = sample
+            self.follow(sample)
+
+    def attempt(self, action: Callable, *arguments) -> None:
+        """One frame must not end the operator's control: errors are counted and reported."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            self.unusable += 1
+            self.error = repr(error)
+            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+
+    def follow(self, sample: ReceivedFrame) -> None:
         """Retarget one sample and publish it."""
+        with self._turn:  # of the input thread and of the executor at a takeover
+            self._follow(sample)
+
+    def _follow(self, sample: ReceivedFrame) -> None:
         begin = time.monotonic()
         with self._lock:
             if self.measured is None:
@@ -183,8 +201,8 @@ class TeleopNode(Node):
             self.input_s = sample.taken_s
         if not self._running:
             return
-        messages.fill_joint_state(message, self.table, ros.now_ns(), q, session=self.session)
-        self.targets_pub.publish(message)
+        messages.fill_joint_state(self.message, self.table, ros.now_ns(), q, session=self.session)
+        self.targets_pub.publish(self.message)
         self.published += 1
         self.waited.add(begin - sample.taken_s, begin)
         self.retargeted.add(time.monotonic() - begin, begin)

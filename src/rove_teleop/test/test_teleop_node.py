@@ -195,6 +195,33 @@ def test_a_pause_starts_from_the_robot_and_the_alignment_tells_how_far_the_opera
     world.wait(lambda: world.level() == OK, "aligned")
 
 
+def test_a_takeover_is_answered_at_once_with_the_newest_frame(start):
+    world, _ = start(input_timeout_s=60.0)
+    world.operator, world.mode = HOME, Mode.PAUSED
+    world.wait(lambda: len(world.targets) > 5, "targets")
+    world.operator = None  # the device's next frame is far off
+    world.spin(0.3)
+    seen = len(world.targets)
+    world.mode = Mode.ADAPTATION
+    world.wait(lambda: len(world.targets) > seen, "a target without another frame")
+    np.testing.assert_allclose(world.targets[-1][2], HOME, atol=1e-3)
+    world.mode = Mode.RECOVERY
+    world.spin(0.3)
+    assert len(world.targets) == seen + 1, "once per takeover"
+
+
+def test_a_stale_frame_is_not_repeated_at_a_takeover(start):
+    world, _ = start()
+    world.operator, world.mode = HOME, Mode.PAUSED
+    world.wait(lambda: len(world.targets) > 5, "targets")
+    world.operator = None
+    world.wait(lambda: world.level() == STALE, "stale input")
+    seen = len(world.targets)
+    world.mode = Mode.ADAPTATION
+    world.spin(0.5)
+    assert len(world.targets) == seen
+
+
 def test_relative_mode_counts_from_the_takeover(start):
     world, _ = start(mode="relative")
     elsewhere = HOME.copy()
