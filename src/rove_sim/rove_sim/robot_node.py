@@ -117,10 +117,17 @@ class RobotNode(Node):
         self.commands.command(command, time.monotonic())
 
     def on_mode(self, msg) -> None:
-        self.mode = ros.mode_of(msg)
+        try:
+            self.mode = ros.mode_of(msg)
+        except ValueError as error:
+            self.bad, self.missed = self.bad + 1, str(error)
 
     def on_episode(self, msg) -> None:
-        active = episodes.from_status(msg).state == episodes.ACTIVE
+        try:
+            active = episodes.from_status(msg).state == episodes.ACTIVE
+        except ValueError as error:
+            self.bad, self.missed = self.bad + 1, str(error)
+            return
         if self.episode_active and not active and self.auto_reset:
             self.reset_due = time.monotonic() + RESET_DELAY_S
         self.episode_active = active
@@ -210,7 +217,7 @@ class RobotNode(Node):
             "seed": self.env.seed,
             "resets": self.resets,
             "images": self.images,
-            "bad_commands": self.bad,
+            "bad_messages": self.bad,
             "commands_ceased": self.commands.ceased,
             "skipped_steps": self.slow,
             "seated": str(self.seated).lower(),

@@ -94,7 +94,10 @@ class OperatorNode(Node):
         return Operator(self.task, person, self.rng, self.period, self.table)
 
     def on_mode(self, msg) -> None:
-        before, self.mode = self.mode, ros.mode_of(msg)
+        try:
+            before, self.mode = self.mode, ros.mode_of(msg)
+        except ValueError:  # no mode: not a supervisor's message
+            return
         if before in ACTIVE and self.mode not in ACTIVE:
             self.episodes += 1
             ghost, self.operator = self.operator.ghost, self.next_person()

@@ -5,6 +5,7 @@ JSON line.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -107,7 +108,8 @@ class ScriptedSupervisorNode(Node):
         self.timer = ros.timer(self, 0.05, self.tick)
 
     def on_mode(self, msg) -> None:
-        self.mode = ros.mode_of(msg)
+        with contextlib.suppress(ValueError):  # no mode: not a supervisor's message
+            self.mode = ros.mode_of(msg)
 
     def on_state(self, msg) -> None:
         self.sim = json.loads(msg.data)

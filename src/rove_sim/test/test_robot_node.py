@@ -138,5 +138,24 @@ def test_the_robot_node_over_real_ros(context):
     mode_pub.publish(mode(Mode.IDLE))
     until(node, lambda: got["sim"]["ink_left"] < 0.8, each=lambda: stage_pub.publish(String(data="half_erased")))
 
+    # a broken neighbour's messages are counted, and end nothing
+    bad = {}
+
+    def on_diagnostics(msg):
+        bad.update({s.name: messages.diagnostic_values(s).get("bad_messages") for s in msg.status})
+
+    ros.subscription(node, topics.DIAGNOSTICS, on_diagnostics)
+    episode_pub = ros.publisher(node, topics.EPISODE)
+    nonsense = TransitionEvent()
+    nonsense.goal_state.id = 99
+
+    def send_nonsense():
+        mode_pub.publish(nonsense)
+        episode_pub.publish(ros.status("episode/x", "active", {"outcome": "no number"}))
+        command_pub.publish(JointState())
+
+    until(node, lambda: int(bad.get("robot") or 0) >= 3, each=send_nonsense)
+    assert process.poll() is None
+
     process.send_signal(signal.SIGINT)
     assert process.wait(10.0) == 0
