@@ -16,8 +16,18 @@ setup(
         (f"share/{name}", ["package.xml"]),
     ],
     python_requires=">=3.11,<3.13",
-    install_requires=["rove_description", "rove_contract", "rove_learning", "numpy", "torch"],
-    extras_require={"test": ["pytest"]},
+    install_requires=[
+        "rove_description",
+        "rove_contract",
+        "rove_recorder",
+        "rove_learning",
+        "aiohttp",
+        "msgpack",
+        "numpy",
+        "torch",
+        "tyro",
+    ],
+    extras_require={"test": ["hypothesis", "pytest"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
@@ -26,6 +36,7 @@ setup(
     entry_points={
         "console_scripts": [
             "policy = rove_policy.policy_node:main",
+            "serve = rove_policy.remote.server:main",
         ]
     },
 )

@@ -5,10 +5,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rove_description.robot import Robot
+from rove_policy.reload import is_address
+
+if TYPE_CHECKING:
+    from rove_policy.remote.policies import RemoteLoader
+
+
+class AnyLoader:
+    """Folders, and policy servers by their address. local, remote: make the loader of each kind when one is needed."""
+
+    def __init__(self, local: Callable[[], Loader], remote: Callable[[], RemoteLoader]):
+        self._make: dict[bool, Callable[[], Loader | RemoteLoader]] = {False: local, True: remote}
+        self._made: dict[bool, Loader | RemoteLoader] = {}
+
+    def load(self, path: str):
+        """The policy, ready for its first rollout, and the time (s) that a chunk took. Raises ValueError, OSError."""
+        return self._of(path).load(path)
+
+    def device(self, path: str) -> str:
+        """Where a policy of this path computes."""
+        return self._of(path).device
+
+    def prepare(self, policy, instruction: str) -> None:
+        """Record the chunk of an instruction, where a policy of this machine can."""
+        local = self._made.get(False)
+        if isinstance(local, Loader):
+            local.prepare(policy, instruction)
+
+    def _of(self, path: str) -> Loader | RemoteLoader:
+        kind = is_address(path)
+        if kind not in self._made:
+            self._made[kind] = self._make[kind]()
+        return self._made[kind]
 
 
 class Loader:

@@ -11,6 +11,7 @@ the old one in force.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
@@ -28,8 +29,8 @@ from rove_contract import episode as episodes
 from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import ACTIVE, Mode
 from rove_description import robot
-from rove_policy.loading import Loader
-from rove_policy.overlap import Overlap, TooLate, skip_passed
+from rove_policy.loading import AnyLoader, Loader
+from rove_policy.overlap import Overlap, skip_passed
 from rove_policy.reload import Reload, absent
 from rove_policy.replan import Replanner
 
@@ -46,13 +47,15 @@ DISCOVERY_S = 0.5  # how long it looks for another policy before it loads anythi
 
 PARAMETERS = {
     "robot": "the robot: a name, or a folder with robot.yaml",
-    "checkpoint": "directory of the policy; setting it between episodes loads another one",
+    "checkpoint": "directory of the policy, or the address of a policy server (wss://, openpi://); setting it between "
+    "episodes loads another one",
     "instruction": "what the policy is told; empty: the episode's",
     "guidance": "strength of guidance, beta of eq. 9; NaN: the checkpoint's own",
     "device": "cpu, cuda or auto",
     "threads": "of torch on the CPU",
     "value_hz": "rate of /policy/value, Hz; 0 turns it off",
     "seed": "of the noise from which chunks are sampled",
+    "server_ca": "certificate (PEM) that a policy server's is checked against; empty: the system's",
     "realtime_chunking": "a new chunk continues the steps that are executed while it is computed",
     "actor_backbone": "folder or hub id of a pretrained backbone that is not where the checkpoint says",
     "critic_backbone": "folder or hub id of a pretrained backbone that is not where the checkpoint says",
@@ -80,6 +83,7 @@ class PolicyNode(Node):
         backbones = {"actor": get("actor_backbone", "").value, "critic": get("critic_backbone", "").value}
         fast = {"graphs": get("cuda_graphs", True).value, "precision": get("precision", "auto").value}
         fast["compile"] = get("compile", False).value
+        server_ca = get("server_ca", "").value
         if not path:
             raise ValueError(NO_CHECKPOINT)
         if reason := absent(path):
@@ -87,14 +91,26 @@ class PolicyNode(Node):
         ros.claim_role(self, topics.ACTION_CHUNK, "policy", DISCOVERY_S)
         # torch takes seconds to import, so only after the cheap refusals.
         import numpy as np
-        import torch
 
-        torch.set_num_threads(threads)
         described = robot.load(get("robot", robot.DEFAULT).value)
         self.table = described.table
         self.episode_instruction = ""
-        self.loader = Loader(described, self.words, self.guidance, device, backbones, self.get_logger().warning, **fast)
-        self.get_logger().info(f"loading {path} on {self.loader.device}")
+
+        def local() -> Loader:
+            import torch
+
+            torch.set_num_threads(threads)
+            warn = self.get_logger().warning
+            return Loader(described, self.words, self.guidance, device, backbones, warn, **fast)
+
+        def remote():
+            from rove_policy.remote.policies import RemoteLoader
+
+            token = os.environ.get("ROVE_POLICY_TOKEN", "")
+            return RemoteLoader(described, self.words, self.guidance, token, server_ca)
+
+        self.loader = AnyLoader(local, remote)
+        self.get_logger().info(f"loading {path} on {self.loader.device(path)}")
         self.policy, self.latency_s = self.loader.load(path)
         self.reload = Reload(self.loader.load, path, self.not_loaded)
         self.rng = np.random.default_rng(seed)
@@ -126,7 +142,7 @@ class PolicyNode(Node):
 
     def say(self, state: str) -> None:
         how = f"chunk in {self.latency_s * 1e3:.0f} ms, {self.policy.execution}"
-        self.get_logger().info(f"policy {self.policy.hash} {state} on {self.loader.device}, {how}")
+        self.get_logger().info(f"policy {self.policy.hash} {state} on {self.loader.device(self.reload.path)}, {how}")
 
     # ---- another checkpoint
 
@@ -246,7 +262,9 @@ class PolicyNode(Node):
             ) as error:  # the thread must outlive one bad picture; the reason is logged and on /diagnostics
                 self.bad += 1
                 self.error = (
-                    str(error) if isinstance(error, TooLate) else traceback.format_exc(limit=1).strip().splitlines()[-1]
+                    str(error)
+                    if isinstance(error, ValueError)
+                    else traceback.format_exc(limit=1).strip().splitlines()[-1]
                 )
                 self.get_logger().error(f"inference failed: {traceback.format_exc()}", throttle_duration_sec=5.0)
             finally:

@@ -8,8 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def is_address(checkpoint: str) -> bool:
+    """Whether a checkpoint is a policy server, e.g. wss://gpu:8000, and no folder."""
+    return "://" in checkpoint
+
+
 def absent(path: str) -> str:
-    """Why there is no checkpoint at `path`, or ""."""
+    """Why there is no checkpoint at `path`, or ""; a policy server is asked when it is loaded."""
+    if is_address(path):
+        return ""
     file = Path(path) / "config.json"
     return "" if file.is_file() else f"no checkpoint at {path} (expected {file})"
 
