@@ -132,9 +132,13 @@ def test_check_prints_what_was_understood_draws_it_and_names_what_is_missing(fol
     assert check.main() == 0
     text = capsys.readouterr().out
     for line in (
-        "robin_h1: 29 joints", "arm right: 6 joints: arm_r1", "left c: digit_lc_base - digit_lc_middle - digit_lc_tip",
-        "camera right_wrist: 320 x 240 at 30 Hz", "guard: ", "missing: no left elbow frame",
-    ):  # fmt: skip
+        "robin_h1: 29 joints",
+        "arm right: 6 joints: arm_r1",
+        "left c: digit_lc_base - digit_lc_middle - digit_lc_tip",
+        "camera right_wrist: 320 x 240 at 30 Hz",
+        "guard: ",
+        "missing: no left elbow frame",
+    ):
         assert line in text
     picture = cv2.imread(str(tmp_path / "home.png"))
     assert picture.shape == (720, 960, 3) and picture.std() > 10.0

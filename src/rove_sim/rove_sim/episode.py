@@ -50,7 +50,8 @@ class Tick:
     """One frame of an episode, pauses included. q, command (J,) rad: measured before and commanded at the end of the
     tick.
 
-    state: the world's at the beginning. behaviour: what the operator is doing, empty while the policy drives.
+    state: the world's at the beginning. behaviour: what the operator is doing, or which mistake; empty while the policy
+    drives.
     """
 
     number: int
@@ -159,9 +160,7 @@ def play_episode(
         else:
             drive.follow(pose)
         in_mode += 1
-        behaviour = (
-            operator.behaviour if operator is not None and mode in SOURCE_OF and mode is not Mode.ROLLOUT else ""
-        )
+        behaviour = operator.doing if operator is not None and mode in SOURCE_OF and mode is not Mode.ROLLOUT else ""
         tick = Tick(number, mode, q, np.array(drive.command), state, images, behaviour)
         for observe in observers:
             observe(tick)

@@ -3,7 +3,7 @@
 
 DATASET/meta/truth/<episode id>.npz: advance (T,) float32, how far the work is as a watching person sees it
 (`rove_sim.people.watching.Watch.advance`); milestone (T,) int8, index into the task's; behaviour (T,) str, what the
-operator was doing, "" while the policy drove.
+operator was doing ("work", what an adaptation consists of, or the mistake being made), "" while the policy drove.
 """
 
 from __future__ import annotations

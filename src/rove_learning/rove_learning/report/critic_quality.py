@@ -4,7 +4,8 @@
     rove run rove_learning critic_quality --run runs/policy --dataset runs/held_out
 
 Writes a page and its numbers: error at the end of successes, bias per phase of the task against an optimistic
-reference, rank correlation within episodes, and how well the advantage tells productive chunks from others.
+reference, rank correlation within episodes, and how well the advantage tells productive chunks from idle ones, beside
+what the reference itself would tell: a critic of steps can hardly do better.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LAST = 16  # frames of a success whose end everybody knows
 ALIKE = 0.01  # of the advance: frames in like states, which the reference looks at
 NEIGHBOURS = 60  # and at least so many
 FASTEST = 25.0  # percentile of the steps that people still needed there: OVE is optimistic, and so is its reference
-PRODUCTIVE = RISE  # rise of the advance within H steps that a watching person takes for work
+PRODUCTIVE = RISE  # rise of the advance within H and within 2 H steps that a watching person takes for work
 ENOUGH = 50  # frames of a group that a figure is given for
 
 
@@ -86,7 +87,9 @@ def measure(
     lacking = [e.episode_id for e, t in zip(buffer.episodes, truth) if t is None or len(t["advance"]) != len(e)]
     if lacking:
         raise ValueError(f"{len(lacking)} episodes, e.g. {lacking[0]}, lack what the simulator knew (meta/truth)")
-    advance, milestone = (np.concatenate([t[key] for t in truth if t]) for key in ("advance", "milestone"))
+    advance, milestone, behaviour = (
+        np.concatenate([t[key] for t in truth if t]) for key in ("advance", "milestone", "behaviour")
+    )
     place, length = np.arange(len(buffer)) - buffer.first, buffer.last - buffer.first
     remaining = (length - place).astype(float)
     success = buffer.outcome == Outcome.SUCCESS
@@ -119,16 +122,30 @@ def measure(
         for s in buffer.slices()
         if straight[s].sum() > horizon
     ]
-    ahead = np.minimum(np.arange(len(buffer)) + horizon, buffer.last)
-    rise = advance[ahead] - advance
+    frames = np.arange(len(buffer))
+    soon, later = (advance[np.minimum(frames + n * horizon, buffer.last)] - advance for n in (1, 2))
     whole = place + horizon <= length
+    good, bad = np.minimum(soon, later) >= PRODUCTIVE, np.maximum(soon, later) <= 0.0
     separations = {}
     for name, kinds in (
         ("demonstrations", (Stage.DEMONSTRATION,)),
         ("interventions", (Stage.ADAPTATION, Stage.RECOVERY)),
     ):
         at = whole & np.isin(buffer.stage, kinds)
-        separations[name] = separation(advantage, at & (rise >= PRODUCTIVE), at & (rise <= 0.0))
+        separations[name] = separation(advantage, at & good, at & bad)
+    known = whole & straight & (np.minimum(frames + horizon, buffer.last) < buffer.last)
+    gained = np.where(known, reference[np.minimum(frames + horizon, buffer.last)] - reference - horizon, np.nan)
+    separations["reference"] = separation(gained, known & good, known & bad)
+    behaviours = [
+        {
+            "behaviour": name,
+            "frames": int(at.sum()),
+            "advantage": float(advantage[at].mean()),
+            "positive": float(positive[at].mean()),
+        }
+        for name in np.unique(behaviour)
+        if name and (at := whole & (behaviour == name)).sum() >= ENOUGH
+    ]
     groups = np.array_split(np.flatnonzero(straight)[np.argsort(value[straight], kind="stable")], 10)
     points = [{"frames": len(g), "value": float(value[g].mean()), "return": float(reference[g].mean())} for g in groups]
     figures_ = {
@@ -140,7 +157,7 @@ def measure(
         "worst_bias_to_allowed": max((abs(row["bias"]) / row["allowed"] for row in rows), default=None),
         "worst_share_of_positives": max((row["share_of_positives_to_frames"] for row in rows), default=None),
     }
-    return figures_, rows, {"calibration": points}
+    return figures_, rows, {"calibration": points, "behaviours": behaviours}
 
 
 def assess(config: QualityConfig, progress: bool = True) -> dict:
@@ -171,6 +188,7 @@ def assess(config: QualityConfig, progress: bool = True) -> dict:
             paragraph("Reference: what the fastest quarter of people still needed from like states, in steps.")
             + table(rows),
         ),
+        ("Advantage by what people do", table(more["behaviours"])),
         ("Calibration", embed(figures.calibration(more["calibration"]))),
     ]
     files.write(out, page(f"Critic of {run.name}", parts))
@@ -187,7 +205,9 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"critic_quality: {error}", file=sys.stderr)
         return 2
-    print(json.dumps({key: value for key, value in result.items() if key not in ("phases", "calibration")}))
+    print(
+        json.dumps({key: value for key, value in result.items() if key not in ("phases", "calibration", "behaviours")})
+    )
     return 0
 
 

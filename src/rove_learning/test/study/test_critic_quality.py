@@ -18,13 +18,13 @@ MILESTONES = ("nothing done", "half done")
 
 @pytest.fixture(scope="module")
 def episodes(tmp_path_factory):
-    """Twelve demonstrations of 60 frames, in the middle third of which nothing goes on; and what the simulator knew."""
+    """Twelve demonstrations of 80 frames, in the middle half of which nothing goes on; and what the simulator knew."""
     root = tmp_path_factory.mktemp("held") / "data"
-    write_dataset(root, [episode_frames(seed, 60) for seed in range(12)])
+    write_dataset(root, [episode_frames(seed, 80) for seed in range(12)])
     buffer = Buffer([Dataset(root)], 48, False, False)
-    advance = np.concatenate([np.linspace(0, 0.5, 20), np.full(20, 0.5), np.linspace(0.5, 1, 20)])
+    advance = np.concatenate([np.linspace(0, 0.5, 20), np.full(40, 0.5), np.linspace(0.5, 1, 20)])
     for episode in buffer.episodes:
-        columns = {"advance": advance, "milestone": (advance > 0.5).astype(int), "behaviour": np.full(60, "work")}
+        columns = {"advance": advance, "milestone": (advance > 0.5).astype(int), "behaviour": np.full(80, "work")}
         save_truth(root, episode.episode_id, columns)
     return buffer, advance
 
@@ -37,7 +37,7 @@ def judge(buffer, value):
 
 def test_a_critic_that_knows_the_work_left_tells_work_from_waiting(episodes):
     buffer, advance = episodes
-    steps_left = np.tile(-(1.0 - advance) * 40.0, len(buffer.episodes))  # 40 frames of the 60 are work
+    steps_left = np.tile(-(1.0 - advance) * 40.0, len(buffer.episodes))  # 40 of the 80 frames are work
     numbers, rows, _ = judge(buffer, steps_left)
     assert numbers["auc_demonstrations"] > 0.95 and numbers["rank_correlation"] > 0.95 and numbers["end_error"] < 8.0
     assert [row["phase"] for row in rows] == list(MILESTONES)

@@ -25,20 +25,23 @@ class Mistake:
 
 
 class Making:
-    """The mistakes that a person makes, one at a time. factor: of the gap. made: names so far."""
+    """The mistakes that a person makes, one at a time. factor: of the gap. made: names so far. now: name of the one
+    that is being made, or "".
+    """
 
     def __init__(self, mistakes: tuple[Mistake, ...], factor: float, rng: np.random.Generator):
         self.mistakes, self.factor, self.rng = mistakes, factor, rng
         self.made: list[str] = []
         self.phase, self.left_s = "", 0.0
         self.usual = None
+        self.now = ""
 
     def follow(self, expert, period_s: float) -> None:
         """Once per period, after the expert has decided on its phase."""
         if self.usual is not None:
             self.left_s -= period_s
             if self.left_s <= 0.0:
-                expert.manner, self.usual = self.usual, None
+                expert.manner, self.usual, self.now = self.usual, None, ""
         entered, self.phase = expert.phase != self.phase, expert.phase
         if not entered or self.usual is not None:
             return
@@ -49,4 +52,5 @@ class Making:
                 mistake.change(expert.manner, self.rng)
                 self.left_s = mistake.seconds
                 self.made.append(mistake.name)
+                self.now = mistake.name
                 return

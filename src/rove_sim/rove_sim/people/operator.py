@@ -79,6 +79,11 @@ class Operator:
         return self.mode in WORKING and self.behaviour in adaptation.KINDS
 
     @property
+    def doing(self) -> str:
+        """What the person is doing, in a word: the behaviour, or the mistake that is being made."""
+        return self.making.now if self.behaviour == "work" and self.making.now else self.behaviour
+
+    @property
     def mistakes(self) -> list[str]:
         """Names of the mistakes made since the last takeover or start."""
         return self.making.made if self.mode in WORKING else []
