@@ -28,19 +28,26 @@ from rove_description import mjcf
 DRIVE_S = 5.0  # of driving between two takeovers of the long run
 
 
+def other_pose(session):
+    """(J,) rad: home with the head STEP_RAD aside, or home where it is there: away from where the robot rests."""
+    pose = mjcf.home(TABLE)
+    at_home = abs(session.commands[-1][1] - pose[HEAD]) < 0.5 * STEP_RAD
+    pose[HEAD] += STEP_RAD * at_home
+    return pose
+
+
 def input_latency(session, operator, trials, rng):
     """Latencies (s) of `trials` new poses: to the stamp of the first command that moves, and to its arrival here.
 
     The command filter stamps a command when it publishes it. On arrival this process may have stood still itself.
     """
     found = []
-    for trial in range(trials):
+    for _ in range(trials):
         session.rest()
         pause = time.monotonic() + rng.uniform(0.0, 0.05)
         session.spin_until(lambda until=pause: time.monotonic() > until, "waiting", 1.0)
+        pose = other_pose(session)
         session.commands.clear()
-        pose = mjcf.home(TABLE)
-        pose[HEAD] += STEP_RAD * ((trial + 1) % 2)
         operator.sent_at = 0.0
         operator.jump(pose)
         session.spin_until(lambda: any(abs(c[3]) > MOVING_RAD_S for c in session.commands), "the head moves", 5.0)
@@ -56,12 +63,11 @@ def takeover_latency(session, operator, trials, until=float("inf"), drive_s=0.0)
     drives on for so long.
     """
     found, slowest = [], 0.0
-    for trial in range(trials):
+    for _ in range(trials):
         if time.monotonic() > until:
             break
         session.rest()
-        pose = mjcf.home(TABLE)
-        pose[HEAD] += STEP_RAD * ((trial + 1) % 2)
+        pose = other_pose(session)
         operator.ramp_from = None
         operator.jump(pose)
         wait = time.monotonic() + 0.3  # the suit moved long before the takeover

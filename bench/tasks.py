@@ -80,14 +80,14 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def measure_success(task: tasks.Task, seeds: range, workers: int) -> dict:
+def measure_success(task: tasks.Task, stages: list[str], seeds: range, workers: int) -> dict:
     """Success and seconds by start stage."""
     result = {}
     print(f"\n{task.name}: expert, {len(seeds)} seeds ({seeds[0]}-{seeds[-1]}) per start stage")
     print("| start stage | success | 95 % interval | median s | 90th percentile s | failed seeds |")
     print("|---|---|---|---|---|---|", flush=True)
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for stage in task.start_stages:
+        for stage in stages:
             episodes = pool.starmap(play, [(task.name, stage, seed) for seed in seeds], chunksize=4)
             good = [episode["s"] for episode in episodes if episode["success"]]
             failed = [str(episode["seed"]) for episode in episodes if not episode["success"]]
@@ -117,6 +117,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", nargs="+", default=[task.name for task in tasks.TASKS], help="names of tasks")
+    parser.add_argument("--stages", nargs="+", help="start stages; all of the task")
     parser.add_argument("--seeds", type=int, default=200, help="episodes per start stage")
     parser.add_argument("--first", type=int, default=1000, help="first seed")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
@@ -126,7 +127,7 @@ def main() -> None:
     result = {}
     for name in options.task:
         task = tasks.get(name)
-        success = measure_success(task, seeds, options.workers)
+        success = measure_success(task, options.stages or list(task.start_stages), seeds, options.workers)
         result[name] = {"success": success, "speed": measure_speed(task, seeds[:SPEED_SEEDS])}
     print(json.dumps(result))
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import yaml
 
-from rove_bringup import bag_audit, demo_report, launch_file, packages
+from rove_bringup import bag_audit, launch_file, packages
 from rove_sim.people.supervision import Patience
 
 pytestmark = pytest.mark.ros
@@ -25,26 +25,6 @@ def session_arguments(tmp_path, **more: str) -> list[str]:
         port = probe.getsockname()[1]
     values = {"bags": str(tmp_path / "bags"), "panel_port": "0", "endpoint": f"tcp://127.0.0.1:{port}", **more}
     return [f"{name}:={value}" for name, value in values.items()]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_a_rollout_is_paused_taken_over_without_a_jolt_and_recorded_whole(
-    rove_launch, own_domain, motionless_policy, tmp_path
-):
-    arguments = session_arguments(tmp_path, device="scripted", episodes="1", checkpoint=str(motionless_policy))
-    runner = rove_launch("session.launch.yaml", *arguments, cwd=tmp_path)
-    runner.wait_for('"complete": true', timeout_s=110.0)
-    assert runner.end() == 0, runner.output
-    [bag] = [path for path in (tmp_path / "bags").iterdir() if path.is_dir()]
-    found = bag_audit.audit(bag)
-    modes = [mode for mode, _ in found.timeline]
-    assert modes[modes.index("ROLLOUT") :][:4] == ["ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY"]
-    assert found.missing == ()
-    assert found.velocity_ratio <= 1.0 + 1e-6, found.worst_joint
-    assert demo_report.dropped_messages(bag) == 0
-    assert 0.0 < demo_report.human_time(found)[0] / demo_report.human_time(found)[1] < 1.0
-    assert found.episode.t_r_ns > found.episode.started_ns
 
 
 @pytest.mark.slow
