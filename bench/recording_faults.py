@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import signal
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 
 from faults import GARBAGE, MODES, show, summary
 from processes import fault_session, garbage
-from processes.fault_session import TABLE, Session
+from processes.fault_session import BACK_S, TABLE, Session, run_cells
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import domain, messages, ros, topics
@@ -149,11 +148,19 @@ class RecordingFaults(Session):
         self.until(
             lambda: self.status.get("recording") == "false" and self.status.get("ready") == "true",
             "the recorder is ready",
-            20.0,
+            BACK_S,
         )
         if recorded:
             name = self.episode.id
             self.until(lambda: Path(self.status["last_bag"]).name.startswith(name), "the bag is closed", 20.0)
+
+    def revive(self):
+        super().revive()
+        self.leave()
+
+    def name_of(self, cell):
+        """(victim, kind, mode) of a row."""
+        return cell[0], cell[1], cell[2].name
 
     # ---- one cell
 
@@ -214,7 +221,7 @@ class RecordingFaults(Session):
         if kind == "restart":  # back within a second or not: both are fine, if it is back
             before = self.pictures
             self.restart("camera")
-            self.until(lambda: self.pictures > before + 10, "pictures come again")
+            self.until(lambda: self.pictures > before + 10, "pictures come again", BACK_S)
             result["expected"] = "pictures come again"
             return
         words = "the camera is silent"
@@ -249,7 +256,7 @@ class RecordingFaults(Session):
         elif kind in ("kill", "restart"):
             self.restart("recorder")
             if mode in ACTIVE:  # the rest of the episode is recorded, as a second part
-                self.until(lambda: (self.bags / f"{result['episode']}.2").is_dir(), "the recorder goes on", 15.0)
+                self.until(lambda: (self.bags / f"{result['episode']}.2").is_dir(), "the recorder goes on", BACK_S)
                 result["named_s"] = round(time.monotonic() - begin, 3)
                 self.spin(1.0)
             result["expected"] = "the rest is recorded"
@@ -351,10 +358,9 @@ def main():
         bench = RecordingFaults(bags)
         raise_priority(realtime=10, nice=-10)
         try:
-            bench.until(lambda: bench.reason == "holding in IDLE", "all processes run", 60.0)
-            bench.until(lambda: bench.status.get("ready") == "true", "the recorder is ready", 60.0)
-            for cell in cells(args.quick, args.only):
-                rows.append(bench.cell(*cell) | {"load": round(os.getloadavg()[0], 1)})
+            bench.until(lambda: bench.reason == "holding in IDLE", "all processes run", 180.0)
+            bench.until(lambda: bench.status.get("ready") == "true", "the recorder is ready", 180.0)
+            rows, error = run_cells(bench, cells(args.quick, args.only), lambda cell: bench.cell(*cell))
         except TimeoutError as stuck:
             error = str(stuck)
         finally:

@@ -21,7 +21,9 @@ from rove_description import joints
 TABLE = joints.load()
 LIMITS = TABLE.limits
 ROLES = Path(__file__).parent / "fault_roles.py"
+NICE = os.getpriority(os.PRIO_PROCESS, 0)  # before the bench raises its own
 PERIOD = timing.CONTROL_PERIOD_S
+BACK_S = 60.0  # until a restarted process works again, on a machine that has other work, too
 WORST_PERIOD_S = 0.03  # of the control loop, in every cell; the load of the machine excuses nothing
 FILTER = "module rove_teleop.command_filter_node", "--ros-args -p discovery:=0.3"
 
@@ -57,7 +59,7 @@ class Session:
     def _spawn(self, name: str) -> subprocess.Popen:
         words = [sys.executable, str(ROLES), *self.roles[name][0].split(" ")]
         return subprocess.Popen(
-            words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=leave_realtime
+            words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, preexec_fn=leave_priority
         )
 
     def start(self, name: str) -> None:
@@ -76,6 +78,13 @@ class Session:
 
     def signal(self, name: str, number: int) -> None:
         self.processes[name].send_signal(number)
+
+    def revive(self) -> None:
+        """After a cell that got stuck: everything runs again."""
+        for name, process in self.processes.items():
+            process.send_signal(signal.SIGCONT)
+            if process.poll() is not None:
+                self.restart(name)
 
     def close(self) -> None:
         for process in (*self.processes.values(), *self._waiting.values()):
@@ -152,10 +161,30 @@ class Session:
         return result | {"fault": "; ".join(faults)}
 
 
-def leave_realtime() -> None:
+def run_cells(bench: Session, chosen: list, run) -> tuple[list[dict], str]:
+    """Rows of all cells, and why the run broke off. run: cell -> row. A cell that gets stuck is a failed row; three of
+    them in a row end the run."""
+    rows, stuck = [], 0
+    for cell in chosen:
+        try:
+            row, stuck = run(cell), 0
+        except TimeoutError as error:
+            stuck += 1
+            if stuck == 3:
+                return rows, str(error)
+            victim, kind, mode = bench.name_of(cell)
+            row = {"victim": victim, "kind": kind, "mode": mode, "ok": False, "fault": f"stuck: {error}"}
+            row |= {"expected": "", "share_of_limits": bench.excess(), "period_max_s": bench.period_max_s}
+            bench.revive()
+        rows.append(row | {"load": round(os.getloadavg()[0], 1)})
+    return rows, ""
+
+
+def leave_priority() -> None:
     """Of a child, before its first instruction: imports at the bench's real-time priority would starve the robot, and
     Linux then stops every real-time thread, the command filter's too, for 50 ms of each second."""
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 def share_of_limits(q: np.ndarray, v: np.ndarray) -> float:
