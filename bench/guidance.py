@@ -108,7 +108,7 @@ def shared_prefix_cache(actor: Actor, image, text: str, state, noise):
     cache = DynamicCache(config=model.text.config)
     picture, added = model.see(image)
     prefix = model.text.embed_tokens(tree.ids[:, :p])
-    prefix[:, model.image_slice] = picture.to(prefix.dtype)
+    prefix[:, model.image_slices[0]] = picture.to(prefix.dtype)
     prefix = run_text(model, prefix, tree.positions[:, :, :p], tree.attention[..., :p, :p], cache, added)
     cache.batch_repeat_interleave(2)
     ends = [slice(p + j * m, p + (j + 1) * m) for j in range(2)]
@@ -128,7 +128,7 @@ def run_text(model, hidden, positions, attention, cache, added):
     for i, block in enumerate(model.text.layers):
         hidden = block(hidden, attention_mask=attention, position_embeddings=rotary, past_key_values=cache)
         if i < len(added):
-            hidden[:, model.image_slice] += added[i]
+            hidden[:, model.image_slices[0]] += added[i]
     return hidden
 
 

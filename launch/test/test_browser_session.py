@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """An intervention without a suit: the simulated robot is paused, taken over and moved by dragging on the drag page."""
 
-import asyncio
-import json
 import os
-import time
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from rove_supervisor.testing.fake_world import CHROMIUM, answer, talk
+from rove_supervisor.testing.fake_world import CHROMIUM
+from rove_supervisor.testing.panel_client import Panel
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup installs it)")
 
@@ -43,46 +40,6 @@ AT_REST = f"""async () => {{
     before = now;
   }}
 }}"""
-
-
-class Panel:
-    """A person at the panel, without a browser."""
-
-    def __init__(self, url: str):
-        self.url = url + "ws?camera=0"
-
-    def press(self, action: str) -> None:
-        """Until it is accepted: on a starved machine an input may be late just now, and a person would press again."""
-
-        async def ask():
-            async with aiohttp.ClientSession() as session, session.ws_connect(self.url) as ws:
-                await ws.send_json({"do": action, "id": 1})
-                return await answer(ws)
-
-        end = time.monotonic() + LONG_S
-        while not (reply := talk(ask()))["ok"]:
-            assert time.monotonic() < end, reply
-            time.sleep(0.2)
-
-    def wait(self, condition, what: str) -> None:
-        """Until condition(state) holds."""
-
-        async def look():
-            async with aiohttp.ClientSession() as session, session.ws_connect(self.url) as ws:
-                state = {}
-                while not (state and condition(state)):
-                    message = json.loads(await ws.receive_str())
-                    state = message if message["type"] == "state" else state
-                    if message["type"] == "state":
-                        await ws.send_json({"seen": message["n"]})
-
-        async def limited():
-            await asyncio.wait_for(look(), LONG_S)
-
-        try:
-            talk(limited())
-        except TimeoutError:
-            raise AssertionError(f"{what}: not within {LONG_S} s") from None
 
 
 def drag(page, handle: str, dx: float, dy: float, steps: int = 12) -> None:

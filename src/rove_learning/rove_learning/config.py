@@ -46,6 +46,8 @@ class BackboneConfig:
     """
 
     kind: str = "compact"  # see backbone.KINDS
+    # that it sees, in this order; the robot's description names them (paper: the ego camera)
+    cameras: tuple[str, ...] = ("ego",)
     image_size: int = 96  # px, square; pictures are resized to it once, when they are decoded
     channels: tuple[int, ...] = (
         24,

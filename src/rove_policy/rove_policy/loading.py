@@ -92,16 +92,22 @@ class Loader:
         policy = checkpoint.load(path, self.device, self.backbones)
         if refusal := policy.robot.refusal(self.robot.card, f"the checkpoint {path}"):
             raise ValueError(refusal)
+        if unknown := [name for name in policy.cameras if name not in self.robot.cameras]:
+            known = ", ".join(self.robot.cameras) or "none"
+            raise ValueError(
+                f"{path} sees the camera {', '.join(unknown)}, which the description of {self.robot.name} does not "
+                f"have; its cameras: {known}"
+            )
         policy.execution.set_up(**self._fast)  # type: ignore[arg-type]
         instructions = dict.fromkeys(
             [*list(policy.info.get("instructions", ()))[: INSTRUCTIONS - 1], self.words(policy)]
         )
         for instruction in instructions:
             self.prepare(policy, instruction)
-        image = np.zeros((192, 192, 3), dtype=np.uint8)
+        seen = dict.fromkeys(policy.cameras, np.zeros((192, 192, 3), dtype=np.uint8))
         for _ in range(2):
             begin = time.perf_counter()
-            chunk, _ = policy.act_and_value(image, self.robot.home, self.words(policy), guidance=self.guidance)
+            chunk, _ = policy.act_and_value(seen, self.robot.home, self.words(policy), guidance=self.guidance)
             latency = time.perf_counter() - begin
         if not np.isfinite(chunk).all():
             raise ValueError(f"{path} predicts actions that are not finite")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The VLA action publisher: ego image + joint states + instruction -> checkpoint -> 50-step action chunks on
+"""The VLA action publisher: pictures + joint states + instruction -> checkpoint -> 50-step action chunks on
 /policy/action_chunk.
 
 Inference runs in its own thread, so callbacks never wait for it; the next chunk is computed while the current one runs;
@@ -16,7 +16,9 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 
+import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
@@ -32,7 +34,7 @@ from rove_description import robot
 from rove_policy.loading import AnyLoader, Loader
 from rove_policy.overlap import Overlap, skip_passed
 from rove_policy.reload import Reload, absent
-from rove_policy.replan import Replanner
+from rove_policy.replan import Observation, Replanner
 
 NO_CHECKPOINT = (
     "rove_policy needs a checkpoint, e.g. `rove launch session.launch.yaml checkpoint:=runs/demo/policy`. "
@@ -65,6 +67,11 @@ PARAMETERS = {
 }
 
 
+def pictures_of(observation: Observation) -> dict[str, np.ndarray]:
+    """Camera -> (H, W, 3) uint8 RGB of the messages of an observation."""
+    return {name: images.decode(message.data) for name, message in observation.images.items()}
+
+
 class PolicyNode(Node):
     """See PARAMETERS."""
 
@@ -89,9 +96,6 @@ class PolicyNode(Node):
         if reason := absent(path):
             raise ValueError(f"{reason}. {NO_CHECKPOINT}")
         ros.claim_role(self, topics.ACTION_CHUNK, "policy", DISCOVERY_S)
-        # torch takes seconds to import, so only after the cheap refusals.
-        import numpy as np
-
         described = robot.load(get("robot", robot.DEFAULT).value)
         self.table = described.table
         self.episode_instruction = ""
@@ -115,7 +119,7 @@ class PolicyNode(Node):
         self.reload = Reload(self.loader.load, path, self.not_loaded)
         self.rng = np.random.default_rng(seed)
         self.reader = messages.JointReader(self.table)
-        self.replan = Replanner()
+        self.replan = Replanner(self.policy.cameras)
         self.overlap = Overlap()
         self.mode, self.mode_ns = Mode.IDLE, 0
         self.session, self.episode_id = ros.session_id(self), ""
@@ -129,7 +133,8 @@ class PolicyNode(Node):
         self.chunk_pub = ros.publisher(self, topics.ACTION_CHUNK)  # from here on a rollout may be started
         self.value_pub = ros.publisher(self, topics.POLICY_VALUE)
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
-        ros.subscription(self, topics.EGO_IMAGE, self.on_image)
+        for name, camera in described.cameras.items():
+            ros.subscription(self, topics.picture(camera.topic), partial(self.on_image, name))
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.subscription(self, topics.EPISODE, self.on_episode)
         self.diagnostics = ros.Diagnostics(self, self.report)
@@ -193,9 +198,9 @@ class PolicyNode(Node):
             self.bad += 1
             self.error = str(error)
 
-    def on_image(self, msg) -> None:
+    def on_image(self, camera: str, msg) -> None:
         with self._wake:
-            self.replan.image(msg, time.monotonic())
+            self.replan.image(msg, time.monotonic(), camera, msg.data)
             self._wake.notify()
 
     def on_episode(self, msg) -> None:
@@ -235,6 +240,7 @@ class PolicyNode(Node):
                     return
                 if self.mode not in ACTIVE and (loaded := self.reload.take()):
                     (self.policy, self.latency_s), done = loaded
+                    self.replan.look_at(self.policy.cameras)
                     self.error = ""
                     done("")
                     self.say(f"from {self.reload.path} in force")
@@ -254,7 +260,7 @@ class PolicyNode(Node):
                     next_value = now + self.value_period if with_value else next_value
                 elif latest is not None:
                     next_value = now + self.value_period
-                    self.publish_value(self.policy.value(images.decode(latest.image.data), self.words(self.policy)))
+                    self.publish_value(self.policy.value(pictures_of(latest), self.words(self.policy)))
                 else:
                     self.loader.prepare(self.policy, self.words(self.policy))  # another episode's instruction
             except (
@@ -273,8 +279,8 @@ class PolicyNode(Node):
     def publish_chunk(self, observation, known, with_value: bool) -> None:
         begin = time.monotonic()
         act = self.policy.act_and_value if with_value else self.policy.act
-        image = images.decode(observation.image.data)
-        chunk = act(image, observation.q, self.words(self.policy), guidance=self.guidance, rng=self.rng, known=known)
+        seen = pictures_of(observation)
+        chunk = act(seen, observation.q, self.words(self.policy), guidance=self.guidance, rng=self.rng, known=known)
         if with_value:
             chunk, value = chunk
             self.publish_value(value)

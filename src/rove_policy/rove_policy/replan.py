@@ -7,55 +7,84 @@ Time is the monotonic clock, seconds. No ROS here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rove_contract import timing
+from rove_description.robot import EGO
+
+FROZEN_RAD = 0.1  # a joint that went so far changed what every camera sees
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What one chunk is predicted from. image: (H, W, 3) uint8 RGB or the JPEG message. q: (50,) rad. stamp_ns: ns
-    since the epoch. mode_ns: stamp of the transition into the mode it was made in.
+    """What one chunk is predicted from. images: camera -> (H, W, 3) uint8 RGB or the JPEG message. q: (J,) rad.
+    stamp_ns: ns since the epoch. mode_ns: stamp of the transition into the mode it was made in.
     """
 
-    image: Any
+    images: dict[str, Any]
     q: np.ndarray
     stamp_ns: int
     mode_ns: int
 
 
+@dataclass
+class _Seen:
+    """A camera's newest picture. at: of its arrival. changed_at, q: when it was another one last, and the pose then."""
+
+    image: Any = None
+    content: Any = None
+    at: float = -np.inf
+    changed_at: float = -np.inf
+    q: np.ndarray | None = None
+
+
 class Replanner:
     """Latest observation in, "infer now" out; a chunk planned before the last change of mode is dropped.
 
-    execute_s: time that a chunk runs before the next one should take over, 16 steps at 20 Hz = 0.8 s.
-    image_timeout_s: 15 frames at 30 Hz; state_timeout_s: 10 samples at 100 Hz.
+    cameras: names of those that the policy sees; the first one to be missing, late or frozen is named. A camera is
+    frozen when its picture stays the same for frozen_s while a joint moves by FROZEN_RAD. execute_s: time that a chunk
+    runs before the next one should take over, 16 steps at 20 Hz = 0.8 s. image_timeout_s: 15 frames at 30 Hz;
+    state_timeout_s: 10 samples at 100 Hz.
     """
 
     def __init__(
         self,
+        cameras: Sequence[str] = (EGO,),
         execute_s: float = timing.EXECUTE_STEPS / timing.POLICY_HZ,
         image_timeout_s: float = 0.5,
         state_timeout_s: float = timing.STATE_MISSING_S,
+        frozen_s: float = 0.5,
     ):
+        self.look_at(cameras)
+        self.frozen_s = frozen_s
         self.execute_s = execute_s
         self.image_timeout_s = image_timeout_s
         self.state_timeout_s = state_timeout_s
         self.mode_ns = 0
         self.active = False
-        self._image = None
-        self._image_at = -np.inf
         self._q: np.ndarray | None = None
         self._q_at = -np.inf
         self._due = -np.inf
 
-    def image(self, image, now: float) -> None:
-        self._image, self._image_at = image, now
+    def look_at(self, cameras: Sequence[str]) -> None:
+        """From now on these cameras are what the policy sees."""
+        self._seen = {name: _Seen() for name in cameras}
+
+    def image(self, image, now: float, camera: str = EGO, content: Any = None) -> None:
+        """A picture arrived. content: what tells two pictures apart, None: not judged. Other cameras are ignored."""
+        seen = self._seen.get(camera)
+        if seen is None:
+            return
+        if content is None or content != seen.content:
+            seen.content, seen.changed_at, seen.q = content, now, self._q
+        seen.image, seen.at = image, now
 
     def state(self, q: np.ndarray, now: float) -> None:
-        """q: (50,) rad, finite; a state with missing joints is not an observation and is refused with ValueError."""
+        """q: (J,) rad, finite; a state with missing joints is not an observation and is refused with ValueError."""
         if not np.all(np.isfinite(q)):
             raise ValueError(f"the robot state misses {int(np.sum(~np.isfinite(q)))} joints")
         self._q, self._q_at = q, now
@@ -73,8 +102,12 @@ class Replanner:
         """Named reason why nothing can be inferred now, or ""."""
         if now - self._q_at > self.state_timeout_s:
             return "robot state missing"
-        if now - self._image_at > self.image_timeout_s:
-            return "ego image missing"
+        for name, seen in self._seen.items():
+            if now - seen.at > self.image_timeout_s:
+                return f"the picture of the camera {name} is missing"
+            moved = 0.0 if seen.q is None or self._q is None else float(np.abs(self._q - seen.q).max())
+            if now - seen.changed_at > self.frozen_s and moved > FROZEN_RAD:
+                return f"the camera {name} is frozen: the same picture for {now - seen.changed_at:.1f} s while moving"
         return ""
 
     def observation(self, now: float, stamp_ns: int) -> Observation | None:
@@ -88,7 +121,8 @@ class Replanner:
 
     def latest(self, stamp_ns: int) -> Observation:
         """The newest image and state, whether due or not."""
-        return Observation(self._image, self._q, stamp_ns, self.mode_ns)
+        images = {name: seen.image for name, seen in self._seen.items()}
+        return Observation(images, self._q, stamp_ns, self.mode_ns)
 
     def current(self, observation: Observation) -> bool:
         """Whether a chunk from `observation` may still be published."""

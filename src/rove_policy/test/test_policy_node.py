@@ -145,7 +145,7 @@ def test_it_publishes_chunks_in_rollout_only_and_survives_a_frozen_camera(world,
         assert len(world.chunks) == count
 
         world.frozen_camera = True
-        assert world.spin_until(lambda: world.diagnostics["message"] == "ego image missing")
+        assert world.spin_until(lambda: world.diagnostics["message"] == "the picture of the camera ego is missing")
         world.set_mode(Trigger.RESUME, Mode.ROLLOUT)
         world.spin_until(lambda: False, 1.5)
         assert len(world.chunks) == count
@@ -226,7 +226,7 @@ def test_a_qwen3_vl_checkpoint_survives_a_stall_of_10_s_and_is_reloaded_between_
         assert ros.now_ns() - (stamp.sec * 10**9 + stamp.nanosec) < 5e9  # not what was seen before the stall
 
         world.frozen_camera = True
-        assert world.spin_until(lambda: world.diagnostics["message"] == "ego image missing")
+        assert world.spin_until(lambda: world.diagnostics["message"] == "the picture of the camera ego is missing")
         count, world.frozen_camera = len(world.chunks), False
         assert world.spin_until(lambda: len(world.chunks) > count)
 

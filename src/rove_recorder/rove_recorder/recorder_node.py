@@ -41,10 +41,10 @@ PARAMETERS = {
     "preroll_s": "how much of the time before an episode is kept, s",
     "min_free_gb": "no episode starts with less free space, GB",
     "split_gb": "a longer episode goes into several files of this size, GB",
-    "require": "topics that need a publisher before an episode can start",
+    "require": "topics that need a publisher before an episode can start; empty: joints, mode and the robot's cameras",
 }
 UNSAVED_S = 1.0  # what a crash may take
-REQUIRED = (topics.JOINT_STATES, topics.EGO_IMAGE, topics.JOINT_COMMAND, topics.MODE)
+REQUIRED = (topics.JOINT_STATES, topics.JOINT_COMMAND, topics.MODE)  # and the cameras of the robot
 
 
 class Polled(CallbackGroup):
@@ -87,8 +87,11 @@ class RecorderNode(Node):
             get("min_free_gb", 1.0).value,
             split_bytes=round(get("split_gb", 4.0).value * 2**30),
         )
-        self.require = set(get("require", [topic.name for topic in REQUIRED]).value)
         described = robot.load(get("robot", robot.DEFAULT).value)
+        # Where a camera is described it is recorded, and nothing begins without it.
+        self.cameras = [topics.picture(camera.topic) for camera in described.cameras.values()]
+        required = [topic.name for topic in (*REQUIRED, *self.cameras)]
+        self.require = set(required if get("require", [""]).value == [""] else self.get_parameter("require").value)
         provenance = {
             "revision": revision(),
             "robot": described.name,
@@ -103,12 +106,16 @@ class RecorderNode(Node):
             raise ValueError(
                 f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
             ) from error
+        for topic in self.cameras:
+            self.recorder.add_topic(BagTopic.of(topic))
         self.parameters = Parameters(self)
         self.recorder.parameters = self.parameters.values
         self.group = Polled()
         self.subs: dict = {}
-        for topic in topics.TOPICS:
-            self.subscribe(BagTopic.of(topic))
+        self.in_namespace = {topic.name for topic in (*topics.TOPICS, *self.cameras)}
+        for topic in (*topics.TOPICS, *self.cameras):
+            if topic.name not in self.subs:
+                self.subscribe(BagTopic.of(topic))
         self.refused: set[str] = set()
         self.waiting = "starting"
         # Topics of one publisher: those of several have as many sequence counters, which say nothing about one stream.
@@ -132,10 +139,9 @@ class RecorderNode(Node):
             kind, self.graph_name(topic.name), lambda msg: None, profile, raw=True, callback_group=self.group
         )
 
-    @staticmethod
-    def graph_name(name: str) -> str:
+    def graph_name(self, name: str) -> str:
         """What the node asks the graph for: the contract's topics are in its namespace, others where they are."""
-        return topics.relative(name) if name in topics.BY_NAME else name
+        return topics.relative(name) if name in self.in_namespace else name
 
     def poll(self) -> None:
         """Take everything that has come since the last poll, oldest first."""

@@ -22,7 +22,7 @@ from sensor_msgs.msg import CompressedImage, JointState
 from std_msgs.msg import Bool, String
 
 from rove_contract import episode as episodes
-from rove_contract import images, messages, ros, timing, topics
+from rove_contract import frames, images, messages, ros, timing, topics
 from rove_contract.modes import Mode
 from rove_contract.thresholds import SEATED_RAD
 from rove_description import robot as robots
@@ -38,9 +38,9 @@ STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /si
 PARAMETERS = {
     "robot": "the robot: a name, or a folder with robot.yaml",
     "seed": "seed of the first scene; each reset goes on to the next",
-    "image_size": "side of the ego picture, pixels",
-    "jpeg_quality": "of the ego picture, 1 to 100",
-    "camera_hz": "rate of the ego camera, Hz",
+    "image_size": "side of the pictures, pixels",
+    "jpeg_quality": "of the pictures, 1 to 100",
+    "camera_hz": "rate of the cameras, Hz",
     "start_stage": "where the next episode begins; the supervisor's topic sets it too",
     "task": "folder name of the task; free_space: none, for any robot",
     "auto_reset": "next scene by itself 1 s after an episode ended",
@@ -75,7 +75,10 @@ class RobotNode(Node):
         self.success: bool | None = None
         self.missed = ""
         self.states_pub = ros.publisher(self, topics.JOINT_STATES)
-        self.image_pub = ros.publisher(self, topics.EGO_IMAGE)
+        self.cameras = {
+            name: (ros.publisher(self, topics.picture(camera.topic)), camera)
+            for name, camera in described.cameras.items()
+        }
         self.state_pub = ros.publisher(self, topics.SIM_STATE)
         self.success_pub = ros.publisher(self, topics.SIM_SUCCESS)
         self.task_pub = ros.publisher(self, topics.SIM_TASK)
@@ -192,18 +195,19 @@ class RobotNode(Node):
     # ---- pictures, in their own thread
 
     def draw(self) -> None:
-        """Newest snapshot -> JPEG, at camera_hz."""
+        """Newest snapshot -> one JPEG of each camera, at camera_hz."""
         period = 1.0 / self.camera_hz
         due = time.monotonic()
         try:
             while not self._stop.wait(max(0.0, due - time.monotonic())):
                 due = max(due + period, time.monotonic() - period)
                 qpos, stamp = self.snapshot
-                msg = CompressedImage(format="jpeg")
-                messages.set_stamp(msg.header.stamp, stamp)
-                msg.header.frame_id = "ego"
-                msg.data = images.encode_jpeg(self.env.camera.render(qpos), self.quality)
-                self.image_pub.publish(msg)
+                for name, (publisher, camera) in self.cameras.items():
+                    msg = CompressedImage(format="jpeg")
+                    messages.set_stamp(msg.header.stamp, stamp)
+                    msg.header.frame_id = frames.optical(name)
+                    msg.data = images.encode_jpeg(self.env.camera.render(qpos, camera.frame), self.quality)
+                    publisher.publish(msg)
                 self.images += 1
         except RCLError:
             if rclpy.ok():  # else: the process is ending

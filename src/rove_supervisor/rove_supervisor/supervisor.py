@@ -275,8 +275,8 @@ class Supervisor:
     def saw_robot(self) -> None:
         self.watch.robot.mark(self.now())
 
-    def saw_camera(self) -> None:
-        self.watch.camera.mark(self.now())
+    def saw_camera(self, name: str = "ego") -> None:
+        self.watch.cameras[name].mark(self.now())
 
     def saw_operator(self) -> None:
         self.watch.operator.mark(self.now())

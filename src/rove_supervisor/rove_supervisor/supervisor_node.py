@@ -57,7 +57,7 @@ PARAMETERS = {
     "dead_man_lease_s": "how long that page may be silent, s",
     "alignment_threshold_rad": "a takeover is refused beyond this difference of a joint, unless forced, rad",
     "record": "an episode needs a recorder that is ready",
-    "camera": "an episode needs pictures of the robot's camera",
+    "camera": "an episode needs pictures of each of the robot's cameras",
     "panel_port": "TCP port of the panel; 0: any free one, -1: no panel",
     "panel_host": "address the panel is bound to",
     "panel_token": "access token; ROVE_PANEL_TOKEN is better, a parameter can be read by everybody in the graph",
@@ -100,7 +100,8 @@ class SupervisorNode(Node):
             raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
         described = robot.load(get("robot", robot.DEFAULT).value)
         blocks, record, camera = described.table.blocks_present(), get("record", False).value, get("camera", True).value
-        watch = Watch(threshold, record, blocks, camera)
+        seen = {name: view.topic for name, view in described.cameras.items()}
+        watch = Watch(threshold, record, blocks, camera and bool(seen), seen)
         port = get("panel_port", 8765).value
         access = Access(
             get("panel_host", "127.0.0.1").value,
@@ -139,7 +140,8 @@ class SupervisorNode(Node):
         # 100 Hz streams stay undecoded: their arrival matters, their content only to an open page (ghost, 10 Hz).
         ros.subscription(self, topics.JOINT_STATES, self.on_robot, raw=True)
         ros.subscription(self, topics.TELEOP_TARGETS, self.on_operator, raw=True)
-        ros.subscription(self, topics.EGO_IMAGE, self.on_image)
+        for number, (name, topic) in enumerate(seen.items()):
+            ros.subscription(self, topics.picture(topic), partial(self.on_image, number, name))
         ros.subscription(self, topics.TELEOP_ALIGNMENT, partial(self.on_status, self.supervisor.saw_alignment))
         ros.subscription(self, topics.RECORDER_STATUS, partial(self.on_status, self.supervisor.saw_recorder))
         ros.subscription(self, topics.POLICY_VALUE, lambda msg: self.supervisor.saw_value(msg.data))
@@ -199,10 +201,11 @@ class SupervisorNode(Node):
         self.supervisor.saw_operator()
         self._poses["operator"] = data
 
-    def on_image(self, msg) -> None:
-        self.supervisor.saw_camera()
+    def on_image(self, number: int, name: str, msg) -> None:
+        """number: of the camera, in the order of the description."""
+        self.supervisor.saw_camera(name)
         if self.panel is not None:
-            self.panel.show(bytes(msg.data), messages.stamp_ns(msg.header.stamp) * 1e-9)
+            self.panel.show(bytes(msg.data), messages.stamp_ns(msg.header.stamp) * 1e-9, number)
 
     def on_status(self, sink, msg) -> None:
         sink(level_of(msg), msg.message, messages.diagnostic_values(msg))

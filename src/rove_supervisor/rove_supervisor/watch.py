@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from rove_contract import latency, timing, topics
 from rove_supervisor.machine import ROBOT_GONE_S, Conditions
@@ -123,14 +124,23 @@ class Report:
 
 class Watch:
     """Everything a decision depends on beside the mode. threshold: rad; record: an episode needs a ready recorder;
-    blocks: of the robot's joints; needs_camera: an episode needs pictures.
+    blocks: of the robot's joints; needs_camera: an episode needs pictures. cameras: name -> topic, the main one first.
     """
 
-    def __init__(self, threshold: float, record: bool, blocks: Sequence[str], needs_camera: bool = True):
+    def __init__(
+        self,
+        threshold: float,
+        record: bool,
+        blocks: Sequence[str],
+        needs_camera: bool = True,
+        cameras: Mapping[str, str] = MappingProxyType({"ego": topics.EGO_IMAGE.name}),
+    ):
+        self.topics = dict(cameras)
+        self.cameras = {name: Stream() for name in cameras}
         self.threshold, self.blocks = threshold, tuple(blocks)
         self.record = record
         self.needs_camera = needs_camera
-        self.robot, self.camera, self.operator = Stream(), Stream(), Stream()
+        self.robot, self.operator = Stream(), Stream()
         self.alignment = Alignment()
         self.recorder: Report | None = None
         self.policies = 0  # publishers of /policy/action_chunk
@@ -151,11 +161,12 @@ class Watch:
     def camera_refusal(self, now: float) -> str:
         if not self.needs_camera:
             return ""
-        age = self.camera.age(now)
-        if age == math.inf:
-            return f"no camera: nothing has come on {topics.EGO_IMAGE.name}"
-        if age > CAMERA_GONE_S:
-            return f"the camera is silent: last picture {age:.1f} s ago"
+        for name, stream in self.cameras.items():
+            age = stream.age(now)
+            if age == math.inf:
+                return f"no camera {name}: nothing has come on {self.topics[name]}"
+            if age > CAMERA_GONE_S:
+                return f"the camera {name} is silent: last picture {age:.1f} s ago"
         return ""
 
     def recorder_refusal(self, now: float) -> str:

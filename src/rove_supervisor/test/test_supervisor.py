@@ -119,8 +119,8 @@ def test_a_camera_that_dies_in_an_episode_pauses_it_and_ends_a_demonstration(act
     moving = bench.mode
     assert bench.run(0.9, camera=False) == [] and bench.mode is moving
     (done,) = bench.run(0.2, camera=False)
-    assert bench.mode is ends and "the camera is silent" in done
-    assert "the camera is silent" in snapshot(bench.supervisor)["notice"]
+    assert bench.mode is ends and "the camera ego is silent" in done
+    assert "the camera ego is silent" in snapshot(bench.supervisor)["notice"]
     assert bench.run(2.0, camera=False) == [], "once"
 
 
@@ -130,12 +130,12 @@ def test_without_a_camera_only_a_forced_takeover_drives_the_robot_until_the_pict
     bench.run(2.0, camera=False)
     for action in ("resume", "takeover"):
         ok, text = bench.supervisor.request(action)
-        assert not ok and "the camera is silent" in text
+        assert not ok and "the camera ego is silent" in text
     bench.press("force_takeover")
     assert bench.run(3.0, camera=False) == [] and bench.mode is Mode.ADAPTATION
     bench.run(0.1)
     (done,) = bench.run(1.1, camera=False)
-    assert bench.mode is Mode.PAUSED and "the camera is silent" in done
+    assert bench.mode is Mode.PAUSED and "the camera ego is silent" in done
 
 
 def test_a_client_that_vanishes_changes_nothing_while_the_dead_man_is_off():

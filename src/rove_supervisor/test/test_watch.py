@@ -62,7 +62,7 @@ def test_a_start_needs_a_robot_that_reports():
 def test_a_start_needs_a_camera_that_sends_pictures():
     watch = Watch(0.35, False, BLOCKS)
     assert "nothing has come on /ego_camera" in watch.conditions(1.0).camera
-    watch.camera.mark(1.0)
+    watch.cameras["ego"].mark(1.0)
     assert watch.conditions(1.9).camera == ""
     assert "last picture 1.5 s ago" in watch.conditions(2.5).camera
     assert Watch(0.35, False, BLOCKS, needs_camera=False).conditions(1.0).camera == ""

@@ -117,8 +117,8 @@ class TeleopNode(Node):
         ros.subscription(self, topics.MODE, self.on_mode)
         ros.timer(self, 1.0 / ALIGNMENT_HZ, self.publish_alignment)
         self.diagnostics = ros.Diagnostics(self, self.report)
-        if self.source.shows_robot:
-            ros.subscription(self, topics.EGO_IMAGE, self.on_image)
+        if self.source.shows_robot and robot.EGO in described.cameras:
+            ros.subscription(self, topics.picture(described.cameras[robot.EGO].topic), self.on_image)
         self._thread = threading.Thread(target=self.receive, name="operator input", daemon=True)
         self._thread.start()
         raise_priority(

@@ -5,7 +5,8 @@ A text or a picture is sent when the client has acknowledged the one before the 
 fewer, never older ones, nothing piles up for it in any buffer, and no other client waits for it. No aiohttp here: `ws`
 is what has its send_str and send_bytes.
 
-Binary picture: little-endian uint32 number, float64 stamp of the picture in unix s, then the JPEG.
+Binary picture: little-endian uint32 number, float64 stamp of the picture in unix s, then the JPEG. The upper 4 bits of
+the number say which camera it is from; cameras are counted, sent and acknowledged each for itself.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any
 
 PICTURE = struct.Struct("<Id")
+CAMERA_BIT = 28
+NUMBERS = (1 << CAMERA_BIT) - 1  # at 60 pictures a second they begin anew after 51 days
 IN_FLIGHT = 2  # one on the wire while one is shown
 ACK_LOST_S = 1.0  # after this a client that forgot to acknowledge gets the next one all the same
 ANSWERS = 64  # that wait for a client; a client that asks without reading loses the oldest
 
 
 class Feed:
-    """The newest text and the newest picture, numbered from 1. `show` may be called from any thread, the rest in the
-    loop's.
+    """The newest text and the newest picture of each camera, numbered from 1. `show` may be called from any thread, the
+    rest in the loop's.
     """
 
     def __init__(self) -> None:
         self.text: tuple[int, str] = (0, "")
-        self.picture: tuple[int, bytes] = (0, b"")
+        self.pictures: dict[int, tuple[int, bytes]] = {}  # by the number of the camera
         self.clients: set[Client] = set()
         self.pictures_sent = 0  # to all clients together
 
@@ -38,10 +41,10 @@ class Feed:
         self.text = (self.text[0] + 1, text)
         self.wake()
 
-    def show(self, jpeg: bytes, stamp_s: float) -> int:
-        """Newest picture -> its number; `wake` sends it."""
-        number = self.picture[0] + 1
-        self.picture = (number, PICTURE.pack(number & 0xFFFFFFFF, stamp_s) + jpeg)
+    def show(self, jpeg: bytes, stamp_s: float, camera: int = 0) -> int:
+        """Newest picture of a camera, 0 to 15 -> its number; `wake` sends it."""
+        number = self.pictures.get(camera, (0, b""))[0] + 1
+        self.pictures[camera] = (number, PICTURE.pack(camera << CAMERA_BIT | number & NUMBERS, stamp_s) + jpeg)
         return number
 
     def wake(self) -> None:
@@ -83,7 +86,7 @@ class Client:
         self.feed, self.ws, self.name, self.pictures = feed, ws, name, pictures
         self.wake = asyncio.Event()
         self.wake.set()
-        self.texts, self.shown = Window(texts_acknowledged), Window()
+        self.texts, self.shown = Window(texts_acknowledged), defaultdict[int, Window](Window)  # shown: by camera
         self._answers: deque[str] = deque(maxlen=ANSWERS)
 
     def answer(self, text: str) -> None:
@@ -95,7 +98,7 @@ class Client:
         self.wake.set()
 
     def acknowledge_picture(self, number: int) -> None:
-        self.shown.acknowledge(number)
+        self.shown[number >> CAMERA_BIT & 15].acknowledge(number & NUMBERS)
         self.wake.set()
 
     async def send(self) -> None:
@@ -110,10 +113,10 @@ class Client:
                     await self.ws.send_str(text)
                 while self._answers:
                     await self.ws.send_str(self._answers.popleft())
-                number, picture = self.feed.picture
-                if self.pictures and self.shown.wants(number, time.monotonic()):
-                    self.shown.mark(number, time.monotonic())
-                    self.feed.pictures_sent += 1
-                    await self.ws.send_bytes(picture)
+                for camera, (number, picture) in list(self.feed.pictures.items()) if self.pictures else []:
+                    if self.shown[camera].wants(number, time.monotonic()):
+                        self.shown[camera].mark(number, time.monotonic())
+                        self.feed.pictures_sent += 1
+                        await self.ws.send_bytes(picture)
         except ConnectionError:
             pass  # the reading side sees it too

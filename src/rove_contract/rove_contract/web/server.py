@@ -160,9 +160,9 @@ class WebServer:
             with contextlib.suppress(RuntimeError):  # closed since
                 self._loop.call_soon_threadsafe(function)
 
-    def show(self, jpeg: bytes, stamp_s: float) -> None:
-        """Newest picture (JPEG), taken at stamp_s (unix s); replaces the one before, sent or not."""
-        self.feed.show(jpeg, stamp_s)
+    def show(self, jpeg: bytes, stamp_s: float, camera: int = 0) -> None:
+        """Newest picture (JPEG) of a camera, taken at stamp_s (unix s); replaces the one before, sent or not."""
+        self.feed.show(jpeg, stamp_s, camera)
         if self.clients:
             self.call(self.feed.wake)
 

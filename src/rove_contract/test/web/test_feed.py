@@ -156,3 +156,25 @@ def test_a_connection_that_breaks_ends_the_sender_quietly(error):
         await page.send()
 
     asyncio.run(run())
+
+
+def test_each_camera_is_sent_and_acknowledged_for_itself():
+    async def story(feed, opened):
+        page = opened()
+        for picture in (b"a1", b"a2", b"a3"):
+            feed.show(picture, 1.5)
+            feed.wake()
+            await settle()
+        feed.show(b"b1", 2.5, camera=3)
+        feed.wake()
+        await settle()
+        sent = [(number >> 28, number & 0xFFFFFFF, data) for number, _, data in page.ws.sent]
+        assert sent == [(0, 1, b"a1"), (0, 2, b"a2"), (3, 1, b"b1")], "two in flight of each"
+        page.acknowledge_picture(3 << 28 | 1)
+        await settle()
+        assert len(page.ws.sent) == 3, "that was another camera's"
+        page.acknowledge_picture(1)
+        await settle()
+        assert page.ws.sent[-1][-1] == b"a3"
+
+    scenario(story)

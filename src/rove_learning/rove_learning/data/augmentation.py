@@ -46,7 +46,13 @@ def draw_augmentation(count: int, config: RegulariseConfig, rng: np.random.Gener
 
 
 def augment_images(images: np.ndarray, gain: np.ndarray | None = None, shift: np.ndarray | None = None) -> np.ndarray:
-    """(B, S, S, 3) uint8 -> the same times gain (B,), moved by shift (B, 2) px down and right; edge pixels repeat."""
+    """(B, S, S, 3) or, of several cameras, (B, C, S, S, 3) uint8 -> the same times gain (B,), moved by shift (B, 2) px
+    down and right; edge pixels repeat. What was drawn for a moment counts for all its pictures.
+    """
+    if images.ndim == 5:
+        cameras = images.shape[1]
+        gain, shift = (None if x is None else np.repeat(x, cameras, axis=0) for x in (gain, shift))
+        return augment_images(images.reshape(-1, *images.shape[2:]), gain, shift).reshape(images.shape)
     out = images
     if gain is not None and np.any(gain != 1.0):
         table = np.clip(np.arange(256)[None] * gain[:, None] + 0.5, 0, 255).astype(np.uint8)  # (B, 256)

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rove_contract.modes import Outcome, Stage
+from rove_description.robot import EGO
 from rove_learning.algorithm.advantage import Frames
 from rove_learning.algorithm.rewards import Normaliser, penalty_frame, pretraining_c_fail, rewards
 from rove_learning.algorithm.targets import monte_carlo_returns, segment_rewards
@@ -21,10 +23,10 @@ from rove_learning.data.picture_stream import PictureStream
 class Buffer:
     """Frames of all trainable episodes of `datasets`, one after the other; N frames, J joints.
 
-    robot: whose frames they are. human_videos: True for D^critic, False for D^actor. cache: decode all pictures once to
-    the disk; False: each time they are asked for. state, action: (N, J) float32 rad, NaN in human videos. stage,
-    outcome: (N,). task: (N,) index into `tasks`. episode: (N,) index into `episodes`; first, last: (N,) first and last
-    frame (inclusive) of the frame's episode.
+    robot: whose frames they are. cameras: C names, whose pictures `images` gives. human_videos: True for D^critic,
+    False for D^actor. cache: decode all pictures once to the disk; False: each time they are asked for. state, action:
+    (N, J) float32 rad, NaN in human videos. stage, outcome: (N,). task: (N,) index into `tasks`. episode: (N,) index
+    into `episodes`; first, last: (N,) first and last frame (inclusive) of the frame's episode.
     """
 
     def __init__(
@@ -34,9 +36,11 @@ class Buffer:
         human_videos: bool = False,
         progress: bool = True,
         cache: bool = True,
+        cameras: Sequence[str] = (EGO,),
     ):
         if not datasets:
             raise DatasetError("no dataset given")
+        self.cameras = tuple(cameras)
         for dataset in datasets[1:]:
             if dataset.names != datasets[0].names or dataset.fps != datasets[0].fps:
                 raise DatasetError(
@@ -45,7 +49,7 @@ class Buffer:
         self.robot, self.names, self.fps = datasets[0].robot, datasets[0].names, datasets[0].fps
         self.episodes: list[Episode] = []
         self.roots: list[str] = []
-        self._maps = []
+        self._maps: list[list] = []  # per dataset and camera
         columns = ("state", "action", "stage", "map", "row", "outcome", "task", "episode", "first", "last")
         parts: dict[str, list] = {key: [] for key in columns}
         self.tasks: list[str] = []
@@ -54,7 +58,13 @@ class Buffer:
             chosen = [e for e in dataset.episodes if e.trainable and (human_videos or e.has_robot)]
             if not chosen:
                 continue
-            self._maps.append(pictures(dataset, size, progress) if cache else PictureStream(dataset, size))
+            dataset.check_cameras(self.cameras)
+            self._maps.append(
+                [
+                    pictures(dataset, size, progress, name) if cache else PictureStream(dataset, size, camera=name)
+                    for name in self.cameras
+                ]
+            )
             for e in chosen:
                 rows = np.arange(e.start, e.end)
                 if e.task not in self.tasks:
@@ -91,13 +101,17 @@ class Buffer:
         return len(self.state)
 
     def images(self, index: np.ndarray) -> np.ndarray:
-        """(B,) frames -> (B, S, S, 3) uint8."""
+        """(B,) frames -> (B, S, S, 3) uint8, of several cameras (B, C, S, S, 3)."""
+        seen = [self._of_camera(index, camera) for camera in range(len(self.cameras))]
+        return seen[0] if len(seen) == 1 else np.stack(seen, axis=1)
+
+    def _of_camera(self, index: np.ndarray, camera: int) -> np.ndarray:
         if len(self._maps) == 1:
-            return np.asarray(self._maps[0][self._row[index]])
-        out = np.empty((len(index), *self._maps[0].shape[1:]), dtype=np.uint8)
-        for number, pictures_ in enumerate(self._maps):
+            return np.asarray(self._maps[0][camera][self._row[index]])
+        out = np.empty((len(index), *self._maps[0][camera].shape[1:]), dtype=np.uint8)
+        for number, of_dataset in enumerate(self._maps):
             chosen = self._map[index] == number
-            out[chosen] = pictures_[self._row[index[chosen]]]
+            out[chosen] = of_dataset[camera][self._row[index[chosen]]]
         return out
 
     def texts(self, index: np.ndarray) -> list[str]:

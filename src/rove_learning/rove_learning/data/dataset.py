@@ -9,6 +9,7 @@ training refuses before the first step; errors name dataset, episode and frame.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from rove_description import robot as robots
 from rove_description.card import RobotCard
 from rove_recorder.dataset import corrections
 from rove_recorder.dataset.flags import FLAGS
-from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, HUMAN_VIDEO, STATE, DatasetError
+from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, EGO, HUMAN_VIDEO, IMAGES, STATE, DatasetError
 from rove_recorder.dataset.reader import DEFAULTS, LeRobotReader, VideoPlace, read_tasks
 
 KIND_STAGES = {
@@ -47,11 +48,16 @@ class Episode:
     operator: str
     start_stage: str
     excluded: bool
-    video: VideoPlace | None
+    videos: dict[str, VideoPlace]  # of each camera whose pictures are in video files
     adaptation_end: int
 
     def __len__(self) -> int:
         return self.end - self.start
+
+    @property
+    def video(self) -> VideoPlace | None:
+        """Of the main camera."""
+        return self.videos.get(EGO)
 
     @property
     def has_robot(self) -> bool:
@@ -95,6 +101,7 @@ class Dataset:
         self.reader = LeRobotReader(root)
         self.root, self.info = self.reader.root, self.reader.info
         self.names, self.fps, self.camera = self.reader.names, self.reader.fps, self.reader.camera
+        self.cameras = self.reader.cameras
         self._check_info(self.reader.features)
         self.robot = self._read_robot()
         self._read_frames()
@@ -120,8 +127,18 @@ class Dataset:
                 f"dataset {self.root}: {STATE} and {ACTION} need the names of the same joints in the same order in "
                 f"meta/info.json, got {names[0]} and {names[1]}"
             )
-        if self.camera not in ("video", "image"):
-            raise DatasetError(f"dataset {self.root}: {CAMERA} has dtype {self.camera!r}, expected 'video' or 'image'")
+        for name, kind in self.cameras.items():
+            if kind not in ("video", "image"):
+                raise DatasetError(
+                    f"dataset {self.root}: {IMAGES}{name} has dtype {kind!r}, expected 'video' or 'image'"
+                )
+
+    def check_cameras(self, names: Sequence[str]) -> None:
+        """Raise DatasetError where it lacks one of these cameras."""
+        if missing := [name for name in names if name not in self.cameras]:
+            raise DatasetError(
+                f"dataset {self.root} has no pictures of {', '.join(missing)}; it has {', '.join(self.cameras)}"
+            )
 
     def _read_robot(self) -> RobotCard:
         """The robot, blocks included: where another tool dropped them, those of ROVE's own robot of that name."""
@@ -168,7 +185,7 @@ class Dataset:
                     f"{name} has outcome {row['outcome']!r}, known are "
                     f"{', '.join(f'{o} {o.name}' for o in map(Outcome, Outcome))}"
                 )
-            video = self.reader.video(row) if self.camera == "video" else None
+            videos = {view: self.reader.video(row, view) for view, kind in self.cameras.items() if kind == "video"}
             start, end = row["dataset_from_index"], row["dataset_to_index"]
             if end > len(self.state):
                 raise DatasetError(f"{name}: its rows {start} to {end} are beyond the {len(self.state)} frames")
@@ -187,7 +204,7 @@ class Dataset:
                     *(row[key] for key in columns),
                     row["start_stage"] or "start",
                     row["excluded"],
-                    video,
+                    videos,
                     find_adaptation_end(self.stage[start:end]),
                 )
             )
@@ -273,10 +290,13 @@ class Dataset:
                     f"dataset {self.root}: episodes {known[episode.episode_id]} and {episode.index} have the same "
                     f"episode_id {episode.episode_id!r}; remove one"
                 )
-        placed = sorted((e for e in self.episodes if e.video), key=lambda e: (e.video.path, e.video.first))
-        for one, after in zip(placed, placed[1:]):
-            if one.video.path == after.video.path and one.video.first + len(one) > after.video.first:
+        placed = sorted(
+            ((place.path, place.first, e) for e in self.episodes for place in e.videos.values()),
+            key=lambda row: row[:2],
+        )
+        for (path, first, one), (path_after, first_after, after) in zip(placed, placed[1:]):
+            if path == path_after and first + len(one) > first_after:
                 raise DatasetError(
-                    f"dataset {self.root}, episode {after.index}: its pictures begin at frame {after.video.first} of "
+                    f"dataset {self.root}, episode {after.index}: its pictures begin at frame {first_after} of "
                     f"their file, within those of episode {one.index}"
                 )

@@ -181,6 +181,7 @@ class FeatureCache:
     def _folders(self) -> dict[str, _Folder]:
         key = backbone_key(self.backbone)
         common = {"version": VERSION, "backbone": key, "conditions": list(self.conditions), "dtype": "bfloat16"}
+        common["cameras"] = list(self.backbone.cameras)
         roots = dict.fromkeys(self.buffer.roots)
         return {
             root: _Folder(Path(root), {**common, "content": content_hash(Path(root))}, self._note) for root in roots

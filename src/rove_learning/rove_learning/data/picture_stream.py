@@ -18,8 +18,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from rove_contract import images
-from rove_learning.data.dataset import CAMERA, Dataset, DatasetError
+from rove_learning.data.dataset import Dataset, DatasetError
 from rove_recorder.dataset import video
+from rove_recorder.dataset.lerobot_format import EGO, IMAGES
 
 
 class _Packets:
@@ -75,28 +76,28 @@ class PictureStream:
     DatasetError naming the dataset and the file, when it is opened or when a picture cannot be decoded.
     """
 
-    def __init__(self, dataset: Dataset, size: int, threads: int = 0):
+    def __init__(self, dataset: Dataset, size: int, threads: int = 0, camera: str = EGO):
         self.shape = (len(dataset), size, size, 3)
         self._size = size
         self._root = dataset.root
         self._jpegs = None
-        if dataset.camera == "video":
-            self._open_videos(dataset)
+        if dataset.cameras[camera] == "video":
+            self._open_videos(dataset, camera)
         else:
-            frames = dataset.reader.frames([CAMERA])
-            dataset.reader.jpegs(frames.slice(0, 1))  # refuses what is no column of pictures
-            self._jpegs = [chunk.field("bytes") for chunk in frames[CAMERA].chunks]
+            frames = dataset.reader.frames([IMAGES + camera])
+            dataset.reader.jpegs(frames.slice(0, 1), camera)  # refuses what is no column of pictures
+            self._jpegs = [chunk.field("bytes") for chunk in frames[IMAGES + camera].chunks]
             self._starts = np.cumsum([0, *map(len, self._jpegs)])
         threads = threads or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, "decode") if threads > 1 else None
         self._threads = threads
 
-    def _open_videos(self, dataset: Dataset) -> None:
+    def _open_videos(self, dataset: Dataset, camera: str) -> None:
         self._file, self._number = np.zeros(len(dataset), dtype=np.int32), np.zeros(len(dataset), dtype=np.int64)
         self._files: list[_Packets] = []
         known: dict[Path, int] = {}
         for episode in dataset.episodes:
-            path, first = episode.video.path, episode.video.first
+            path, first = episode.videos[camera].path, episode.videos[camera].first
             if path not in known:
                 known[path] = len(self._files)
                 self._files.append(_Packets(path, f"dataset {dataset.root}, {path.relative_to(dataset.root)}"))

@@ -38,6 +38,7 @@ class CollectConfig:
     people: Literal["crew", "expert"] = "crew"  # four operators in turn, with their teleoperation gaps; or the expert
     failures: bool = False  # keep demonstrations that failed; people record a failed one again
     image_size: int = 192  # px, square
+    cameras: tuple[str, ...] = ("ego",)  # also left_wrist, right_wrist
     start_stages: tuple[str, ...] = ()  # cycled over the episodes (paper, sec. 3.1); empty: all of the task
 
 
@@ -58,7 +59,7 @@ def make_worker(config: CollectConfig) -> Callable[[int], dict]:
         person = people[number % len(people)]
         rng = np.random.default_rng([seed, 7])
         operator = Operator(task, person, rng, 1.0 / timing.POLICY_HZ, world.table)
-        recorder, truth = FrameRecorder(), TruthRecorder(task)
+        recorder, truth = FrameRecorder(config.cameras), TruthRecorder(task)
         episode = play_episode(
             world,
             drive,
@@ -67,6 +68,7 @@ def make_worker(config: CollectConfig) -> Callable[[int], dict]:
             start_stage=stages[number // len(people) % len(stages)],
             operator=operator,
             observers=(recorder, truth),
+            cameras=config.cameras,
         )
         name = f"demonstration-{seed:06d}"
         frames = recorder.frames(episode, episode_id=name, kind="demonstration", operator=person.name)
@@ -87,7 +89,7 @@ def collect(config: CollectConfig, progress: bool = True) -> dict:
     task = tasks.get(config.task)
     written = successes = frames = 0
     mistakes: Counter[str] = Counter()
-    size = (config.image_size, config.image_size)
+    size = dict.fromkeys(config.cameras, (config.image_size, config.image_size))
     with DatasetWriter(config.out, robot.load().card, round(timing.POLICY_HZ), size) as writer:
         seeds = range(config.seed, config.seed + config.episodes)
         bar = tqdm(

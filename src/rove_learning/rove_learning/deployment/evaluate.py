@@ -64,7 +64,7 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
         best = 0.0
 
         def act(images, q):
-            return policy.act(images["ego"], q, task.instruction, guidance=config.guidance, rng=rng)
+            return policy.act(images, q, task.instruction, guidance=config.guidance, rng=rng)
 
         def observe(tick):
             nonlocal best
@@ -77,6 +77,7 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
             seed=seed,
             start_stage=config.start_stage,
             policy=act,
+            cameras=policy.cameras,
             observers=(observe,),
             execute=config.execute,
             latency_steps=config.latency_steps,

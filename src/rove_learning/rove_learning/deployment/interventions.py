@@ -39,6 +39,7 @@ class InterventionConfig:
         0.75  # share of the episodes with a supervisor who intervenes; the others end as the policy ends them
     )
     image_size: int = 192
+    cameras: tuple[str, ...] = ("ego",)  # recorded; also left_wrist, right_wrist
     guidance: float | None = None  # beta; None: the checkpoint's
     start_stages: tuple[str, ...] = ()  # cycled over the episodes: diversity of progress (paper, sec. 3.1); empty: all
 
@@ -55,6 +56,7 @@ def make_worker(config: InterventionConfig) -> Callable[[int], dict]:
     task.check_robot(policy.robot, f"the checkpoint {config.checkpoint}")
     world = task.make_world(config.image_size)
     drive = FilterDrive(world)
+    cameras = tuple(dict.fromkeys((*config.cameras, *policy.cameras)))
     stages = config.start_stages or task.start_stages
 
     def deploy(seed: int) -> dict:
@@ -62,10 +64,10 @@ def make_worker(config: InterventionConfig) -> Callable[[int], dict]:
         rng = np.random.default_rng([seed, 11])
         person = CREW[number % len(CREW)]
         watched = rng.random() < config.takeover
-        recorder, truth = FrameRecorder(), TruthRecorder(task)
+        recorder, truth = FrameRecorder(config.cameras), TruthRecorder(task)
 
         def act(images, q):
-            return policy.act(images["ego"], q, task.instruction, guidance=config.guidance, rng=rng)
+            return policy.act(images, q, task.instruction, guidance=config.guidance, rng=rng)
 
         episode = play_episode(
             world,
@@ -74,6 +76,7 @@ def make_worker(config: InterventionConfig) -> Callable[[int], dict]:
             seed=seed,
             start_stage=stages[number // len(CREW) % len(stages)],
             policy=act,
+            cameras=cameras,
             operator=Operator(task, person, rng, 1.0 / timing.POLICY_HZ, world.table),
             observers=(recorder, truth),
         )
@@ -95,7 +98,7 @@ def collect(config: InterventionConfig, progress: bool = True) -> dict:
     from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
 
     task = tasks.get(config.task)
-    size = (config.image_size, config.image_size)
+    size = dict.fromkeys(config.cameras, (config.image_size, config.image_size))
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     recoveries: list[int] = []

@@ -80,23 +80,25 @@ class FilterDrive:
 class FrameRecorder:
     """Observer that collects what a dataset holds of an episode; the pause takes no frames."""
 
-    def __init__(self, camera: str = "ego"):
-        self.camera = camera
+    def __init__(self, cameras: Sequence[str] = ("ego",)):
+        self.cameras = tuple(cameras)
         self.ticks: list[tuple] = []
 
     def __call__(self, tick: Tick) -> None:
         if tick.mode not in (Mode.IDLE, Mode.PAUSED):
-            image = tick.images[self.camera]
-            self.ticks.append((tick.q, tick.command, image, int(tick.stage), int(tick.source), int(tick.mode)))
+            seen = {name: tick.images[name] for name in self.cameras}
+            self.ticks.append((tick.q, tick.command, int(tick.stage), int(tick.source), int(tick.mode), seen))
 
     def frames(self, episode: Episode, **more) -> dict:
         """Arguments of `rove_recorder`'s EpisodeFrames but for the task: arrays, outcome, t_r, takeover, start
         stage.
         """
-        columns = ("state", "action", "images", "stage", "source", "mode")
+        columns = ("state", "action", "stage", "source", "mode")
         arrays = {name: np.array([tick[i] for tick in self.ticks]) for i, name in enumerate(columns)}
+        seen = {name: np.array([tick[-1][name] for tick in self.ticks]) for name in self.cameras}
         return {
             **arrays,
+            "images": seen["ego"] if seen.keys() == {"ego"} else seen,
             "outcome": int(episode.outcome),
             "t_r": episode.t_r,
             "takeover": episode.takeover,

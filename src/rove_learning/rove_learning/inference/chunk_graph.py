@@ -136,7 +136,7 @@ class RecordableStep:
 
 
 def _pictures(backbone: Backbone, device) -> torch.Tensor:
-    return torch.zeros(1, backbone.image_size, backbone.image_size, 3, dtype=torch.uint8, device=device)
+    return torch.zeros(1, *backbone.picture_shape, dtype=torch.uint8, device=device)
 
 
 def _prompt(backbone: Backbone, instruction: str, conditions, device) -> object:
@@ -149,10 +149,10 @@ def chunk_step(
 ) -> RecordableStep:
     """`infer` for one instruction and one beta.
 
-    Buffers: images (1, S, S, 3) uint8; state (1, J) and noise (1, chunk, J) normalised; known (1, chunk, J) normalised
-    and weight (1, chunk, 1), the given steps of real-time chunking (`realtime.inpaint`): with weight zero, which is
-    what leaving both out means, no step is given, so one graph serves with and without them. The weights of actor and
-    critic must stay where they are.
+    Buffers: images as one moment of `Pictures`; state (1, J) and noise (1, chunk, J) normalised; known (1, chunk, J)
+    normalised and weight (1, chunk, 1), the given steps of real-time chunking (`realtime.inpaint`): with weight zero,
+    which is what leaving both out means, no step is given, so one graph serves with and without them. The weights of
+    actor and critic must stay where they are.
     """
     device, shape = actor.state_mean.device, (1, actor.config.chunk, actor.joints)
     conditions = with_branches(Pictures(None, [instruction], guidance_conditions(actor.config)), beta).conditions
@@ -169,7 +169,7 @@ def chunk_step(
 
 
 def value_step(critic: Critic, instruction: str) -> RecordableStep:
-    """V(o, l) of one instruction. Buffer: images (1, S, S, 3) uint8."""
+    """V(o, l) of one instruction. Buffer: images as one moment of `Pictures`."""
     device = critic.head.query.device
 
     def step(images):

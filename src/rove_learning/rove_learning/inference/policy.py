@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,14 @@ import torch
 
 from rove_contract import images
 from rove_description.card import RobotCard
+from rove_description.robot import EGO
 from rove_learning.inference.execution import Execution
 from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
 from rove_learning.models.guidance import guidance_conditions, with_branches
+
+View = np.ndarray | Mapping[str, np.ndarray]
 
 
 class Policy:
@@ -51,24 +55,34 @@ class Policy:
         self.execution.prepare(instruction, self.beta(guidance))
         return True
 
-    def _picture(self, image: np.ndarray, backbone) -> torch.Tensor:
-        """(H, W, 3) uint8 -> (1, S, S, 3) on the device: the resizing that the training cache does too."""
-        small = images.resize(image, (backbone.image_size, backbone.image_size))
-        return torch.from_numpy(np.array(small[None])).to(self.device)
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of all cameras that actor and critic see, in their order."""
+        models = [self.actor] if self.critic is None else [self.actor, self.critic]
+        return tuple(dict.fromkeys(name for model in models for name in model.backbone.cameras))
 
-    def _pictures(self, image: np.ndarray, backbone, instruction: str, conditions=()) -> Pictures:
-        return Pictures(self._picture(image, backbone), [instruction], conditions)
+    def _picture(self, seen: View, backbone) -> torch.Tensor:
+        """Pictures of one moment on the device, with the resizing that the training cache does too."""
+        given = seen if isinstance(seen, Mapping) else {EGO: seen}
+        if missing := [name for name in backbone.cameras if name not in given]:
+            raise ValueError(f"the policy needs the picture of {', '.join(missing)}, got {', '.join(given)}")
+        side = backbone.image_size
+        small = np.stack([images.resize(given[name], (side, side)) for name in backbone.cameras])
+        return torch.from_numpy(small.reshape(1, *backbone.picture_shape)).to(self.device)
+
+    def _pictures(self, seen: View, backbone, instruction: str, conditions=()) -> Pictures:
+        return Pictures(self._picture(seen, backbone), [instruction], conditions)
 
     def act(
-        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
+        self, image: View, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
     ) -> np.ndarray:
         """One action chunk.
 
-        image: (H, W, 3) uint8 RGB. q: (J,) rad, contract order. guidance: beta, default the checkpoint's. rng: numpy
-        Generator of the initial noise; None starts from zero noise (deterministic). -> (chunk, J) float64 rad, absolute
-        targets at 20 Hz, row i due (i + 1) / 20 s after the observation. known: actions (chunk, J) rad and weights
-        (chunk,) of steps that are given, from `realtime.align`. Raises ValueError for a wrong shape or a state that is
-        not finite.
+        image: (H, W, 3) uint8 RGB of the main camera, or camera -> such a picture. q: (J,) rad, contract order.
+        guidance: beta, default the checkpoint's. rng: numpy Generator of the initial noise; None starts from zero noise
+        (deterministic). -> (chunk, J) float64 rad, absolute targets at 20 Hz, row i due (i + 1) / 20 s after the
+        observation. known: actions (chunk, J) rad and weights (chunk,) of steps that are given, from `realtime.align`.
+        Raises ValueError for a wrong shape or a state that is not finite.
         """
         return self._chunk(image, q, instruction, guidance, rng, known)[0]
 
@@ -99,8 +113,8 @@ class Policy:
             chunk = (chunk[0] * actor.action_std + actor.action_mean).cpu().numpy().astype(np.float64)
             return chunk, self._rollout_value(seen) if value and seen is not None else None
 
-    def value(self, image: np.ndarray, instruction: str) -> float | None:
-        """V(o, l) in [-1, 0], -1 the worst of a rollout, or None without a critic. image: (H, W, 3) uint8 RGB."""
+    def value(self, image: View, instruction: str) -> float | None:
+        """V(o, l) in [-1, 0], -1 the worst of a rollout, or None without a critic. image: see `act`."""
         if self.critic is None:
             return None
         with self.execution.turn:
@@ -122,7 +136,7 @@ class Policy:
         return a.model is b.model and replace(a.config, layer=None) == replace(b.config, layer=None)
 
     def act_and_value(
-        self, image: np.ndarray, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
+        self, image: View, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None
     ) -> tuple[np.ndarray, float | None]:
         """`act` and `value` of one picture, in one pass of the backbone where it is `shared`."""
         if not self.shared:

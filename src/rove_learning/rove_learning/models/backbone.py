@@ -26,6 +26,8 @@ from torch import nn
 
 from rove_learning.config import BackboneConfig
 
+MOST_CAMERAS = 16
+
 # kind -> module:class; the class is called with the BackboneConfig.
 KINDS = {
     "compact": "rove_learning.models.compact:CompactBackbone",
@@ -37,7 +39,7 @@ KINDS = {
 class Pictures(NamedTuple):
     """What a backbone is asked: arguments of `Backbone.forward`."""
 
-    images: torch.Tensor  # (B, S, S, 3) uint8 RGB, on the model's device
+    images: torch.Tensor  # (B, S, S, 3) uint8 RGB, of several cameras (B, C, S, S, 3), on the model's device
     texts: Sequence[str]  # B instructions
     conditions: Sequence[Sequence[str]] = ()  # K text conditions, B strings each
 
@@ -59,10 +61,11 @@ class Context:
 class Backbone(nn.Module):
     """Base class.
 
-    width: D of its tokens, set by the subclass. image_size: S px; pictures come square, resized by
-    `rove_contract.images.resize`. fingerprint: "" when the weights are ROVE's own and belong into its
-    checkpoints. Otherwise (pretrained, frozen, loaded from elsewhere) a hash of weights and preprocessing: checkpoints
-    then store it instead of the weights and are refused on another backbone; feature caches use it as their key.
+    width: D of its tokens, set by the subclass. cameras: C names, in the order of the pictures. image_size: S px;
+    pictures come square, resized by `rove_contract.images.resize`. fingerprint: "" when the weights are ROVE's own and
+    belong into its checkpoints. Otherwise (pretrained, frozen, loaded from elsewhere) a hash of weights and
+    preprocessing: checkpoints then store it instead of the weights and are refused on another backbone; feature caches
+    use it as their key.
     """
 
     width: int
@@ -70,11 +73,23 @@ class Backbone(nn.Module):
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
+        if not 1 <= len(config.cameras) <= MOST_CAMERAS or len(set(config.cameras)) < len(config.cameras):
+            raise ValueError(f"backbone.cameras is {config.cameras}, expected 1 to {MOST_CAMERAS} different names")
         self.config = config
-        self.image_size = config.image_size
+        self.cameras, self.image_size = config.cameras, config.image_size
+
+    @property
+    def picture_shape(self) -> tuple[int, ...]:
+        """(S, S, 3), or (C, S, S, 3) of several cameras: one moment's pictures."""
+        several = (len(self.cameras),) if len(self.cameras) > 1 else ()
+        return (*several, self.image_size, self.image_size, 3)
+
+    def one_by_one(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, ..., S, S, 3) of `forward` -> (B C, S, S, 3), the cameras of a moment one after the other."""
+        return images.reshape(-1, *images.shape[-3:])
 
     def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
-        """images: (B, S, S, 3) uint8 RGB on this module's device. texts: B instructions. conditions: K sequences of B
+        """images: see `Pictures`. texts: B instructions. conditions: K sequences of B
         text conditions.
 
         -> `Context` with K conditions. Raises ValueError for another picture size or a text that is too long.
@@ -83,11 +98,10 @@ class Backbone(nn.Module):
 
     def check(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]]) -> None:
         """Raise ValueError when the arguments of `forward` do not fit together."""
-        size = self.image_size
-        if images.dim() != 4 or images.shape[1:] != (size, size, 3) or images.dtype != torch.uint8:
-            raise ValueError(
-                f"expected pictures (B, {size}, {size}, 3) uint8, got {tuple(images.shape)} {images.dtype}"
-            )
+        shape = self.picture_shape
+        if images.shape[1:] != shape or images.dtype != torch.uint8:
+            expected = ", ".join(map(str, shape))
+            raise ValueError(f"expected pictures (B, {expected}) uint8, got {tuple(images.shape)} {images.dtype}")
         for texts_ in (texts, *conditions):
             if len(texts_) != len(images):
                 raise ValueError(f"expected one text per picture, got {len(texts_)} texts for {len(images)} pictures")

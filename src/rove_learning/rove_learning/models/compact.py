@@ -17,7 +17,8 @@ from rove_learning.models.blocks import TransformerLayer
 class CompactBackbone(Backbone):
     """A convolutional stem cuts the picture into patch tokens, bytes are the text tokens, transformer layers mix both.
 
-    N = (S / 12)^2 + longest instruction. A text condition does not see the picture: its tokens are the embedded bytes.
+    N = C (S / 12)^2 + longest instruction; each of several cameras has an embedding of its own. A text condition does
+    not see the picture: its tokens are the embedded bytes.
     """
 
     PATCH = 12  # px: strides 2 * 2 * 3
@@ -44,6 +45,8 @@ class CompactBackbone(Backbone):
         self.patch_position = nn.Parameter(
             torch.randn(side * side, config.width) * 0.3
         )  # as large as the content: where matters
+        several = len(config.cameras) > 1  # a checkpoint of one camera has no such weights
+        self.camera = nn.Parameter(torch.randn(len(config.cameras), config.width) * 0.3) if several else None
         # N(0, 1), torch's default: with 0.02 the two text conditions, alike but for a few letters, were so close
         # together that hundreds of steps of fine-tuning did not tell them apart.
         self.bytes = nn.Embedding(257, config.width)
@@ -68,9 +71,11 @@ class CompactBackbone(Backbone):
     def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
         self.check(images, texts, conditions)
         pixels = (
-            images.permute(0, 3, 1, 2).float().mul_(1.0 / 127.5).sub_(1.0)
+            self.one_by_one(images).permute(0, 3, 1, 2).float().mul_(1.0 / 127.5).sub_(1.0)
         )  # channels last in memory, as the stem wants it
         patches = self.stem(pixels).flatten(2).transpose(1, 2) + self.patch_position
+        if self.camera is not None:
+            patches = (patches.unflatten(0, (len(images), -1)) + self.camera[:, None]).flatten(1, 2)
         words, visible = self._text(texts)
         tokens = torch.cat([patches, words], dim=1)
         mask = torch.cat([visible.new_ones(patches.shape[:2]), visible], dim=1)

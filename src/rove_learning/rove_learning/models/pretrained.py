@@ -98,14 +98,14 @@ def digest(files: Sequence[Path], settings: dict) -> str:
 
 
 class PretrainedBackbone(Backbone):
-    """A frozen vision-language model with a causal text stack. Subclasses fill `model`, `text`, `image_slice` and the
+    """A frozen vision-language model with a causal text stack. Subclasses fill `model`, `text`, `image_slices` and the
     methods below.
 
     layer: which tokens it answers with. -1: after all layers and the final norm. k > 0: after k layers, without the
     final norm, which is `hidden_states[k]` (0 would be the embeddings); later layers are not computed.
     """
 
-    image_slice: slice  # where the picture's tokens stand in every prompt
+    image_slices: list[slice]  # where the tokens of each camera's picture stand in every prompt
     layer: int
 
     def prompt(self, text: str) -> list[int]:
@@ -121,7 +121,7 @@ class PretrainedBackbone(Backbone):
         raise NotImplementedError
 
     def see(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(B, S, S, 3) uint8 -> tokens of the picture (B, n, D), and what is added to them after the first text
+        """(B, S, S, 3) uint8 -> tokens of each picture (B, n, D), and what is added to them after the first text
         layers.
         """
         raise NotImplementedError
@@ -132,6 +132,7 @@ class PretrainedBackbone(Backbone):
         c = self.config
         of_config = {
             "kind": c.kind,
+            "cameras": list(c.cameras),
             "image_size": c.image_size,
             "resizing": images.RESIZING,
             "layer": self.layer,
@@ -194,16 +195,19 @@ class PretrainedBackbone(Backbone):
         """One pass, the tokens of several layers: arguments of `forward` -> one `Context` per entry of `layers`."""
         self.check(images, texts, conditions)
         tree = self.tree(texts, conditions, images.device)
-        tokens, added = self.see(images)
+        tokens, added = self.see(self.one_by_one(images))
+        tokens, *added = (x.unflatten(0, (len(images), -1)) for x in (tokens, *added))  # (B, C, n, D)
         hidden = self.text.embed_tokens(tree.ids)
-        hidden[:, self.image_slice] = tokens.to(hidden.dtype)
+        for camera, place in enumerate(self.image_slices):
+            hidden[:, place] = tokens[:, camera].to(hidden.dtype)
         positions = tree.positions if len(tree.positions) > 1 else tree.positions[0]
         rotary = self.text.rotary_emb(hidden, positions)
         kept = {}
         for i, block in enumerate(self.text.layers[: max(map(self.depth, layers))]):
             hidden = block(hidden, attention_mask=tree.attention, position_embeddings=rotary)
             if i < len(added):
-                hidden[:, self.image_slice] += added[i]
+                for camera, place in enumerate(self.image_slices):
+                    hidden[:, place] += added[i][:, camera]
             if i + 1 in layers:
                 kept[i + 1] = hidden
         if -1 in layers:

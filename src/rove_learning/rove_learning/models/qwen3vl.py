@@ -85,7 +85,9 @@ def load_model(path: Path, dtype: torch.dtype) -> Qwen3VLModel:
 
 
 class Qwen3VLBackbone(PretrainedBackbone):
-    """N = (S / 32)^2 picture tokens + about 6 of the chat template + the instruction's; a condition adds about 6."""
+    """N = C ((S / 32)^2 + 2) picture tokens + about 6 of the chat template + the instruction's; a condition adds about
+    6.
+    """
 
     def __init__(self, config: BackboneConfig, model: Qwen3VLModel | None = None, tokenizer: Tokenizer | None = None):
         """model, tokenizer: instead of those of `config.path`, e.g. random ones of full size. Raises BackboneError."""
@@ -119,8 +121,14 @@ class Qwen3VLBackbone(PretrainedBackbone):
                 f"and {AFTER} as {self.after}, expected one token"
             )
         n = self.grid[1] * self.grid[2] // self.merge**2
-        self.image_slice = slice(len(self.before), len(self.before) + n)
-        self.head = [*self.before, *picture * n, *self.after]
+        # One picture after the other, each between its marks, as the chat template writes several.
+        mark, head = self.before[-1], list(self.before)
+        self.image_slices = []
+        for camera in range(len(config.cameras)):
+            head += [mark] * (camera > 0)
+            self.image_slices.append(slice(len(head), len(head) + n))
+            head += [*picture * n, *self.after]
+        self.head = head
         self.finish(files, {"processor": self.processor, "template": [BEFORE, PICTURE, AFTER, CONDITION]})
 
     def _picture(self, settings: dict) -> None:
@@ -155,7 +163,9 @@ class Qwen3VLBackbone(PretrainedBackbone):
     def positions(self, ids):
         tokens = torch.tensor([ids])
         kinds = (tokens == self.model.config.image_token_id).int()
-        return self.model.get_rope_index(tokens, kinds, image_grid_thw=torch.tensor([self.grid]))[0][:, 0]
+        return self.model.get_rope_index(tokens, kinds, image_grid_thw=torch.tensor([self.grid] * len(self.cameras)))[
+            0
+        ][:, 0]
 
     def patches(self, images: torch.Tensor) -> torch.Tensor:
         """(B, S, S, 3) uint8 -> (B n, 3 * 2 * 16 * 16) float32, in the order of `Qwen2VLImageProcessorPil`."""

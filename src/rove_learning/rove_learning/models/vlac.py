@@ -238,6 +238,8 @@ class VLACBackbone(PretrainedBackbone):
 
     def __init__(self, config: BackboneConfig):
         super().__init__(config)
+        if len(config.cameras) > 1:
+            raise BackboneError(f"VLAC judges one picture, backbone.cameras has {', '.join(config.cameras)}")
         path = folder(config)
         self.layer = LAYER if config.layer is None else config.layer
         self.vocabulary = Vocabulary(path)
@@ -254,7 +256,7 @@ class VLACBackbone(PretrainedBackbone):
         n = int((vision.image_size[0] // vision.patch_size[0] * self.model.config.downsample_ratio) ** 2)
         words = self.vocabulary
         start = [words.pieces.bos_id(), words.control[START], *words("user\n"), words.control[BEGIN]]
-        self.image_slice = slice(len(start), len(start) + n)
+        self.image_slices = [slice(len(start), len(start) + n)]
         self.head = [*start, *[words.control[PICTURE]] * n, words.control[END]]
         files = [*weight_files(path), path / "config.json", path / "tokenizer.model"]
         self.finish(files, {"mean": MEAN, "std": STD, "control": words.control, "head": [self.head, "\n", TURN]})

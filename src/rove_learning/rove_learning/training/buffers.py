@@ -38,6 +38,7 @@ class Buffers:
                 human_videos,
                 progress,
                 config.picture_cache,
+                backbone.cameras,
             )
 
 

@@ -37,7 +37,7 @@ def recorded(tmp_path_factory):
 def test_live_pictures_are_those_of_the_training_cache_and_of_the_stream(recorded, size):
     dataset, jpegs = recorded
     live = SimpleNamespace(device="cpu")
-    backbone = SimpleNamespace(image_size=size)
+    backbone = SimpleNamespace(image_size=size, cameras=("ego",), picture_shape=(size, size, 3))
     seen = np.concatenate([Policy._picture(live, images.decode(jpeg), backbone).numpy() for jpeg in jpegs])
     assert np.array_equal(seen, pictures(dataset, size, progress=False))
     assert np.array_equal(seen, PictureStream(dataset, size, threads=1)[np.arange(len(dataset))])

@@ -7,6 +7,7 @@ import math
 
 from rove_contract.modes import ACTIVE, Mode
 from rove_supervisor.supervisor import ACTIONS, Supervisor
+from rove_supervisor.watch import Stream
 
 CAMERA_LATE_S = 0.5  # 15 frames: the picture visibly stands still
 
@@ -97,10 +98,9 @@ def _links(s: Supervisor, now: float) -> dict:
     def link(stream, why):
         return {"ok": not why, "age": _finite(stream.age(now)), "rate": stream.rate(now), "text": why}
 
-    camera_age = watch.camera.age(now)
-    camera_why = ""
-    if camera_age > CAMERA_LATE_S:
-        camera_why = "no picture yet" if camera_age == math.inf else f"no picture for {camera_age:.1f} s"
+    cameras = {name: _late(stream.age(now)) for name, stream in watch.cameras.items()}
+    late = [f"{name}: {why}" if len(cameras) > 1 else why for name, why in cameras.items() if why]
+    camera = next(iter(watch.cameras.values()), Stream())
     operator_age = watch.alignment.age(now)
     operator_why = watch.operator_refusal(now, math.inf)
     recorder = watch.recorder
@@ -110,7 +110,7 @@ def _links(s: Supervisor, now: float) -> dict:
         recorder_why = watch.recorder_refusal(now)
     return {
         "robot": link(watch.robot, watch.robot_refusal(now)),
-        "camera": link(watch.camera, camera_why),
+        "camera": link(camera, late[0] if late else "") | {"cameras": cameras},
         "operator": {
             "ok": not operator_why,
             "age": _finite(operator_age),
@@ -129,6 +129,13 @@ def _links(s: Supervisor, now: float) -> dict:
             "disk_free_gb": values.get("disk_free_gb"),
         },
     }
+
+
+def _late(age: float) -> str:
+    """What is wrong with a camera whose last picture came age s ago; "" if nothing is."""
+    if age <= CAMERA_LATE_S:
+        return ""
+    return "no picture yet" if age == math.inf else f"no picture for {age:.1f} s"
 
 
 def _finite(value: float) -> float | None:

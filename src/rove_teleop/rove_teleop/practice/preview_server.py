@@ -67,7 +67,7 @@ class PreviewServer(WebServer):
         loop = asyncio.get_running_loop()
         while True:
             begin = time.monotonic()
-            if any(client.pictures and client.shown.has_room(begin) for client in self.clients):
+            if any(client.pictures and client.shown[0].has_room(begin) for client in self.clients):
                 scene = self.practice.scene()
                 jpeg = await loop.run_in_executor(self._drawing, self.picture.jpeg, scene, self.view)
                 self._drawn.append(time.monotonic())

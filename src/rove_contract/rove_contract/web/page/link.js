@@ -18,7 +18,7 @@ export class Link {
     this.socket = null;
     this.retry = RETRY_MS;
     this.monotonic = this.unix = this.rtt = NaN; // s: the server's clocks minus localNow(), and the round trip
-    this.pictures = new Pictures((bitmap, stamp) => this.on.picture?.(bitmap, stamp), (number) => this.send({ ack: number }));
+    this.pictures = new Pictures((bitmap, stamp, camera) => this.on.picture?.(bitmap, stamp, camera), (number) => this.send({ ack: number }));
     setInterval(() => this.ping(), PING_MS);
     this.connect();
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The panel's page: shows what the supervisor says, sends what the person presses. The mode lives in the supervisor, never here.
 import { Camera } from "./camera.js";
+import { Views } from "./views.js";
 import { CONTROLS, LIKELY, SENTENCES, TITLES } from "./controls.js";
 import { $, attribute, color, hide, list, ms, set } from "./dom.js";
 import * as ghost from "./ghost.js";
@@ -27,7 +28,8 @@ const buttons = [...document.querySelectorAll("button[data-do]")];
 let armedUntil = 0, hintUntil = 0, sound = true, shownMode = "";
 
 const camera = new Camera($("camera"), () => link.serverNow());
-const link = new Supervisor({ state: show, picture: (bitmap, stamp) => camera.show(bitmap, stamp), reply, lost: show });
+const views = new Views(camera, $("tiles"), $("camera-name"));
+const link = new Supervisor({ state: show, picture: (bitmap, stamp, number) => views.show(bitmap, stamp, number), reply, lost: show });
 const name = (action) => CONTROLS[action]?.name ?? action;
 
 function request(action, extra = {}) {
@@ -163,9 +165,10 @@ function showLinks(links) {
     attribute(item, "title", source.text);
     set(item.querySelector("span"), text);
   }
-  const lost = !links.camera.ok;
+  views.update(links.camera.cameras);
+  const lost = links.camera.cameras[views.large_name] ?? "no camera";
   hide($("camera-lost"), !lost);
-  if (lost) set($("camera-lost"), links.camera.text[0].toUpperCase() + links.camera.text.slice(1));
+  if (lost) set($("camera-lost"), lost[0].toUpperCase() + lost.slice(1));
 }
 
 const PLURAL = ["arm", "hand", "end_effector"]; // blocks of which a robot has one on each side

@@ -6,7 +6,7 @@ const STATE_LOST_MS = 1000; // 10 missed states
 const RENEW_MS = 100; // a third of the lease
 
 export class Supervisor extends Link {
-  // on: { state(), picture(bitmap, stamp), reply(message), lost() }
+  // on: { state(), picture(bitmap, stamp, camera), reply(message), lost() }
   constructor(on) {
     super({
       picture: on.picture,
