@@ -17,6 +17,7 @@ import numpy as np
 from film_episode import STORIES, colour, play
 
 from rove_contract import timing
+from rove_contract.modes import Mode
 from rove_sim.episode import Tick
 from rove_sim.tasks import task as tasks
 
@@ -38,7 +39,9 @@ def draw(tick: Tick, what: str, cameras: tuple[str, ...]) -> np.ndarray:
     size = pictures.shape[1]
     bar, foot = np.full((BAR, size, 3), colour(tick.mode), np.uint8), np.full((FOOT, size, 3), WHITE, np.uint8)
     mode = tick.mode.name.lower()
-    words = mode if what in ("", "rest") else f"{mode}: {what.replace('_', ' ')}"
+    words = mode if what in ("", "rest") else what.replace("_", " ")
+    if what and tick.mode in (Mode.ADAPTATION, Mode.RECOVERY):
+        words = f"{mode}: {words}"
     write_text(bar, f"{tick.number / timing.POLICY_HZ:.1f} s  {words}", 15)
     write_text(foot, tick.state["milestone"], 14)
     return cv2.copyMakeBorder(np.vstack([bar, pictures, foot]), 0, 0, 0, 2, cv2.BORDER_CONSTANT, value=WHITE)

@@ -22,11 +22,13 @@ from rove_teleop.command_filter.stop_law import compiled
 
 # rad/s, cut-off of each low-pass at rest; (1 + SPEEDUP) times that at a joint's full velocity. Measured with 0.5 mm and
 # 4 mrad of noise (bench/hands.py): a higher one follows sooner, a lower one leaves less acceleration to the drives.
-CUTOFF, SPEEDUP = 34.0, 3.0
+# Here it is 0.09 of the limit, rms, while the arms reach; 0.05 are the motion's own. A sine of 0.5, 1 and 2 Hz at 0.6
+# of the limits is overshot by 0.1, 0.4 and 0.9 % and followed 48, 57 and 69 ms later.
+CUTOFF, SPEEDUP = 30.0, 3.0
 TURNING = 12.0  # rad/s; acceleration counts as velocity at this frequency: a motion's turning points are fast, too
 JUMP = 1.5  # a sample that asks for more than this many times a joint's velocity limit is a jump and no motion
 # s, of the delay that is made up for; and times 1 / cut-off, since a lead above 8/3 of it would be unstable.
-LEAD_S, LEAD = 0.010, 0.6
+LEAD_S, LEAD = 0.012, 0.65
 ACCELERATION_SHARE = 0.3  # of the newest difference of velocities in the estimated acceleration
 # Between two operator samples the target moves on with its velocity, for at most two periods of a 60 Hz source.
 EXTRAPOLATE_S = 0.034
