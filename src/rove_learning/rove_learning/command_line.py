@@ -5,11 +5,14 @@ results.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 import yaml
 
@@ -66,8 +69,26 @@ def parse(
         file = arguments[at + 1]
         default = {"default": from_dict(cls, {**(required or {}), **nested(cls, read_yaml(file))})}
         del arguments[at : at + 2]
+    short = {"-h", "--help"} & set(arguments) and any(map(dataclasses.is_dataclass, get_type_hints(cls).values()))
+    if "--help-all" in arguments:
+        arguments = ["--help"]
     text = f"{description or cls.__doc__}\n\n--config FILE.yaml, or the shipped `--config paper`, sets other defaults."
+    if short:
+        print(first_options(lambda: tyro.cli(cls, args=["--help"], description=text, **default)))
+        raise SystemExit(0)
     return tyro.cli(cls, args=arguments, description=text, **default)
+
+
+def first_options(show_help: Callable[[], object]) -> str:
+    """The help that `show_help` prints before it exits, without the options of nested groups but for their names."""
+    whole = io.StringIO()
+    with contextlib.redirect_stdout(whole), contextlib.suppress(SystemExit):
+        show_help()
+    parts = re.split(r"(?m)^(?=(?:╭─)? ?(?:[\w.]+ )?options\b)", whole.getvalue())  # with a frame on a terminal
+    groups = [match[1] for part in parts[2:] if (match := re.match(r"(?:╭─)? ?([\w.]+) options", part))]
+    count = sum(len(re.findall(r"(?m)^\W*--[a-z]", part)) for part in parts[2:])
+    more = f"{count} more options in {', '.join(groups)}: --help-all\n"
+    return "".join(parts[:2]) + more if groups else whole.getvalue()
 
 
 def take(arguments: list[str], flag: str, choices: Sequence[str]) -> tuple[list[str], str | None]:

@@ -203,6 +203,7 @@ class TrainConfig:
     # what the critic starts from: "auto": the critic of --init where it has one; "init": it must have one; "scratch";
     # or the folder of a pretrained value checkpoint (paper, App. G)
     critic_from: str = "auto"
+    track: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # experiment trackers that follow the run
     held_out: float = 0.1  # share of the episodes that the critic is not trained on, for the report (ours)
     reward: RewardConfig = field(default_factory=RewardConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)

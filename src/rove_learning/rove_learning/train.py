@@ -60,7 +60,10 @@ def train(config: TrainConfig, progress: bool = True, stop: Callable[[], bool] =
 def run_step(step: Step, config: TrainConfig, progress: bool = True, stop: Callable[[], bool] = never) -> dict:
     """Run one step, or the iteration, of this configuration."""
     plan = resolve(config, progress, stop)
-    with lock(plan.out) if processes.main_process() else contextlib.nullcontext():
+    with (
+        lock(plan.out) if processes.main_process() else contextlib.nullcontext(),
+        contextlib.closing(plan.tracking),
+    ):
         return step(plan, Buffers(plan), RunFolder(plan))
 
 

@@ -62,6 +62,7 @@ def run_label(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
             print(f"label: {warning}", file=sys.stderr)
         file = folder.save_labels(buffer, labels, of_actor)
         summary = {"labels": str(file), **label.shares(labels), **({"warning": warning} if warning else {})}
+        plan.tracking.note("labels", label.shares(labels))
         if scores is not None:
             summary["scores"] = folder.save_scores(buffers.critic, scores, labels, critic_hash)
     processes.wait_for_all(config.device)
@@ -92,7 +93,9 @@ def run_actor(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
         **_losses(history),
     }
     if plan.method.conditioned and processes.main_process():
-        summary |= condition_effect(result.actor, buffer, config.device)
+        effect = condition_effect(result.actor, buffer, config.device)
+        plan.tracking.note("condition", effect)
+        summary |= effect
     folder.save_summary(summary)
     processes.wait_for_all(config.device)
     return summary

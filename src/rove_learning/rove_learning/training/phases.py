@@ -121,10 +121,12 @@ def optimise(
     save_every_s: float = 30.0,
     progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
+    follow: Callable[[str, int, dict, float], None] = lambda phase, step, row, lr: None,
 ) -> list[dict]:
     """Train until phase.steps, continuing from `work`/<name>.pt where it exists. Returns the metrics of every step,
     from the first on: loss, grad_norm, those of phase.loss, "seconds" it took and "waited", the seconds of them in
-    which it waited for its data.
+    which it waited for its data. follow: told of every step by the main process: phase, step, its metrics, learning
+    rate.
 
     Raises KeyboardInterrupt after saving when `stop()` turns true (tests), FloatingPointError when the loss is not
     finite.
@@ -157,6 +159,7 @@ def optimise(
                 save_every_s,
                 progress,
                 stop,
+                follow,
             )
         accelerator.wait_for_everyone()
         accelerator.free_memory()  # it would keep every phase's model alive
@@ -185,7 +188,9 @@ def _stagnates(history: list[dict], patience: int) -> bool:
     return len(losses) - 1 - int(np.argmin(losses)) >= patience
 
 
-def _train(phase, file, seed, begin, history, optimizer_state, accelerator, save_every_s, progress, stop) -> None:
+def _train(
+    phase, file, seed, begin, history, optimizer_state, accelerator, save_every_s, progress, stop, follow
+) -> None:
     """The steps from `begin` on, appended to `history`; the models may be sharded."""
     online = phase.models["online"]
     sharded = isinstance(online, FSDPModule)
@@ -262,8 +267,10 @@ def _train(phase, file, seed, begin, history, optimizer_state, accelerator, save
             bar.set_postfix(loss=f"{value:.4f}", data=f"{waited / (time.perf_counter() - started):.0%}")
         if phase.held_out is not None and (step + 1) % phase.evaluate_every == 0:
             history[-1]["held_out"] = _held_out_loss(phase, seed, online)
-            if _stagnates(history, phase.patience):
-                break
+        if accelerator.is_main_process:
+            follow(phase.name, step, history[-1], learning_rate(step, phase.steps, phase.lr))
+        if "held_out" in history[-1] and _stagnates(history, phase.patience):
+            break
         if stop():
             batches.close()
             save(step + 1)

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rove_contract import timing
 from rove_learning.algorithm.methods import METHODS, Method
 from rove_learning.algorithm.rewards import Normaliser
-from rove_learning.config import ActorConfig, CriticConfig, TrainConfig
+from rove_learning.config import ActorConfig, CriticConfig, TrainConfig, to_dict
 from rove_learning.data import picture_cache
 from rove_learning.data.dataset import Dataset, DatasetError
 from rove_learning.inference import checkpoint
 from rove_learning.inference.policy import Policy
+from rove_learning.models import pretrained
 from rove_learning.models.actor import Actor
 from rove_learning.models.critic import Critic
 from rove_learning.training import processes
+from rove_learning.training.tracking import Tracking
 from rove_recorder.dataset import corrections
 
 # What a model's weights fit: an iteration takes these from the checkpoint that it starts from.
@@ -55,6 +57,7 @@ class Plan:
     critic_phases: tuple[str, ...] = ()
     progress: bool = True
     stop: Callable[[], bool] = never
+    tracking: Tracking = field(default_factory=lambda: Tracking((), "", Path(), {}))
 
     @property
     def method(self) -> Method:
@@ -79,6 +82,7 @@ class Plan:
             "device": config.device,
             "progress": self.progress,
             "stop": self.stop,
+            "follow": self.tracking.follow,
         }
 
     @property
@@ -97,11 +101,13 @@ def resolve(config: TrainConfig, progress: bool = True, stop: Callable[[], bool]
     (DatasetError, CheckpointError).
     """
     config = replace(config, precision=processes.mixed_precision(config))  # type: ignore[arg-type]
+    tracking = Tracking(config.track, Path(config.out).name, Path(config.out) / "tracking", to_dict(config))
     processes.start(config)
     previous = checkpoint.load(config.init, config.device) if config.init else None
     start_critic = _start_critic(config, previous)
     fixed = checkpoint.load_critic(config.critic_checkpoint, config.device) if config.critic_checkpoint else None
     config = _configuration_in_force(config, previous, fixed[0] if fixed else start_critic)
+    _check_backbones(config, previous, fixed[0] if fixed else start_critic)
     datasets = tuple(Dataset(root) for root in config.dataset)
     _check_robot(datasets, previous)
     plan = Plan(
@@ -115,8 +121,20 @@ def resolve(config: TrainConfig, progress: bool = True, stop: Callable[[], bool]
         fixed,
         progress=progress,
         stop=stop,
+        tracking=tracking,
     )
     return replace(plan, critic_phases=_critic_phases(plan))
+
+
+def _check_backbones(config: TrainConfig, previous: Policy | None, critic: Critic | None) -> None:
+    """The files of pretrained backbones that are yet to be loaded are there, or are fetched now: hours of decoded
+    pictures must not end at a missing network. Raises BackboneError.
+    """
+    wanted = [config.actor.backbone] if previous is None else []
+    wanted += [config.critic.backbone] if critic is None and previous is None else []
+    for backbone in wanted:
+        if backbone.kind != "compact":
+            pretrained.weight_files(pretrained.folder(backbone))
 
 
 def _start_critic(config: TrainConfig, previous: Policy | None) -> Critic | None:
