@@ -62,7 +62,7 @@ def main() -> None:
     episode, ticks = play(tasks.get(options.task), options.story, options.seed, options.size, cameras)
     chosen = np.unique(np.linspace(0, len(ticks) - 1, options.columns).round().astype(int))
     strip = np.hstack([draw(tick, what, cameras) for tick, what in (ticks[int(i)] for i in chosen)])
-    cv2.imwrite(options.out, strip, [cv2.IMWRITE_WEBP_QUALITY, 70, cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(options.out, strip, [cv2.IMWRITE_WEBP_QUALITY, 70] if options.out.endswith(".webp") else [])
     told = f"{episode.outcome.name.lower()}, {episode.reasons}, mistakes {episode.mistakes}"
     print(f"{options.out}: {told}; {os.path.getsize(options.out) / 1024:.0f} KiB")
 
