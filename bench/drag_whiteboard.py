@@ -44,7 +44,9 @@ from rove_teleop.sources.webxr import matrix
 GL = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PER_PX = 0.008  # rad that the page turns a hand by for a pixel
 READY = 0.4  # closure of the hooked hand; the expert's 0 to 1 is from there to the fist
-STEPS = 3  # of the expert, 0.05 s each, between two rounds of drags
+STEPS = 5  # of the expert, 0.05 s each, between two rounds of drags
+LIMIT_S = 480.0  # of a board; headless Chromium draws in software, on a busy machine some pictures a second
+SIZE = {"width": 640, "height": 440}  # px; the page needs no more, and a larger one is drawn less often
 WAIST = (("waist_yaw", "a", "d"), ("waist_roll", "e", "q"), ("waist_pitch", "w", "s"))
 PUPPET = """() => { const c = rove.camera, goal = rove.puppet.goal, palm = rove.puppet.palm("right", goal);
   return { wrist: goal.wrists.right, waist: goal.waist, closure: goal.closure.right, right: c.right, up: c.up,
@@ -219,7 +221,7 @@ def trial(stage: str, seed: int, limit_s: float, enough: float, takeover: bool) 
         panel, url = session.word_after("panel: "), teleop.word_after("retargeting. open ")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=GL)
-            page = browser.new_page(viewport={"width": 900, "height": 600}, bypass_csp=True)
+            page = browser.new_page(viewport=SIZE, bypass_csp=True)
             page.set_default_timeout(90_000)
             page.goto(url)
             page.wait_for_function("rove.puppet.now && rove.puppet.follows")
@@ -269,7 +271,7 @@ def main() -> int:
     domain.isolate()
     rows = []
     for seed in range(1, 2 if options.quick else options.trials + 1):
-        whole = ("start", seed, 300.0, 2.0, options.takeover)
+        whole = ("start", seed, LIMIT_S, 2.0, options.takeover)
         rows.append(trial("grasped", seed, 120.0, 0.5, options.takeover) if options.quick else trial(*whole))
         row = rows[-1]
         print(
