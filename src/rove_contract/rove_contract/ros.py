@@ -20,7 +20,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import TransitionEvent
-from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -62,7 +62,8 @@ def qos_profile(qos: topics.Qos, *, publisher: bool = True) -> QoSProfile:
 
 def publisher(node: Any, topic: topics.Topic) -> Any:
     """Publisher of a contract topic, with the contract's type and QoS, in the node's namespace."""
-    return node.create_publisher(message_class(topic.type), topics.relative(topic.name), qos_profile(topic.qos))
+    profile = qos_profile(topic.offered or topic.qos)
+    return node.create_publisher(message_class(topic.type), topics.relative(topic.name), profile)
 
 
 class _Allocator(ctypes.Structure):
@@ -239,7 +240,7 @@ class Diagnostics:
     def publish(self) -> None:
         """Publish now, beside the regular tick (e.g. when a reason changes)."""
         level, message, values = self._report()
-        array = DiagnosticArray(status=[status(self._node.get_name(), message, values, level)])
+        array = DiagnosticArray(status=[status(self._node.get_name(), message, values, level, socket.gethostname())])
         array.header.stamp = self._node.get_clock().now().to_msg()
         if self._thread is None:
             self._publisher.publish(array)
@@ -257,6 +258,21 @@ def now_ns() -> int:
     return time.time_ns()
 
 
+def refuse_simulated_time(node: Any) -> None:
+    """Nobody publishes /clock here, and stamps are of the system's clock: with use_sim_time a part of them would stand
+    still. Raises ValueError where it is set; setting it later is refused.
+    """
+    reason = "use_sim_time is not supported: all stamps are of the system's clock; leave it out"
+
+    def check(parameters: Any) -> SetParametersResult:
+        wrong = any(parameter.name == "use_sim_time" and parameter.value for parameter in parameters)
+        return SetParametersResult(successful=not wrong, reason=reason if wrong else "")
+
+    if node.get_parameter("use_sim_time").value:
+        raise ValueError(reason)
+    node.add_on_set_parameters_callback(check)
+
+
 def spin(make_node: Any, args: Any = None) -> int:
     """Run one node until Ctrl-C or SIGTERM, or print its help for --help; returns the exit status.
 
@@ -272,6 +288,7 @@ def spin(make_node: Any, args: Any = None) -> int:
     try:
         try:
             node = make_node()
+            refuse_simulated_time(node)
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

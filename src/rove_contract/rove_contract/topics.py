@@ -26,7 +26,8 @@ class Qos:
 @dataclass(frozen=True)
 class Topic:
     """name: topic as it is without a namespace, and as bags hold it; see `relative`. type: "pkg/msg/Type". publisher:
-    the package that owns it. required: stands in every episode's bag.
+    the package that owns it. required: stands in every episode's bag. qos: of subscriptions; offered: of publishers,
+    where they offer more than our own nodes ask for.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Topic:
     qos: Qos
     publisher: str
     required: bool = True
+    offered: Qos | None = None
 
 
 def relative(name: str) -> str:
@@ -45,7 +47,10 @@ SENSOR_DATA = Qos("best_effort", "volatile", 5)  # rclpy's qos_profile_sensor_da
 COMMAND = Qos("reliable", "volatile", 1)
 LATCHED = Qos("reliable", "transient_local", 1)
 
-JOINT_STATES = Topic("/joint_states", "sensor_msgs/msg/JointState", SENSOR_DATA, "robot")
+# MoveIt and `ros2 topic echo --qos-reliability reliable` ask for a reliable state; a driver may offer less.
+JOINT_STATES = Topic(
+    "/joint_states", "sensor_msgs/msg/JointState", SENSOR_DATA, "robot", offered=Qos("reliable", "volatile", 5)
+)
 EGO_IMAGE = Topic("/ego_camera/image/compressed", "sensor_msgs/msg/CompressedImage", SENSOR_DATA, "robot")
 
 
