@@ -58,12 +58,11 @@ class Rivals:
         self._node, self._home = node, mjcf.home(TABLE)
         self._state, self._chunk = JointState(), JointTrajectory()
 
-    def make(self, role, mode):
-        """(publisher, () -> the rival's next message; None: it only is there). mode: that of the session."""
-        other = Mode.PAUSED if mode is Mode.IDLE else Mode.IDLE
+    def make(self, role):
+        """(publisher, () -> the rival's next message; None: it only is there)."""
 
         def event():
-            return ros.mode_event(Mode.IDLE, Trigger.PAUSE, other, ros.now_ns(), RIVAL)
+            return ros.mode_event(Mode.IDLE, Trigger.PAUSE, Mode.IDLE, ros.now_ns(), RIVAL)
 
         def target():
             return messages.fill_joint_state(self._state, TABLE, ros.now_ns(), self._home, session=RIVAL)
@@ -222,7 +221,7 @@ class Faults(Session):
         expected = words if matters else ""
         self.clear()
         result = {"victim": role, "kind": "second", "mode": mode.name, "expected": expected or "no effect"}
-        publisher, message = Rivals(self.node).make(role, mode)
+        publisher, message = Rivals(self.node).make(role)
         begin = time.monotonic()
         try:
             while time.monotonic() - begin < 5.0 and not (expected and self.is_named(expected) and self.is_resting()):

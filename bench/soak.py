@@ -30,7 +30,7 @@ import numpy as np
 import psutil
 from faults import CLAIMANTS, RIVAL, Rivals
 from processes import garbage
-from processes.fault_session import FILTER, TABLE, Session, share_of_limits
+from processes.fault_session import FILTER, TABLE, Session, worst_share
 from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import domain, ros, topics
@@ -92,6 +92,8 @@ class Soak(Session):
         self.due: list[tuple[float, object]] = []  # (when, what ends a fault)
         self.expected_ends: set[int] = set()
         self.unexpected: list[str] = []
+        self.broken: list[str] = []  # limits
+        self.bags, self.last_fault = bags, "no fault"
         self.dead: dict[str, float] = {}
         self.memory: dict[tuple[str, int], list[tuple[float, float]]] = {}  # (node, pid) -> [(s, MB)]
         self.starts: Counter = Counter()
@@ -149,6 +151,7 @@ class Soak(Session):
         """One fault by the dice."""
         victim, kind = self.dice.choice(FAULTS)
         self.done[victim, kind] += 1
+        self.last_fault = f"{victim} {kind}"
         now = time.monotonic()
         if kind in ("kill", "restart"):
             self.expected_ends.add(self.processes[victim].pid)
@@ -172,7 +175,7 @@ class Soak(Session):
                 self.due.append((now + 0.3 + 0.03 * i, partial(publisher.publish, message)))
             self.due.append((now + 2.0, lambda: self.node.destroy_publisher(publisher)))
         else:
-            publisher, message = self.rivals.make(kind, self.mode)
+            publisher, message = self.rivals.make(kind)
             if message is not None:
                 for i in range(round(RIVAL_S / 0.03)):
                     self.due.append((now + 0.03 * i, lambda: publisher.publish(message())))
@@ -233,7 +236,11 @@ class Soak(Session):
     def sample(self, now):
         """Limits of the commands since the last look, memory of every node, load."""
         q, v = np.array(self.commands), np.array(self.speeds)
-        self.worst_share = max(self.worst_share, share_of_limits(q, v))
+        share, where = worst_share(q, v)
+        if share > 1.0 + 1e-6:
+            self.broken.append(f"{where}, {now - self.begin:.0f} s after the start, soon after {self.last_fault}")
+            np.savez(f"/tmp/broken_{len(self.broken)}.npz", q=q, v=v)
+        self.worst_share = max(self.worst_share, share)
         self.commands_seen += max(0, len(q) - 3)
         del self.commands[:-3], self.speeds[:-3], self.received[:-3]
         self.named.clear()
@@ -324,6 +331,7 @@ def report(soak, fate, alive, seconds, seed):
     for name, text in fate.items():
         if text.startswith("left out"):
             print(f"  {name}: {text}")
+    print(f"limits broken: {soak.broken or 'none'}")
     print(f"the attendant's calls: {dict(soak.attended)}; ended by themselves: {soak.unexpected or 'none'}")
     result = {
         "bench": "soak",
@@ -336,6 +344,7 @@ def report(soak, fate, alive, seconds, seed):
         "episodes": len(soak.told),
         **{name.replace(" ", "_"): number for name, number in count.items()},
         "missing": missing,
+        "limits_broken": soak.broken,
         "memory_growth": worst,
         "ended_by_themselves": soak.unexpected,
         "alive_to_the_end": alive,

@@ -188,18 +188,27 @@ def leave_priority() -> None:
 
 
 def share_of_limits(q: np.ndarray, v: np.ndarray) -> float:
-    """Largest share of a limit in commands q (N, J) rad with their own velocities v (N, J) rad/s. A lost command shows,
-    as q then moved farther than v says; acceleration and jerk are of commands that follow each other only."""
+    """Largest share of a limit in commands q (N, J) rad with their own velocities v (N, J) rad/s; see `worst_share`."""
+    return worst_share(q, v)[0]
+
+
+def worst_share(q: np.ndarray, v: np.ndarray) -> tuple[float, str]:
+    """(largest share of a limit, where) in commands q (N, J) rad with their own velocities v (N, J) rad/s. A lost
+    command shows, as q then moved farther than v says; acceleration and jerk are of commands that follow each other."""
     if len(q) < 3:
-        return 0.0
+        return 0.0, ""
+    outside = np.maximum(LIMITS.lower - q, q - LIMITS.upper).max(axis=0)
+    if outside.max() > 0:
+        return float("inf"), f"{TABLE.names[int(outside.argmax())]} is {outside.max():.2g} rad beyond its range"
     together = np.abs(np.diff(q, axis=0) - v[1:] * PERIOD).max(axis=1) < 1e-9
     a = np.diff(v, axis=0) / PERIOD
     j = np.diff(a, axis=0) / PERIOD
-    if not (np.all(q >= LIMITS.lower) and np.all(q <= LIMITS.upper)):
-        return float("inf")
-    shares = [
-        np.abs(v / LIMITS.velocity).max(),
-        np.abs(a[together] / LIMITS.acceleration).max(initial=0.0),
-        np.abs(j[together[1:] & together[:-1]] / LIMITS.jerk).max(initial=0.0),
-    ]
-    return float(max(shares))
+    found = {
+        "velocity": np.abs(v / LIMITS.velocity),
+        "acceleration": np.abs(a / LIMITS.acceleration)[together],
+        "jerk": np.abs(j / LIMITS.jerk)[together[1:] & together[:-1]],
+    }
+    name = max(found, key=lambda name: found[name].max(initial=0.0))
+    share = found[name].max(initial=0.0)
+    joint = TABLE.names[int(found[name].max(axis=0, initial=0.0).argmax())]
+    return float(share), f"{name} of {joint}: {share:.3f} of its limit"

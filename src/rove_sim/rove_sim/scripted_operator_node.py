@@ -81,7 +81,10 @@ class OperatorNode(Node):
         self.timer = ros.timer(self, self.period, self.send)
 
     def on_joints(self, msg) -> None:
-        q = self.reader.position(msg)
+        try:
+            q = self.reader.position(msg)
+        except messages.JointMessageError:  # not the robot's message
+            return
         if np.isfinite(q).all():
             self.q = q
 

@@ -32,7 +32,8 @@ from rove_recorder.dataset.lerobot_format import DatasetError
 
 STORY = ((0, Mode.ROLLOUT), (150, Mode.PAUSED), (200, Mode.ADAPTATION), (300, Mode.RECOVERY))
 LARGEST_MEMORY_KB = 2 * 2**20
-SLOWEST_S = 30
+SLOWEST_S = 30  # of processor time: the load of the machine is no fault of a file
+HANGS = 20
 HOSTILE: tuple[object, ...] = (
     None, True, -1, 0, 1, 2**31, 2**63, 2**64, -(2**63), 10**400, 1e308, float("nan"), float("inf"), "", "x" * 5000,
     "../outside", "/etc/passwd", "a\0b", "{x.__class__}", "{file_index:9999d}", "\ud800", [], {}, [[]], [None],
@@ -310,18 +311,22 @@ def state(folder: Path) -> dict[str, tuple]:
 
 @contextmanager
 def alarm(seconds: int, what: str) -> Iterator[None]:
-    """A FuzzFailure when the block takes longer."""
+    """A FuzzFailure when the block takes more processor time, or hangs for HANGS times as long without taking any."""
 
     def ring(*_):
         raise FuzzFailure(f"{what} took more than {seconds} s")
 
-    previous = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
+    numbers = (signal.SIGPROF, signal.SIGALRM)
+    previous = [signal.signal(number, ring) for number in numbers]
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(HANGS * seconds)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
+        for number, handler in zip(numbers, previous):
+            signal.signal(number, handler)
 
 
 def fuzz(name: str, seeds: range, folder: Path, report: Callable[[int], None] = lambda seed: None) -> dict[str, int]:
