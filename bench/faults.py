@@ -203,7 +203,7 @@ class Faults(Session):
             send(found[i % len(found)])
             self.spin(0.01)
         try:
-            self.until(lambda: self.count(node, key) > before, f"{node} counts the garbage", 5.0)
+            self.until(lambda: self.count(node, key) > before, f"{node} counts the garbage")
         finally:
             sender.close() if victim == "input" else self.node.destroy_publisher(publisher)
 

@@ -118,7 +118,7 @@ class Session:
             recorded.clear()
         self.period_max_s = 0.0
 
-    def until(self, condition, what: str, limit_s: float = 15.0) -> float:
+    def until(self, condition, what: str, limit_s: float = BACK_S) -> float:
         """Spin until `condition()`; returns how long it took, s. Raises TimeoutError."""
         begin = time.monotonic()
         while not condition():
