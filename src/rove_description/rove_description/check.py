@@ -63,7 +63,9 @@ def missing(found: robot.Robot) -> list[str]:
             continue
         if not arm.elbow:
             lines.append(f"no {side} elbow frame: the operator's elbow is no hint")
-        if not arm.fingers:
+        if not len(arm.hand):
+            lines.append(f"no {side} hand joints: the operator's hand moves nothing")
+        elif not arm.fingers:
             lines.append(f"no {side} fingers: the hand opens and closes as a gripper")
         if len(arm.hand) and np.array_equal(arm.open, arm.closed):
             lines.append(f"the {side} hand's open and closed poses are the same")
@@ -83,8 +85,13 @@ def draw(found: robot.Robot) -> np.ndarray:
     kinematics.forward(found.home)
     mujoco.mj_forward(model, kinematics.data)
     camera = mujoco.MjvCamera()
-    camera.lookat[:] = kinematics.origin + [0.1, 0.0, 0.2]
-    camera.distance, camera.azimuth, camera.elevation = 2.0, 150.0, -12.0
+    places = kinematics.data.geom_xpos[model.geom_group < 3]
+    places = places if len(places) else kinematics.data.xpos
+    middle = 0.5 * (places.min(0) + places.max(0))
+    camera.lookat[:] = middle
+    camera.distance = 0.6 + 2.4 * float(np.linalg.norm(places - middle, axis=1).max())
+    camera.azimuth, camera.elevation = 150.0, -12.0
+    model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = 0.4, 0.5
     with mujoco.Renderer(model, height, width) as renderer:
         renderer.update_scene(kinematics.data, camera)
         return renderer.render()

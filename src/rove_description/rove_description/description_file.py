@@ -69,9 +69,9 @@ class Node:
 
 
 def of_side(value: Any, side: str) -> Any:
-    """A value of the file with {side} and {s} (its first letter) replaced in every text and key."""
+    """A value of the file with {side}, {s} and {S} (its first letter, small or large) replaced in texts and keys."""
     if isinstance(value, str):
-        return value.replace("{side}", side).replace("{s}", side[0])
+        return value.replace("{side}", side).replace("{s}", side[0]).replace("{S}", side[0].upper())
     if isinstance(value, dict):
         return {of_side(key, side): of_side(entry, side) for key, entry in value.items()}
     return [of_side(entry, side) for entry in value] if isinstance(value, list) else value

@@ -162,24 +162,51 @@ def _model(root: Node, folder: Path, table: joints.JointTable) -> mujoco.MjModel
     text = root.take("model", str, "a model file (.xml, .urdf) or a module with mjcf(table)", "")
     try:
         if text.endswith((".xml", ".urdf")):
-            return _compile(folder / text)
+            views = root.node("cameras", needed=False).values.values()
+            return _compile(folder / text, [str(view.get("frame")) for view in views if isinstance(view, dict)])
         return mujoco.MjModel.from_xml_string(importlib.import_module(text).mjcf(table))
-    except (ValueError, ImportError, AttributeError) as error:
+    except (ValueError, ImportError, AttributeError, OSError) as error:
         root.fault("model", "a model that MuJoCo compiles", f"{text!r}: {error}")
         raise RobotError("\n".join(root.faults)) from error
 
 
-def _compile(file: Path) -> mujoco.MjModel:
+def _compile(file: Path, views: list[str]) -> mujoco.MjModel:
     """MJCF or URDF; links without joints stay bodies, and every body without a site of its name gets one, so that a
-    URDF's links serve as frames.
+    URDF's links serve as frames. views: names of the cameras' frames; a body of that name, which a URDF has instead of
+    a camera, is an optical frame (REP-103: z forward, y down) and gets a camera.
     """
-    spec = mujoco.MjSpec.from_file(str(file))
+    text = file.read_text(encoding="utf-8")
+    if "package://" in text:
+        spec = mujoco.MjSpec.from_string(re.sub(r'package://([^/"]+)/([^"]+)', lambda uri: _mesh(file, uri), text))
+        spec.modelfiledir = str(file.parent)
+    else:
+        spec = mujoco.MjSpec.from_file(str(file))
     spec.compiler.fusestatic = False
+    if file.suffix == ".urdf":  # CAD exports have inertias that no body can have, and nothing here needs them
+        for body in spec.bodies[1:]:
+            body.explicitinertial, body.mass, body.inertia = True, 1.0, [1e-2] * 3
+            body.fullinertia = [np.nan] * 6
     sites = {site.name for site in spec.sites}
     for body in spec.bodies:
         if body.name and body.name != "world" and body.name not in sites:
             body.add_site(name=body.name, group=4, size=[0.004, 0.004, 0.004])
+    cameras = {camera.name for camera in spec.cameras}
+    for body in spec.bodies:
+        if body.name in views and body.name not in cameras:
+            body.add_camera(name=body.name, quat=[0.0, 1.0, 0.0, 0.0], fovy=60.0)  # MuJoCo's look along -z, y up
     return spec.compile()
+
+
+def _mesh(file: Path, uri: re.Match) -> str:
+    """Where a ROS package's file is: in this folder or one above it, with or without the package's name; else as it
+    would be here.
+    """
+    package, rest = uri.groups()
+    for root in (file.parent, *file.parent.parents):
+        for place in (root / rest, root / package / rest, root / rest.partition("/")[2]):
+            if place.is_file():
+                return str(place)
+    return rest
 
 
 def _check_joints(root: Node, table: joints.JointTable, model: mujoco.MjModel) -> None:
@@ -214,10 +241,7 @@ def _pose(node: Node, key: str, table: joints.JointTable, allowed: np.ndarray) -
 
 def _arm(root: Node, check: _Names, table: joints.JointTable, side: str) -> Arm | None:
     """The arm of a side; None where the table has no arm joint there."""
-    arms, hands = (
-        Node(root.file, of_side(root.node(key, needed=False).values, side), f"{key} ({side})", root.faults)
-        for key in ("arms", "hands")
-    )
+    arms, hands = (_of_side(root, key, side) for key in ("arms", "hands"))
     at, hand = table.indices("arm", side), table.indices("hand", side)
     if not len(at):
         return None
@@ -234,6 +258,17 @@ def _arm(root: Node, check: _Names, table: joints.JointTable, side: str) -> Arm 
     arms.close()
     hands.close()
     return found
+
+
+def _of_side(root: Node, key: str, side: str) -> Node:
+    """What a key says of one side: what stands under `left` or `right` where it has these, else one pattern of both."""
+    node = root.node(key, needed=False)
+    if node.values.keys() & set(SIDES):
+        own = node.node(side, needed=False)
+        for other in node.values.keys() - set(SIDES):
+            node.fault(str(other), "left and right, or one pattern for both", "an unknown key")
+        return Node(root.file, own.values, f"{key}.{side}", root.faults)
+    return Node(root.file, of_side(node.values, side), f"{key} ({side})", root.faults)
 
 
 def _fingers(hands: Node, check: _Names) -> dict[str, Finger]:

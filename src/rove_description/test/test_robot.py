@@ -179,3 +179,63 @@ def test_a_urdf_serves_as_a_model_and_its_links_as_frames(tmp_path):
     kinematics = Kinematics(found.table, found.model, found.base)
     kinematics.forward(np.zeros(2))
     np.testing.assert_allclose(kinematics.position("tool"), [0.0, 0.0, -0.8], atol=1e-9)
+
+
+FIELD_URDF = """<robot name="field">
+<link name="stand"/>
+<link name="L_upper"><inertial><mass value="1"/><inertia ixx="1" iyy="1" izz="5" ixy="0" ixz="0" iyz="0"/></inertial>
+<collision><geometry><mesh filename="package://field_description/meshes/arm.obj"/></geometry></collision></link>
+<link name="L_hand"><collision><geometry><sphere radius="0.04"/></geometry></collision></link>
+<link name="optical"/>
+<joint name="L_1" type="revolute"><parent link="stand"/><child link="L_upper"/><axis xyz="0 1 0"/>
+<limit lower="-2" upper="2" effort="1" velocity="1"/></joint>
+<joint name="L_2" type="revolute"><parent link="L_upper"/><child link="L_hand"/><origin xyz="0 0 -0.3"/>
+<axis xyz="0 1 0"/>
+<limit lower="-2" upper="2" effort="1" velocity="1"/></joint>
+<joint name="eye" type="fixed"><parent link="stand"/><child link="optical"/>
+<origin xyz="0 0 0.3" rpy="-1.5708 0 -1.5708"/></joint>
+</robot>"""
+CUBE = (
+    "\n".join(f"v {x} {y} {z}" for x in (0, 0.05) for y in (0, 0.05) for z in (0, -0.25))
+    + "\n"
+    + "\n".join(
+        f"f {a} {b} {c}"
+        for a, b, c in ((1, 2, 4), (1, 4, 3), (5, 7, 8), (5, 8, 6), (1, 5, 6), (1, 6, 2), (3, 4, 8), (3, 8, 7))
+    )
+)
+
+
+def field_robot(folder, arms='{wrist: "{S}_hand", palm: "{S}_hand"}'):
+    """As such files come: meshes of a ROS package, an inertia that no body can have, a camera's optical link."""
+    (folder / "meshes").mkdir(exist_ok=True)
+    (folder / "meshes" / "arm.obj").write_text(CUBE)
+    (folder / "field.urdf").write_text(FIELD_URDF)
+    (folder / "joints.csv").write_text("L_1,arm,-2,2,1,5,100,left\nL_2,arm,-2,2,1,5,100,left\n")
+    (folder / "robot.yaml").write_text(
+        f"model: field.urdf\nbase: stand\narms: {arms}\ncameras:\n"
+        "  ego: {frame: optical, topic: /a/compressed, width: 64, height: 48, rate_hz: 10}\n"
+    )
+    return robot.load(folder)
+
+
+def test_a_urdf_as_cad_programs_and_ros_packages_make_it_is_understood(tmp_path):
+    found = field_robot(tmp_path)
+    assert found.model.nmesh == 1 and found.arms["left"].wrist == "L_hand" and "right" not in found.arms
+    kinematics = Kinematics(found.table, found.model, found.base)
+    kinematics.forward(np.zeros(2))
+    mujoco.mj_camlight(found.model, kinematics.data)
+    ahead = -kinematics.data.cam("optical").xmat.reshape(3, 3)[:, 2]
+    np.testing.assert_allclose(ahead, [1, 0, 0], atol=1e-3, err_msg="z of an optical frame looks forward (REP-103)")
+
+
+def test_each_side_may_have_its_own_frames(tmp_path):
+    found = field_robot(tmp_path, "{left: {wrist: L_hand, palm: L_upper}}")
+    assert (found.arms["left"].wrist, found.arms["left"].palm) == ("L_hand", "L_upper")
+    with pytest.raises(RobotError, match="arms.elbow: expected left and right, or one pattern for both"):
+        field_robot(tmp_path, "{left: {wrist: L_hand, palm: L_upper}, elbow: L_upper}")
+
+
+def test_without_the_main_camera_a_description_is_refused(folder):
+    edited(folder, "  ego: {", "  front: {")
+    with pytest.raises(RobotError, match="cameras.ego: expected the main camera"):
+        robot.load(folder)
