@@ -29,14 +29,18 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     task: str = "erase_whiteboard"  # or toast_bread
+    start_stage: str = "start"  # of the task, where every episode begins; a later one is a shorter task
     demonstrations: int = 48  # scripted demonstrations, collected in-process
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
+    experience: int = 0  # further deployment episodes with interventions, in-process and so faster than the session's
     # Optimiser steps, cut to what 2 cores do in the time; rove_learning's own defaults are longer.
     base_critic_steps: int = 150  # MC pretraining
     base_actor_steps: int = 500
     critic_steps: int = 600  # OVE on the frozen backbone of the pretrained critic, which then runs once per frame
     actor_steps: int = 300
+    token_steps: int = 5  # action steps that share a token of the actor's head
+    picture: int = 96  # px of the pictures collected in-process: what the policy sees
     evaluation_episodes: int = 20  # per policy, the same seeds for both
     evaluation_s: float = 25.0  # robot time of one of them, about twice the expert's
     workers: int = 2  # processes for collection and evaluation
@@ -120,6 +124,10 @@ def run_stages(config: DemoConfig) -> Path:
         config.workers,
         "--seed",
         seed,
+        "--image-size",
+        config.picture,
+        "--start-stages",
+        config.start_stage,
     )
     demo.stage(
         2,
@@ -140,6 +148,8 @@ def run_stages(config: DemoConfig) -> Path:
         config.base_critic_steps,
         "--actor.steps",
         config.base_actor_steps,
+        "--actor.token-steps",
+        config.token_steps,
     )
     demo.stage(
         3,
@@ -148,6 +158,7 @@ def run_stages(config: DemoConfig) -> Path:
         "launch",
         "session.launch.yaml",
         f"task:={config.task}",
+        f"start_stage:={config.start_stage}",
         f"checkpoint:={base}",
         "device:=scripted",
         "record:=true",
@@ -170,6 +181,33 @@ def run_stages(config: DemoConfig) -> Path:
         "--out",
         dataset,
     )
+    data = [demos, dataset]
+    if config.experience:
+        data.append(out / "experience")
+        demo.stage(
+            4,
+            "experience",
+            f"Deployment in-process: {config.experience} more episodes, supervisor and operator intervene",
+            "run",
+            "rove_learning",
+            "interventions",
+            "--checkpoint",
+            base,
+            "--task",
+            config.task,
+            "--out",
+            data[-1],
+            "--episodes",
+            config.experience,
+            "--workers",
+            config.workers,
+            "--seed",
+            5000 + seed,
+            "--image-size",
+            config.picture,
+            "--start-stages",
+            config.start_stage,
+        )
     demo.stage(
         4,
         "iteration",
@@ -178,8 +216,7 @@ def run_stages(config: DemoConfig) -> Path:
         "rove_learning",
         "train",
         "--dataset",
-        demos,
-        dataset,
+        *data,
         "--init",
         base,
         "--out",
@@ -214,6 +251,10 @@ def run_stages(config: DemoConfig) -> Path:
             config.task,
             "--episodes",
             config.evaluation_episodes,
+            "--start-stage",
+            config.start_stage,
+            "--image-size",
+            config.picture,
             "--max-seconds",
             config.evaluation_s,
             "--seed",

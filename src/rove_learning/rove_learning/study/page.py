@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rove_contract import files
 from rove_learning.report.statistics import wilson
-from rove_learning.study.protocol import BASE, PROFILES, Arm, arms
+from rove_learning.study.protocol import BASE, PROFILES, Arm, Profile, arms
 from rove_learning.study.results import Result, joined, load, paired
 from rove_sim.tasks import task as tasks
 
@@ -15,7 +15,7 @@ INTRODUCTION = """# The paper's experiments on the simulated tasks
 
 Made by `rove run rove_learning reproduce` (`make reproduce`) from the files in [paper/](paper); protocol and settings
 are in [the study](../explanation/study.md). Success in % of the same episodes for every arm, with its 95 % Wilson
-interval over all episodes; *against* is the paired difference in points with its 95 % interval (Agresti and Min) and
+interval over all episodes; *against* is the paired difference in points with its 95 % interval (Newcombe) and
 the p of the exact McNemar test. The paper's numbers are of a real robot (Fig. 4, Table 1) and stand beside ours for
 orientation.
 """
@@ -31,19 +31,20 @@ def write_page(page: Path, results: Path) -> None:
             continue
         for task in profile.tasks:
             wanted = [arm for arm in arms(profile.iterations) if not profile.arms or arm.name in profile.arms]
-            parts.append(_section(name, task, wanted, found, page, profile.seeds))
+            parts.append(_section(name, task, wanted, found, page, profile))
     page.parent.mkdir(parents=True, exist_ok=True)
     files.write(page, "\n".join(parts))
 
 
-def _section(profile: str, task: str, wanted: list[Arm], found: list[Result], page: Path, seeds) -> str:
-    title = f"## Profile `{profile}`: {tasks.get(task).instruction}\n"
+def _section(profile: str, task: str, wanted: list[Arm], found: list[Result], page: Path, size: Profile) -> str:
+    begin = "" if size.evaluate_from == "start" else f", from the stage *{size.evaluate_from.replace('_', ' ')}*"
+    title = f"## Profile `{profile}`: {tasks.get(task).instruction}{begin}\n"
     rows, missing = [], []
     bars: list[tuple[str, float, tuple[float, float]]] = []
     for arm in wanted:
         success = joined(found, task, arm.name)
         have = [r for r in found if (r.task, r.arm) == (task, arm.name)]
-        missing += [f"{arm.title} (training seed {s})" for s in seeds if s not in {r.seed for r in have}]
+        missing += [f"{arm.title} (training seed {s})" for s in size.seeds if s not in {r.seed for r in have}]
         if not success:
             continue
         low, high = wilson(sum(success), len(success))

@@ -40,7 +40,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Profile:
-    """How much of everything. arms: names; empty: all."""
+    """How much of everything. arms: names; empty: all. data_from: start stages of all data, in turn; empty: all of the
+    task. evaluate_from: start stage of every evaluation. change: dotted fields of the settings.
+    """
 
     tasks: tuple[str, ...]
     seeds: tuple[int, ...]  # of training, one after the other
@@ -50,6 +52,9 @@ class Profile:
     experience: int  # episodes of rollout and intervention per iteration
     evaluation: int  # episodes per arm, task and training seed, the same for all arms
     arms: tuple[str, ...] = ()
+    data_from: tuple[str, ...] = ()
+    evaluate_from: str = "start"
+    change: Mapping[str, object] = field(default_factory=dict)
 
 
 BASE = "base"
@@ -95,6 +100,19 @@ def arms(iterations: int) -> tuple[Arm, ...]:
 
 
 PROFILES = {
-    "small": Profile((_WHITEBOARD,), (0,), 1, 48, 8, 32, 100, (BASE, "sft", "rove_1", "hg_dagger")),
+    # a part of a task that 2 cores learn in minutes: the slice is held above a slot, align, insert and let go
+    "small": Profile(
+        (_TOASTER,),
+        (0,),
+        1,
+        60,
+        0,
+        60,
+        100,
+        (BASE, "sft", "rove_1", "hg_dagger"),
+        ("above_slot", "misaligned"),
+        "above_slot",
+        {"actor.steps": 800, "actor.steps_next": 600, "critic.mc_steps": 150, "critic.steps": 600},
+    ),
     "full": Profile((_WHITEBOARD, _TOASTER), (0, 1, 2), 3, 120, 60, 60, 300),
 }

@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -62,7 +63,7 @@ class ReproduceConfig:
     picture: int = 96  # px of the stored pictures
 
 
-def apply(config: TrainConfig, change: dict[str, object]) -> TrainConfig:
+def apply(config: TrainConfig, change: Mapping[str, object]) -> TrainConfig:
     """Set dotted fields, e.g. {"critic.horizon": 50}. Raises ValueError for one that does not exist."""
     values = to_dict(config)
     for name, value in change.items():
@@ -82,7 +83,8 @@ class Study:
         self.folder = config.out / config.profile / task / str(seed)
         self.arms = {arm.name: arm for arm in arms(profile.iterations)}
         settings = {**command_line.to_plain(to_dict(TrainConfig((), ""))), "dataset": [], "out": ""}
-        self.settings = from_dict(TrainConfig, command_line.merge(settings, command_line.read_yaml(config.config)))
+        settings = command_line.merge(settings, command_line.read_yaml(config.config))
+        self.settings = apply(from_dict(TrainConfig, settings), profile.change)
 
     # ---- data
 
@@ -106,6 +108,7 @@ class Study:
                     self.config.workers,
                     first + SEED_STRIDE * self.seed,
                     image_size=self.config.picture,
+                    start_stages=self.profile.data_from,
                 )
             ),
         )
@@ -122,6 +125,7 @@ class Study:
                     self.config.workers,
                     VIDEOS + SEED_STRIDE * self.seed,
                     self.config.picture,
+                    self.profile.data_from,
                 )
             ),
         )
@@ -140,6 +144,7 @@ class Study:
                     self.config.workers,
                     EXPERIENCE + SEED_STRIDE * self.seed + ITERATION_STRIDE * k,
                     image_size=self.config.picture,
+                    start_stages=self.profile.data_from,
                 )
             ),
         )
@@ -180,7 +185,7 @@ class Study:
             steps = config.actor.steps_next * arm.iteration
             config = replace(config, actor=replace(config.actor, steps_next=steps))
         print(f"{self.task}, seed {self.seed}: training {arm.title}", flush=True)
-        train(apply(config, dict(arm.change)))
+        train(apply(config, arm.change))
         write_report(ReportConfig(str(out)))
         return out
 
@@ -201,6 +206,7 @@ class Study:
                 EVALUATION,
                 self.config.workers,
                 image_size=self.config.picture,
+                start_stage=self.profile.evaluate_from,
                 out=str(self.folder / name / "evaluation.json"),
             )
         )

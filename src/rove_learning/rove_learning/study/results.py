@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rove_contract import files
-from rove_learning.report.statistics import mcnemar, wilson
+from rove_learning.report.statistics import difference, mcnemar, wilson
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ def joined(results: Sequence[Result], task: str, arm: str) -> list[bool]:
 def paired(results: Sequence[Result], task: str, before: str, after: str) -> dict | None:
     """Difference after - before on the episodes and training seeds that both have: rate, 95 % interval, exact McNemar.
 
-    The interval is Newcombe's for paired proportions' simpler kin, Agresti and Min (2005): Wald with half an episode
-    added to each cell. None where they share nothing.
+    None where they share nothing.
     """
     both = [
         (a, b)
@@ -79,7 +78,7 @@ def paired(results: Sequence[Result], task: str, before: str, after: str) -> dic
         return None
     first, second = np.array(both, dtype=bool).T
     won, lost, n = int((second & ~first).sum()), int((first & ~second).sum()), len(both)
-    low, high = difference_interval(won, lost, n)
+    low, high = difference(first, second)
     return {
         "episodes": n,
         "difference": (won - lost) / n,
@@ -89,11 +88,3 @@ def paired(results: Sequence[Result], task: str, before: str, after: str) -> dic
         "lost": lost,
         "p": mcnemar(first, second),
     }
-
-
-def difference_interval(won: int, lost: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a paired difference of success rates (Agresti and Min, Statistics in Medicine 24, 2005)."""
-    won_, lost_, n_ = won + 0.5, lost + 0.5, n + 2
-    middle = (won_ - lost_) / n_
-    half = z * float(np.sqrt(won_ + lost_ - (won_ - lost_) ** 2 / n_)) / n_
-    return max(-1.0, middle - half), min(1.0, middle + half)

@@ -70,10 +70,10 @@ def test_the_paired_interval_holds_the_difference_and_turns_with_it(before, rand
 
 def save(folder, arm, success, seed=0):
     results.save(
-        folder / f"erase_whiteboard-{seed}-{arm}.json",
+        folder / f"toast_bread-{seed}-{arm}.json",
         arm=arm,
         title=arm,
-        task="erase_whiteboard",
+        task="toast_bread",
         seed=seed,
         success=success,
         seconds=[1.0],
@@ -91,7 +91,7 @@ def test_the_page_shows_results_with_paired_differences_and_names_what_is_missin
     assert "| base policy | 50.0" in text and "| ROVE, iteration 1 | 100.0" in text
     assert "+50.0" in text and "p 0.002" in text
     assert "Missing: SFT, as many steps (training seed 0); HG-DAgger (training seed 0)." in text
-    assert (tmp_path / "paper" / "success-small-erase_whiteboard.png").is_file()
+    assert (tmp_path / "paper" / "success-small-toast_bread.png").is_file()
 
 
 def test_a_damaged_result_is_named(tmp_path):
