@@ -28,20 +28,22 @@ class DemoConfig:
     """`rove demo`. The defaults end within 15 minutes on 2 cores."""
 
     out: Path = Path("runs/demo")
-    task: str = "erase_whiteboard"  # or toast_bread
-    start_stage: str = "start"  # of the task, where every episode begins; a later one is a shorter task
-    demonstrations: int = 48  # scripted demonstrations, collected in-process
+    task: str = "toast_bread"  # or erase_whiteboard
+    # where episodes begin, in turn; the session and the evaluations begin at the first one. A later stage is a shorter
+    # task: two cores learn to insert a held slice in minutes, and a whole task in hours.
+    start_stages: tuple[str, ...] = ("above_slot", "misaligned")
+    demonstrations: int = 60  # scripted demonstrations, collected in-process
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
-    experience: int = 0  # further deployment episodes with interventions, in-process and so faster than the session's
+    experience: int = 40  # further deployment episodes with interventions, in-process and so faster than the session's
     # Optimiser steps, cut to what 2 cores do in the time; rove_learning's own defaults are longer.
     base_critic_steps: int = 150  # MC pretraining
-    base_actor_steps: int = 500
+    base_actor_steps: int = 800
     critic_steps: int = 600  # OVE on the frozen backbone of the pretrained critic, which then runs once per frame
-    actor_steps: int = 300
+    actor_steps: int = 600
     token_steps: int = 5  # action steps that share a token of the actor's head
     picture: int = 96  # px of the pictures collected in-process: what the policy sees
-    evaluation_episodes: int = 20  # per policy, the same seeds for both
+    evaluation_episodes: int = 100  # per policy, the same seeds for both
     evaluation_s: float = 25.0  # robot time of one of them, about twice the expert's
     workers: int = 2  # processes for collection and evaluation
     seed: int = 0
@@ -127,7 +129,7 @@ def run_stages(config: DemoConfig) -> Path:
         "--image-size",
         config.picture,
         "--start-stages",
-        config.start_stage,
+        *config.start_stages,
     )
     demo.stage(
         2,
@@ -158,7 +160,7 @@ def run_stages(config: DemoConfig) -> Path:
         "launch",
         "session.launch.yaml",
         f"task:={config.task}",
-        f"start_stage:={config.start_stage}",
+        f"start_stage:={config.start_stages[0]}",
         f"checkpoint:={base}",
         "device:=scripted",
         "record:=true",
@@ -206,7 +208,7 @@ def run_stages(config: DemoConfig) -> Path:
             "--image-size",
             config.picture,
             "--start-stages",
-            config.start_stage,
+            *config.start_stages,
         )
     demo.stage(
         4,
@@ -252,7 +254,7 @@ def run_stages(config: DemoConfig) -> Path:
             "--episodes",
             config.evaluation_episodes,
             "--start-stage",
-            config.start_stage,
+            config.start_stages[0],
             "--image-size",
             config.picture,
             "--max-seconds",
