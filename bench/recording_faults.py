@@ -224,7 +224,7 @@ class RecordingFaults(Session):
             self.until(lambda: self.pictures > before + 10, "pictures come again", BACK_S)
             result["expected"] = "pictures come again"
             return
-        words = "the camera is silent"
+        words = "the camera ego is silent"
         if mode in SOURCE_OF:
             result["expected"] = f"{AFTER[mode].name}, {words!r}"
             self.until(lambda: self.mode is AFTER[mode], f"{AFTER[mode].name} without a camera", 5.0)
