@@ -79,7 +79,8 @@ def motionless_policy(folder: Path) -> Path:
 
 
 class Soak(Session):
-    def __init__(self, bags: Path, policy: Path, seed: int):
+    def __init__(self, bags: Path, policy: Path, seed: int, keep: Path | None = None):
+        self.keep = keep
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             endpoint = f"tcp://127.0.0.1:{s.getsockname()[1]}"
@@ -239,7 +240,9 @@ class Soak(Session):
         share, where = worst_share(q, v)
         if share > 1.0 + 1e-6:
             self.broken.append(f"{where}, {now - self.begin:.0f} s after the start, soon after {self.last_fault}")
-            np.savez(f"/tmp/broken_{len(self.broken)}.npz", q=q, v=v)
+            if self.keep:
+                self.keep.mkdir(parents=True, exist_ok=True)
+                np.savez(self.keep / f"broken_{len(self.broken)}.npz", q=q, v=v, received=np.array(self.received))
         self.worst_share = max(self.worst_share, share)
         self.commands_seen += max(0, len(q) - 3)
         del self.commands[:-3], self.speeds[:-3], self.received[:-3]
@@ -366,13 +369,14 @@ def main():
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--quick", action="store_true", help="90 s")
+    parser.add_argument("--keep", type=Path, help="folder for the commands around a broken limit")
     args = parser.parse_args()
     seconds = 90.0 if args.quick else 60.0 * args.minutes
     print(f"seed {args.seed}", flush=True)
     domain.isolate()
     with tempfile.TemporaryDirectory(prefix="rove_soak_") as folder:
         bags = Path(folder) / "bags"
-        soak = Soak(bags, motionless_policy(Path(folder)), args.seed)
+        soak = Soak(bags, motionless_policy(Path(folder)), args.seed, args.keep)
         raise_priority(nice=-5)  # what the bench hears late it would report as late
         try:
             soak.until(lambda: soak.told, "the first episode", 180.0)
