@@ -15,7 +15,7 @@ from rove_sim.tasks import task as tasks
 class TargetOperator:
     """Stands where an operator stands, with the poses of a function (q, state) -> (J,)."""
 
-    behaviour, mistakes = "work", ()
+    behaviour, doing, mistakes = "work", "work", ()
 
     def __init__(self, target, table):
         self.target, self.home = target, mjcf.home(table)
