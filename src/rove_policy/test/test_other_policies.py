@@ -150,7 +150,7 @@ def test_the_node_names_a_server_that_is_lost_and_goes_on_when_it_is_back(world)
         assert world.spin_until(lambda: len(world.chunks) >= 2)
         positions, _ = messages.JointReader(ROBOT.table).chunk(world.chunks[-1])
         np.testing.assert_allclose(positions[-1], ROBOT.home, atol=1e-9)
-        assert world.diagnostics["checkpoint"] == "abc123"
+        assert world.spin_until(lambda: world.diagnostics.get("checkpoint") == "abc123")
         server.stop()
         lost = f"the policy server ws://127.0.0.1:{server.port}/"
         assert world.spin_until(lambda: world.diagnostics["message"].startswith(lost))
