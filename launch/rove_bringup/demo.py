@@ -44,7 +44,6 @@ class DemoConfig:
     token_steps: int = 5  # action steps that share a token of the actor's head
     picture: int = 96  # px of the pictures collected in-process: what the policy sees
     evaluation_episodes: int = 100  # per policy, the same seeds for both
-    evaluation_s: float = 25.0  # robot time of one of them, about twice the expert's
     workers: int = 2  # processes for collection and evaluation
     seed: int = 0
     domain: int = ros_domain.DEMO  # ROS_DOMAIN_ID of the session, so that it meets no other
@@ -257,8 +256,6 @@ def run_stages(config: DemoConfig) -> Path:
             config.start_stages[0],
             "--image-size",
             config.picture,
-            "--max-seconds",
-            config.evaluation_s,
             "--seed",
             evaluation_seed,
             "--workers",

@@ -15,7 +15,7 @@ from rove_contract.modes import Mode, Stage
 from rove_learning.report import run_report
 from rove_learning.report.figures import COLOURS
 from rove_learning.report.page import embed, key_figures, page, paragraph, table, warning
-from rove_learning.report.statistics import difference, intervention_fraction, mcnemar
+from rove_learning.report.statistics import compare_paired, intervention_fraction
 
 MODE_COLOURS = {
     Mode.ROLLOUT.name: COLOURS[Stage.ROLLOUT],
@@ -76,15 +76,13 @@ def timeline_plot(bags: list[BagAudit]) -> Figure:
 
 def _verdict(before: dict, after: dict) -> str:
     """The change in words, tested on the pairs of episodes with the same seed."""
-    first, second = ([row["success"] for row in result["rows"]] for result in (before, after))
-    low, high = (100 * end for end in difference(first, second))
-    change = 100 * (after["success_rate"] - before["success_rate"])
-    won, lost = (sum(b and not a for a, b in pairs) for pairs in (zip(first, second), zip(second, first)))
+    pairs = compare_paired(*([row["success"] for row in result["rows"]] for result in (before, after)))
+    low, high = 100 * pairs.low, 100 * pairs.high
     caution = "" if low > 0 or high < 0 else " The interval holds zero: this many episodes do not prove a difference."
     return (
-        f"Change after one iteration: {change:+.0f} points (95 % interval {low:+.0f} to {high:+.0f}), on the same "
-        f"{len(first)} seeds: {won} won, {lost} lost, p = {mcnemar(first, second):.2g} (exact McNemar test).{caution} "
-        f"Bars show 95 % Wilson intervals."
+        f"Change after one iteration: {100 * pairs.difference:+.0f} points (95 % interval {low:+.0f} to {high:+.0f}), "
+        f"on the same {pairs.episodes} seeds: {pairs.won} won, {pairs.lost} lost, p = {pairs.p:.2g} (exact McNemar "
+        f"test).{caution} Bars show 95 % Wilson intervals."
     )
 
 

@@ -6,17 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import rclpy
 from aiohttp import web
-from sensor_msgs.msg import CompressedImage, JointState
 
-from rove_contract import images, messages, ros, topics
+from rove_contract import messages
 from rove_contract.modes import Mode, Trigger
 from rove_contract.web.access import Access
 from rove_description import robot
@@ -28,63 +25,13 @@ ROBOT = robot.load()
 EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "policy_example.py"
 
 
-class World:
-    """Publishes state, pictures and modes; collects chunks and what the policy reports."""
-
-    def __init__(self):
-        self.node = rclpy.create_node("world")
-        self.state = ros.publisher(self.node, topics.JOINT_STATES)
-        self.image = ros.publisher(self.node, topics.EGO_IMAGE)
-        self.mode_pub = ros.publisher(self.node, topics.MODE)
-        self.chunks, self.diagnostics = [], {}
-        ros.subscription(self.node, topics.ACTION_CHUNK, self.chunks.append)
-        ros.subscription(self.node, topics.DIAGNOSTICS, self.on_diagnostics)
-        self.jpeg = images.encode_jpeg(np.zeros((64, 64, 3), np.uint8))
-        self.node.create_timer(0.02, self.tick)
-
-    def on_diagnostics(self, msg):
-        for status in msg.status:
-            if status.name == "policy":
-                self.diagnostics = {"message": status.message, **messages.diagnostic_values(status)}
-
-    def tick(self):
-        zero = np.zeros(len(ROBOT.table))
-        self.state.publish(messages.fill_joint_state(JointState(), ROBOT.table, ros.now_ns(), ROBOT.home, zero))
-        self.image.publish(CompressedImage(format="jpeg", data=self.jpeg))
-
-    def enter(self, mode, trigger=Trigger.START_ROLLOUT):
-        self.mode_pub.publish(ros.mode_event(Mode.IDLE, trigger, mode, ros.now_ns()))
-
-    def spin_until(self, condition, timeout=30.0):
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            rclpy.spin_once(self.node, timeout_sec=0.05)
-            if condition():
-                return True
-        return False
-
-    def policy_is_there(self):
-        return self.node.count_publishers(topics.ACTION_CHUNK.name) and self.node.count_subscribers(
-            topics.JOINT_STATES.name
-        )
-
-
-@pytest.fixture
-def world():
-    rclpy.init()
-    world = World()
-    yield world
-    world.node.destroy_node()
-    rclpy.try_shutdown()
-
-
 def test_the_example_of_the_docs_is_a_policy(world):
     process = subprocess.Popen([sys.executable, EXAMPLE], stderr=subprocess.DEVNULL)
     try:
         assert world.spin_until(world.policy_is_there)
         world.spin_until(lambda: False, 1.0)
         assert world.chunks == []  # only in ROLLOUT
-        world.enter(Mode.ROLLOUT)
+        world.set_mode(Trigger.START_ROLLOUT, Mode.ROLLOUT)
         assert world.spin_until(lambda: len(world.chunks) >= 2)
         positions, times = messages.JointReader(ROBOT.table).chunk(world.chunks[-1])
         assert positions.shape == (50, 50)
@@ -146,7 +93,7 @@ def test_the_node_names_a_server_that_is_lost_and_goes_on_when_it_is_back(world)
     process = subprocess.Popen(node(f"ws://127.0.0.1:{server.port}"))
     try:
         assert world.spin_until(world.policy_is_there)
-        world.enter(Mode.ROLLOUT)
+        world.set_mode(Trigger.START_ROLLOUT, Mode.ROLLOUT)
         assert world.spin_until(lambda: len(world.chunks) >= 2)
         positions, _ = messages.JointReader(ROBOT.table).chunk(world.chunks[-1])
         np.testing.assert_allclose(positions[-1], ROBOT.home, atol=1e-9)

@@ -4,20 +4,14 @@
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import rclpy
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
-from sensor_msgs.msg import CompressedImage, JointState
-from std_srvs.srv import Trigger as TriggerService
 
-from rove_contract import images, messages, ros, topics
+from rove_contract import messages, ros
 from rove_contract.modes import Mode, Trigger
-from rove_description import joints, mjcf, robot
+from rove_description import joints, robot
 
 pytestmark = pytest.mark.ros
 TABLE = joints.load()
@@ -57,79 +51,13 @@ def test_without_a_checkpoint_it_refuses_and_says_how_to_get_one(path, reason):
     assert "Traceback" not in result.stderr
 
 
-class World:
-    """Publishes state, pictures and modes; collects what the policy publishes."""
-
-    def __init__(self):
-        self.node = rclpy.create_node("world")
-        self.state = ros.publisher(self.node, topics.JOINT_STATES)
-        self.image = ros.publisher(self.node, topics.EGO_IMAGE)
-        self.mode_pub = ros.publisher(self.node, topics.MODE)
-        self.mode = Mode.IDLE
-        self.chunks, self.values, self.diagnostics = [], [], {}
-        ros.subscription(self.node, topics.ACTION_CHUNK, lambda msg: self.chunks.append((time.monotonic(), msg)))
-        ros.subscription(self.node, topics.POLICY_VALUE, self.values.append)
-        ros.subscription(self.node, topics.DIAGNOSTICS, self.on_diagnostics)
-        self.reload_client = self.node.create_client(TriggerService, topics.POLICY_RELOAD_SERVICE)
-        self.set_client = self.node.create_client(SetParameters, "/policy/set_parameters")
-        self.node.create_timer(0.02, self.tick)
-        rgb = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        self.jpeg = images.encode_jpeg(rgb)
-        self.frozen_camera = False
-
-    def on_diagnostics(self, msg):
-        for status in msg.status:
-            if status.name == "policy":
-                self.diagnostics = {"message": status.message, **{pair.key: pair.value for pair in status.values}}
-
-    def call(self, client, request, timeout=30.0):
-        future = client.call_async(request)
-        assert self.spin_until(future.done, timeout)
-        return future.result()
-
-    def reload(self):
-        return self.call(self.reload_client, TriggerService.Request())
-
-    def set_checkpoint(self, path):
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=str(path))
-        return self.call(
-            self.set_client, SetParameters.Request(parameters=[Parameter(name="checkpoint", value=value)])
-        ).results[0]
-
-    def tick(self):
-        self.state.publish(messages.fill_joint_state(JointState(), TABLE, ros.now_ns(), mjcf.home(TABLE), np.zeros(50)))
-        if not self.frozen_camera:
-            self.image.publish(CompressedImage(format="jpeg", data=self.jpeg))
-
-    def set_mode(self, trigger, mode):
-        self.mode_pub.publish(ros.mode_event(self.mode, trigger, mode, ros.now_ns()))
-        self.mode = mode
-
-    def spin_until(self, condition, timeout=30.0):
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            rclpy.spin_once(self.node, timeout_sec=0.05)
-            if condition():
-                return True
-        return False
-
-
-@pytest.fixture
-def world():
-    rclpy.init()
-    world = World()
-    yield world
-    world.node.destroy_node()
-    rclpy.try_shutdown()
-
-
 def test_it_publishes_chunks_in_rollout_only_and_survives_a_frozen_camera(world, checkpoint):
     process = subprocess.Popen(command(f"checkpoint:={checkpoint}", "value_hz:=10.0"))
     try:
-        assert world.spin_until(lambda: ready(world), 60)
+        assert world.spin_until(world.policy_is_there, 60)
         world.set_mode(Trigger.START_ROLLOUT, Mode.ROLLOUT)
         assert world.spin_until(lambda: len(world.chunks) >= 3)
-        msg = world.chunks[-1][1]
+        msg = world.chunks[-1]
         chunk, times = messages.JointReader(TABLE).chunk(msg)
         assert chunk.shape == (50, 50) and np.all(np.isfinite(chunk))
         np.testing.assert_allclose(times, np.arange(1, 51) / 20.0, atol=1e-9)  # row i is due (i + 1) / 20 s later
@@ -154,13 +82,6 @@ def test_it_publishes_chunks_in_rollout_only_and_survives_a_frozen_camera(world,
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
-
-
-def ready(world):
-    """The policy node is discovered: its chunk publisher and its state subscription exist."""
-    return world.node.count_publishers(topics.ACTION_CHUNK.name) and world.node.count_subscribers(
-        topics.JOINT_STATES.name
-    )
 
 
 STALLS = """
@@ -211,7 +132,7 @@ def test_a_qwen3_vl_checkpoint_survives_a_stall_of_10_s_and_is_reloaded_between_
         assert "head in " in world.diagnostics["execution"]  # "one CUDA graph per chunk" or "operation by operation"
         world.set_mode(Trigger.START_ROLLOUT, Mode.ROLLOUT)
         assert world.spin_until(lambda: len(world.chunks) >= 3 and len(world.values) >= 2)
-        chunk, _ = messages.JointReader(TABLE).chunk(world.chunks[-1][1])
+        chunk, _ = messages.JointReader(TABLE).chunk(world.chunks[-1])
         assert np.isfinite(chunk).all() and all(-1.0 <= value.data <= 0.0 for value in world.values)
         refused = world.reload()
         assert not refused.success and "an episode is running (ROLLOUT)" in refused.message
@@ -222,7 +143,7 @@ def test_a_qwen3_vl_checkpoint_survives_a_stall_of_10_s_and_is_reloaded_between_
         assert world.spin_until(lambda: "inference has been running" in world.diagnostics["message"])
         assert len(world.chunks) == count
         assert world.spin_until(lambda: len(world.chunks) >= count + 2)
-        stamp = world.chunks[count][1].header.stamp
+        stamp = world.chunks[count].header.stamp
         assert ros.now_ns() - (stamp.sec * 10**9 + stamp.nanosec) < 5e9  # not what was seen before the stall
 
         world.frozen_camera = True

@@ -22,7 +22,7 @@ from rove_contract import files
 from rove_learning.deployment.evaluate import EvaluateConfig, evaluate
 from rove_learning.report import figures
 from rove_learning.report.page import Section, embed, key_figures, page, paragraph, table, warning
-from rove_learning.report.statistics import difference, holm, mcnemar, wilson
+from rove_learning.report.statistics import compare_paired, holm, wilson
 
 # Of an evaluation: what must be the same for a paired comparison to mean anything.
 SAME = ("task", "start_stage", "max_seconds", "image_size", "latency_steps")
@@ -114,18 +114,17 @@ def compare_pair(before: Played, after: Played) -> dict:
     seeds = sorted(before.outcomes.keys() & after.outcomes.keys())
     if not seeds:
         raise ValueError(f"{before.name} and {after.name} have no seed in common; evaluate both with the same --seed")
-    first, second = ([played.outcomes[seed] for seed in seeds] for played in (before, after))
-    low, high = difference(first, second)
+    found = compare_paired(*([played.outcomes[seed] for seed in seeds] for played in (before, after)))
     return {
         "before": before.name,
         "after": after.name,
-        "pairs": len(seeds),
+        "pairs": found.episodes,
         "left_out": len(before.outcomes.keys() ^ after.outcomes.keys()),
-        "won": sum(b and not a for a, b in zip(first, second, strict=True)),
-        "lost": sum(a and not b for a, b in zip(first, second, strict=True)),
-        "difference": (sum(second) - sum(first)) / len(seeds),
-        "difference95": [low, high],
-        "p": mcnemar(first, second),
+        "won": found.won,
+        "lost": found.lost,
+        "difference": found.difference,
+        "difference95": [found.low, found.high],
+        "p": found.p,
     }
 
 

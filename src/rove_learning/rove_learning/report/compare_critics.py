@@ -19,14 +19,10 @@ import numpy as np
 
 from rove_contract import files
 from rove_contract.modes import Outcome, Stage
-from rove_learning import command_line
-from rove_learning.algorithm.rewards import Normaliser
-from rove_learning.config import RewardConfig, from_dict
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
-from rove_learning.inference import checkpoint
-from rove_learning.inference.scoring import advantages, values
 from rove_learning.report import figures
+from rove_learning.report.scored_critic import score_critic
 from rove_learning.report.statistics import spearman
 
 PICTURES = 8  # pictures per episode
@@ -89,16 +85,9 @@ def compare(config: CompareConfig, progress: bool = True) -> dict:
         name, _, folder = item.partition("=")
         if not folder:
             raise ValueError(f"--critic {item!r}: expected NAME=FOLDER")
-        critic, _ = checkpoint.load_critic(folder, config.device)
-        trained = command_line.read_yaml(str(Path(folder) / "config.yaml"))
-        reward = from_dict(RewardConfig, trained["reward"])
-        settings = critic.config.backbone
-        buffer = Buffer(datasets, settings.image_size, True, progress)
-        normaliser = Normaliser(float(critic.scale))
-        returns = buffer.monte_carlo(buffer.rewards(reward), reward.gamma)
-        value = values(critic, buffer, config.device)
-        advantage = advantages(buffer, value, reward, normaliser, critic.config.horizon)
-        scored[name] = (normaliser.steps(value), advantage)
+        one = score_critic(folder, datasets, True, config.device, progress)
+        buffer, returns = one.buffer, one.returns
+        scored[name] = (one.value, one.advantage)
         numbers[name] = summary(buffer, *scored[name], returns)
     written = []
     for number in most_telling(buffer, config.episodes):

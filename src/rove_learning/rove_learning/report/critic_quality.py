@@ -20,16 +20,12 @@ from scipy import stats
 
 from rove_contract import files
 from rove_contract.modes import Outcome, Stage
-from rove_learning import command_line
-from rove_learning.algorithm.rewards import Normaliser
-from rove_learning.config import RewardConfig, from_dict
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset
 from rove_learning.deployment.truth import load_truth
-from rove_learning.inference import checkpoint
-from rove_learning.inference.scoring import advantages, values
 from rove_learning.report import figures
 from rove_learning.report.page import embed, page, paragraph, table
+from rove_learning.report.scored_critic import score_critic
 from rove_learning.report.statistics import spearman
 from rove_sim.people.watching import RISE
 
@@ -165,13 +161,8 @@ def assess(config: QualityConfig, progress: bool = True) -> dict:
     from rove_sim.tasks import task as tasks
 
     run = Path(config.run)
-    critic, _ = checkpoint.load_critic(run, config.device)
-    reward = from_dict(RewardConfig, command_line.read_yaml(str(run / "config.yaml"))["reward"])
-    datasets = [Dataset(root) for root in config.dataset]
-    buffer = Buffer(datasets, critic.config.backbone.image_size, False, progress)
-    normaliser, horizon = Normaliser(float(critic.scale)), critic.config.horizon
-    value = values(critic, buffer, config.device)
-    advantage = advantages(buffer, value, reward, normaliser, horizon)
+    scored = score_critic(run, [Dataset(root) for root in config.dataset], False, config.device, progress)
+    buffer, advantage = scored.buffer, scored.advantage
     labels = run / "labels.npz"
     threshold = float(np.load(labels)["threshold"]) if labels.is_file() else float("nan")
     if not np.isfinite(threshold):
@@ -179,7 +170,7 @@ def assess(config: QualityConfig, progress: bool = True) -> dict:
     known = [t for t in tasks.TASKS if t.instruction in buffer.tasks]
     if len(known) != 1:
         raise ValueError(f"expected episodes of one simulated task, got {', '.join(buffer.tasks)}")
-    numbers, rows, more = measure(buffer, normaliser.steps(value), advantage, threshold, horizon, known[0].milestones)
+    numbers, rows, more = measure(buffer, scored.value, advantage, threshold, scored.horizon, known[0].milestones)
     out = Path(config.out) if config.out else run / "critic_quality.html"
     parts = [
         ("Figures", table([numbers])),

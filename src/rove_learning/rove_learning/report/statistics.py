@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -48,6 +49,29 @@ def difference(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, fl
         return float(np.sqrt(max(own**2 - 2 * phi * own * other + other**2, 0.0)))
 
     return p2 - p1 - width(p2 - low2, high1 - p1), p2 - p1 + width(high2 - p2, p1 - low1)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two policies on the same episodes. won, lost: episodes in which only the second, only the first succeeded.
+    difference: of success rates, second - first; low, high: its 95 % interval; p: of the exact McNemar test.
+    """
+
+    episodes: int
+    won: int
+    lost: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def compare_paired(before: Sequence[bool], after: Sequence[bool]) -> Comparison:
+    """before, after: (n,) success of each policy in the same episodes, n > 0."""
+    first, second = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    won, lost = int((second & ~first).sum()), int((first & ~second).sum())
+    low, high = difference(before, after)
+    return Comparison(len(first), won, lost, (won - lost) / len(first), low, high, mcnemar(before, after))
 
 
 def holm(p: Sequence[float]) -> list[float]:

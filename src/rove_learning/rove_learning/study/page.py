@@ -13,7 +13,7 @@ from rove_sim.tasks import task as tasks
 
 INTRODUCTION = """# The paper's experiments on the simulated tasks
 
-Made by `rove run rove_learning reproduce` (`make reproduce`) from the files in [paper/](paper); protocol and settings
+Made by `rove run rove_learning reproduce` (`make reproduce`) from the files in `docs/results/paper/`; protocol and settings
 are in [the study](../explanation/study.md). Success in % of the same episodes for every arm, with its 95 % Wilson
 interval over all episodes; *against* is the paired difference in points with its 95 % interval (Newcombe) and
 the p of the exact McNemar test. The paper's numbers are of a real robot (Fig. 4, Table 1) and stand beside ours for
@@ -72,8 +72,7 @@ def _against(found: list[Result], task: str, other: str, arm: str) -> str:
     pair = paired(found, task, other, arm) if other != arm else None
     if pair is None:
         return "–"
-    points = f"{100 * pair['difference']:+.1f} ({100 * pair['low']:+.0f} to {100 * pair['high']:+.0f})"
-    return f"{points}, p {pair['p']:.2g}"
+    return f"{100 * pair.difference:+.1f} ({100 * pair.low:+.0f} to {100 * pair.high:+.0f}), p {pair.p:.2g}"
 
 
 def _figure(profile: str, task: str, bars, page: Path) -> str:

@@ -11,6 +11,7 @@ again: stopped or killed, the same command goes on; and a machine that has only 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -211,6 +212,7 @@ class Study:
             )
         )
         arm = self.arms[name]
+        trained = json.loads((policy / "train.json").read_text(encoding="utf-8"))
         results.save(
             file,
             arm=name,
@@ -221,9 +223,13 @@ class Study:
             success=[row["success"] for row in found["rows"]],
             seconds=[row["seconds"] for row in found["rows"] if row["success"]],
             milestones=found["milestones"],
-            training=json.loads((policy / "train.json").read_text(encoding="utf-8")),
+            settings=self.config.config,
+            training={
+                k: v for k, v in trained.items() if isinstance(v, (int, float))
+            },  # no paths: others read the file
             evaluation_s=round(time.monotonic() - begin),
-            command="rove run rove_learning reproduce --profile " + self.config.profile,
+            command=f"rove run rove_learning reproduce --profile {self.config.profile} --task {self.task} "
+            f"--seed {self.seed} --arm {name}",
             commit=commit(),
             machine=machine(self.config.device),
         )
@@ -240,8 +246,6 @@ def commit() -> str:
 
 def machine(device: str) -> str:
     """What computed, in words, without a name of its own."""
-    import os
-
     import torch
 
     gpu = f", {torch.cuda.get_device_name()}" if device.startswith("cuda") else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rove_contract import files
-from rove_learning.report.statistics import difference, mcnemar, wilson
+from rove_learning.report.statistics import Comparison, compare_paired, wilson
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,8 @@ def joined(results: Sequence[Result], task: str, arm: str) -> list[bool]:
     return [one for result in chosen for one in result.success]
 
 
-def paired(results: Sequence[Result], task: str, before: str, after: str) -> dict | None:
-    """Difference after - before on the episodes and training seeds that both have: rate, 95 % interval, exact McNemar.
-
-    None where they share nothing.
-    """
+def paired(results: Sequence[Result], task: str, before: str, after: str) -> Comparison | None:
+    """Two arms on the episodes and training seeds that both have; None where they share nothing."""
     both = [
         (a, b)
         for r in results
@@ -74,17 +71,4 @@ def paired(results: Sequence[Result], task: str, before: str, after: str) -> dic
         if (r.task, r.arm, s.task, s.arm) == (task, before, task, after) and r.seed == s.seed
         for a, b in zip(r.success, s.success)
     ]
-    if not both:
-        return None
-    first, second = np.array(both, dtype=bool).T
-    won, lost, n = int((second & ~first).sum()), int((first & ~second).sum()), len(both)
-    low, high = difference(first, second)
-    return {
-        "episodes": n,
-        "difference": (won - lost) / n,
-        "low": low,
-        "high": high,
-        "won": won,
-        "lost": lost,
-        "p": mcnemar(first, second),
-    }
+    return compare_paired(*zip(*both)) if both else None

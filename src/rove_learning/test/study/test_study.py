@@ -62,10 +62,10 @@ def test_the_paired_interval_holds_the_difference_and_turns_with_it(before, rand
 
     there = results.paired([result("a", before), result("b", after)], "t", "a", "b")
     back = results.paired([result("a", before), result("b", after)], "t", "b", "a")
-    assert there["difference"] == pytest.approx(np.mean(after) - np.mean(before))
-    assert there["low"] <= there["difference"] + 1e-9 and there["difference"] - 1e-9 <= there["high"]
-    assert (back["low"], back["high"]) == pytest.approx((-there["high"], -there["low"]))
-    assert there["p"] == back["p"]
+    assert there.difference == pytest.approx(np.mean(after) - np.mean(before))
+    assert there.low <= there.difference + 1e-9 and there.difference - 1e-9 <= there.high
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
+    assert there.p == back.p
 
 
 def save(folder, arm, success, seed=0):
