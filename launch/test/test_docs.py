@@ -32,3 +32,20 @@ def test_every_page_of_docs_stands_in_its_index():
         if page.name != "README.md":
             known = results if page.parent.name == "results" else index
             assert page.name in known, f"{page.relative_to(ROOT)} is in no index"
+
+
+def test_every_command_that_is_named_can_be_run():
+    sources = [*PAGES, ROOT / "Makefile", *(ROOT / "src").rglob("*.py"), *(ROOT / "launch/rove_bringup").rglob("*.py")]
+    named = {
+        command
+        for file in sources
+        if "test" not in file.relative_to(ROOT).parts
+        for command in re.findall(r"rove run (rove_\w+)\s+([a-z]\w*)", file.read_text(encoding="utf-8"))
+    }
+    scripts = {
+        (setup.parent.name, name)
+        for setup in (ROOT / "src").glob("*/setup.py")
+        for name in re.findall(r'"(\w+) = rove_', setup.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 15
+    assert named <= scripts, sorted(named - scripts)

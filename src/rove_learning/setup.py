@@ -60,6 +60,7 @@ setup(
             "critic_quality = rove_learning.report.critic_quality:main",
             "evaluate = rove_learning.deployment.evaluate:main",
             "compare = rove_learning.report.compare:main",
+            "reproduce = rove_learning.study.reproduce:main",
             "report = rove_learning.report.run_report:main",
             "human_videos = rove_learning.deployment.human_videos:main",
             "interventions = rove_learning.deployment.interventions:main",
