@@ -13,9 +13,9 @@ from rove_sim.tasks import task as tasks
 
 INTRODUCTION = """# The paper's experiments on the simulated tasks
 
-Made by `rove run rove_learning reproduce` (`make reproduce`) from the files in `docs/results/paper/`; protocol and settings
-are in [the study](../explanation/study.md). Success in % of the same episodes for every arm, with its 95 % Wilson
-interval over all episodes; *against* is the paired difference in points with its 95 % interval (Newcombe) and
+Made by `rove run rove_learning reproduce` (`make reproduce`) from the files in `docs/results/paper/`; protocol and
+settings are in [the study](../explanation/study.md). Success in % of the same episodes for every arm, with its 95 %
+Wilson interval over all episodes; *against* is the paired difference in points with its 95 % interval (Newcombe) and
 the p of the exact McNemar test. The paper's numbers are of a real robot (Fig. 4, Table 1) and stand beside ours for
 orientation.
 """
