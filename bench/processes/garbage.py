@@ -52,7 +52,7 @@ def chunks(names: tuple[str, ...]) -> list:
 def modes() -> list:
     """Mode messages with ids that are no mode."""
     found = []
-    for number in (7, 99, 255):
+    for number in (7, 99, 207, 255):
         event = TransitionEvent()
         event.goal_state.id = event.transition.id = number
         event.transition.label = "\x1b[2J by \x00"

@@ -77,7 +77,7 @@ def audit(path: str | Path, table: joints.JointTable | None = None) -> BagAudit:
                 commands.append(reader_of.position(msg))
                 stamps.append(messages.stamp_ns(msg.header.stamp))
             elif connection.topic == topics.MODE.name:
-                mode = Mode(msg.goal_state.id).name
+                mode = messages.recorded_mode(msg).name
                 if not timeline or timeline[-1][0] != mode:
                     timeline.append((mode, (stamp - start) * 1e-9))
             else:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rove_contract.modes import WIRE_IDS_FROM, Mode, mode_from_wire
 from rove_description.joints import JointTable
 
 
@@ -169,6 +170,12 @@ def fill_chunk(
         points.append(point)
     msg.points = points
     return msg
+
+
+def recorded_mode(event: Any) -> Mode:
+    """Mode in a TransitionEvent of a bag. Bags of version 0.1 have ids from 0 on. Raises ValueError for others."""
+    mode_id = event.goal_state.id
+    return mode_from_wire(mode_id) if mode_id >= WIRE_IDS_FROM else Mode(mode_id)
 
 
 def diagnostic_values(status: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Mode(IntEnum):
-    """What the robot is doing; the id goes into lifecycle_msgs/State."""
+    """What the robot is doing; `to_wire` of it goes into lifecycle_msgs/State."""
 
     IDLE = 0
     ROLLOUT = 1
@@ -19,7 +19,9 @@ class Mode(IntEnum):
 
 
 class Trigger(IntEnum):
-    """A requested transition; the id goes into lifecycle_msgs/Transition, the lower-case name is the service."""
+    """A requested transition; `to_wire` of it goes into lifecycle_msgs/Transition; the service has its name, in lower
+    case.
+    """
 
     START_ROLLOUT = 1
     START_DEMONSTRATION = 2
@@ -101,6 +103,23 @@ TRANSITIONS: dict[tuple[Mode, Trigger], Mode] = {
     **{(mode, Trigger.ESTOP): Mode.ESTOP for mode in Mode},
     (Mode.ESTOP, Trigger.RESET): Mode.IDLE,
 }
+
+
+# The constants of lifecycle_msgs end at 15 (State) and 99 (Transition), its ids are uint8: from 200 on no tool takes a
+# mode for a state of a lifecycle node. 200 itself is a transition without a trigger, the supervisor's start.
+WIRE_IDS_FROM = 200
+
+
+def to_wire(value: Mode | Trigger | None) -> int:
+    """The id of a mode or trigger in a lifecycle_msgs message; None: of a transition that nobody requested."""
+    return WIRE_IDS_FROM + (0 if value is None else int(value))
+
+
+def mode_from_wire(wire_id: int) -> Mode:
+    """The inverse of `to_wire`. Raises ValueError for the id of something else, e.g. of a lifecycle node's state."""
+    if wire_id < WIRE_IDS_FROM:
+        raise ValueError(f"{wire_id} is not the id of a mode; those begin at {WIRE_IDS_FROM}")
+    return Mode(wire_id - WIRE_IDS_FROM)
 
 
 class Refused(ValueError):

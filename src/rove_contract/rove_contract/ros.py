@@ -30,7 +30,7 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import cdr, lifetime, node_help, topics, transport
 from rove_contract import episode as episodes
-from rove_contract.modes import Mode, Trigger
+from rove_contract.modes import Mode, Trigger, mode_from_wire, to_wire
 from rove_contract.realtime_publisher import RealtimePublisher
 
 transport.choose_udp()  # read when rclpy.init makes the participant, so before anybody can call it
@@ -184,18 +184,17 @@ def mode_event(previous: Mode, trigger: Trigger | None, mode: Mode, stamp_ns: in
     """
     event = TransitionEvent()
     event.timestamp = stamp_ns
-    if trigger is not None:
-        event.transition.id = int(trigger)
+    event.transition.id = to_wire(trigger)
     name = "start" if trigger is None else trigger.service
     event.transition.label = f"{name} by {session}" if session else name
-    event.start_state.id, event.start_state.label = int(previous), previous.name
-    event.goal_state.id, event.goal_state.label = int(mode), mode.name
+    event.start_state.id, event.start_state.label = to_wire(previous), previous.name
+    event.goal_state.id, event.goal_state.label = to_wire(mode), mode.name
     return event
 
 
 def mode_of(event: Any) -> Mode:
     """Mode in a TransitionEvent. Raises ValueError for an id that is not a mode."""
-    return Mode(event.goal_state.id)
+    return mode_from_wire(event.goal_state.id)
 
 
 def mode_session(event: Any) -> str:

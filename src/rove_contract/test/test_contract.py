@@ -136,6 +136,22 @@ def test_an_episode_survives_the_wire(note, outcome, stamp):
     assert episode.from_values(episode.to_values(before)) == before
 
 
+def test_no_tool_can_take_a_mode_or_trigger_for_a_state_or_transition_of_a_lifecycle_node():
+    """The constants of lifecycle_msgs/State end at 15, those of Transition at 99; ids are uint8."""
+    ids = [modes.to_wire(value) for value in (None, *Mode, *Trigger)]
+    assert min(ids) > 99 and max(ids) <= 255
+    assert [modes.mode_from_wire(modes.to_wire(mode)) for mode in Mode] == list(Mode)
+    with pytest.raises(ValueError, match="4 is not the id of a mode"):
+        modes.mode_from_wire(4)  # PRIMARY_STATE_FINALIZED
+
+
+@pytest.mark.parametrize("first_id", [0, modes.WIRE_IDS_FROM])
+def test_modes_are_read_from_bags_of_before_the_ids_moved(first_id):
+    for mode in Mode:
+        event = SimpleNamespace(goal_state=SimpleNamespace(id=first_id + mode))
+        assert messages.recorded_mode(event) is mode
+
+
 def test_an_episode_message_without_id_is_refused():
     with pytest.raises(ValueError, match="no 'id'"):
         episode.from_values({"task": "x"})

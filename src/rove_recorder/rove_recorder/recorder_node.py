@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rclpy.callback_groups import CallbackGroup
@@ -28,7 +29,7 @@ from rove_recorder.bag.bag import COMPRESSION, BagTopic
 from rove_recorder.bag.episode_recorder import EpisodeRecorder, Settings
 from rove_recorder.bag.parameters import Parameters
 from rove_recorder.bag.recording import RawMessage
-from rove_recorder.bag.schema import UnknownType
+from rove_recorder.bag.schema import OfferedQos, UnknownType
 
 POLL_S = 0.02
 DEPTH = 500  # messages per topic that may wait for the next poll: 5 s of joint states, should Python stall
@@ -44,6 +45,8 @@ PARAMETERS = {
     "require": "topics that need a publisher before an episode can start; empty: joints, mode and the robot's cameras",
 }
 UNSAVED_S = 1.0  # what a crash may take
+# What every node logs. Its publishers offer transient_local, but old lines are no state: only new ones are asked for.
+ROSOUT = topics.Topic("/rosout", "rcl_interfaces/msg/Log", topics.Qos("reliable", "volatile"), "every node", False)
 REQUIRED = (topics.JOINT_STATES, topics.JOINT_COMMAND, topics.MODE)  # and the cameras of the robot
 
 
@@ -106,16 +109,17 @@ class RecorderNode(Node):
             raise ValueError(
                 f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
             ) from error
-        for topic in self.cameras:
-            self.recorder.add_topic(BagTopic.of(topic))
+        self.in_namespace = {topic.name: topic for topic in (*topics.TOPICS, *self.cameras)}
+        for topic in (*self.in_namespace.values(), ROSOUT):
+            # `check` finds out what its publishers offer
+            self.recorder.add_topic(replace(BagTopic.of(topic), qos=()))
         self.parameters = Parameters(self)
         self.recorder.parameters = self.parameters.values
         self.group = Polled()
         self.subs: dict = {}
-        self.in_namespace = {topic.name for topic in (*topics.TOPICS, *self.cameras)}
-        for topic in (*topics.TOPICS, *self.cameras):
-            if topic.name not in self.subs:
-                self.subscribe(BagTopic.of(topic))
+        self.matched: dict[str, int] = {}  # publishers of each topic, when it was last asked what they offer
+        for topic in (*self.in_namespace.values(), ROSOUT):
+            self.subscribe(topic.name, topic.type, topic.qos)
         self.refused: set[str] = set()
         self.waiting = "starting"
         # Topics of one publisher: those of several have as many sequence counters, which say nothing about one stream.
@@ -131,12 +135,12 @@ class RecorderNode(Node):
             f"recording into {out_dir}, {len(self.subs)} topics" + (f" and {self.patterns}" if self.patterns else "")
         )
 
-    def subscribe(self, topic: BagTopic) -> None:
-        profile = ros.qos_profile(topic.qos[0], publisher=False)
+    def subscribe(self, name: str, type_name: str, qos: topics.Qos) -> None:
+        profile = ros.qos_profile(qos, publisher=False)
         profile.depth = DEPTH
-        kind = ros.message_class(topic.type)
-        self.subs[topic.name] = self.create_subscription(
-            kind, self.graph_name(topic.name), lambda msg: None, profile, raw=True, callback_group=self.group
+        kind = ros.message_class(type_name)
+        self.subs[name] = self.create_subscription(
+            kind, self.graph_name(name), lambda msg: None, profile, raw=True, callback_group=self.group
         )
 
     def graph_name(self, name: str) -> str:
@@ -174,6 +178,14 @@ class RecorderNode(Node):
             matched = sub.get_publisher_count()
             if matched == 1:
                 single.add(name)
+            if matched != self.matched.get(name, 0):
+                self.matched[name] = matched
+                found = self.get_publishers_info_by_topic(sub.topic_name)
+                if found:  # else they left: what they offered still holds for what is recorded of them
+                    offered = dict.fromkeys(OfferedQos.of_profile(info.qos_profile) for info in found)
+                    self.recorder.set_offered(name, tuple(offered))
+            if name == ROSOUT.name:  # every tool that comes and goes has a publisher there
+                continue
             if matched < self.count_publishers(sub.topic_name) or (name in self.require and matched == 0):
                 waiting.append(name)
         self.single = single
@@ -206,10 +218,10 @@ class RecorderNode(Node):
             reliable = all(qos.reliability == QoSReliabilityPolicy.RELIABLE for qos in offered)
             latched = all(qos.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
             qos = topics.Qos("reliable" if reliable else "best_effort", "transient_local" if latched else "volatile")
-            topic = BagTopic(name, types[0], (qos,))
+            profiles = tuple(dict.fromkeys(map(OfferedQos.of_profile, offered)))
             try:
-                self.recorder.add_topic(topic)
-                self.subscribe(topic)
+                self.recorder.add_topic(BagTopic(name, types[0], profiles, latched))
+                self.subscribe(name, types[0], qos)
             except (UnknownType, ImportError, AttributeError) as error:
                 self.refused.add(name)
                 self.get_logger().error(f"{name} is not recorded: {error}")

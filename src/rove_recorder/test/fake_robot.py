@@ -149,6 +149,7 @@ def main():
             before = dict(robot.sent)
             robot.publish(topics.EPISODE, ros.episode_status(episode))
             robot.switch(Trigger.START_ROLLOUT, Mode.ROLLOUT)
+            node.get_logger().info(f"episode {k} has begun")
             print(f"STARTED {ros.now_ns()}", flush=True)
             robot.run(seconds, STORY)
             if robot.recorders > 1:  # they were killed

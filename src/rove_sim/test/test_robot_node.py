@@ -19,7 +19,7 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger as TriggerService  # noqa: E402
 
 from rove_contract import domain, images, messages, ros, topics  # noqa: E402
-from rove_contract.modes import Mode, Trigger  # noqa: E402
+from rove_contract.modes import Mode, Trigger, to_wire  # noqa: E402
 from rove_description import joints, mjcf  # noqa: E402
 
 pytestmark = pytest.mark.ros
@@ -104,7 +104,7 @@ def test_the_robot_node_over_real_ros(context):
 
     def mode(value):
         event = TransitionEvent()
-        event.goal_state.id = int(value)
+        event.goal_state.id = to_wire(value)
         return ros.mode_event(Mode.IDLE, Trigger.START_ROLLOUT, value, ros.now_ns())
 
     assert reset.wait_for_service(10.0)

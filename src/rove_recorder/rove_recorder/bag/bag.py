@@ -14,7 +14,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,7 +23,7 @@ from mcap.writer import CompressionType, Writer
 
 from rove_contract import files, topics
 from rove_contract.files import sync
-from rove_recorder.bag.schema import qos_dict, qos_yaml, schema
+from rove_recorder.bag.schema import OfferedQos, qos_dict, qos_yaml, schema
 
 PROFILE = "ros2"
 DISTRO = "jazzy"
@@ -40,15 +40,20 @@ class BagError(RuntimeError):
 
 @dataclass(frozen=True)
 class BagTopic:
-    """One recorded topic. qos: what its publishers offer."""
+    """One recorded topic. qos: what its publishers offer, each kind once. latched: its last message is state that holds
+    until the next one, so it stands at the beginning of every bag.
+    """
 
     name: str
     type: str
-    qos: tuple[topics.Qos, ...] = ()
+    qos: tuple[OfferedQos, ...] = ()
+    latched: bool = False
 
     @classmethod
     def of(cls, topic: topics.Topic) -> BagTopic:
-        return cls(topic.name, topic.type, (topic.qos,))
+        """With what the contract says of its publisher."""
+        offered = OfferedQos.of(topic.offered or topic.qos)
+        return cls(topic.name, topic.type, (offered,), topic.qos.durability == "transient_local")
 
 
 @dataclass
@@ -204,6 +209,14 @@ class BagWriter:
         self.info.topics.append(topic)
         self.info.counts[topic.name] = 0
         self._register(topic)
+
+    def add_offered(self, name: str, offered: Iterable[OfferedQos]) -> None:
+        """Publishers of a topic that came while recording. metadata.yaml and the next file will have them; what stands
+        in this file cannot change any more.
+        """
+        for i, topic in enumerate(self.info.topics):
+            if topic.name == name:
+                self.info.topics[i] = replace(topic, qos=tuple(dict.fromkeys([*topic.qos, *offered])))
 
     def write(self, topic: str, log_ns: int, publish_ns: int, data: bytes, sequence: int = 0) -> None:
         """One CDR message. log_ns: reception, publish_ns: publication, both ns since the epoch; sequence: the

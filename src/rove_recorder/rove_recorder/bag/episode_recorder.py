@@ -12,19 +12,19 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from rove_contract import episode as episodes
 from rove_contract import files, topics
 from rove_contract.episode import Episode
 from rove_contract.messages import diagnostic_values
-from rove_contract.modes import ACTIVE, Mode
+from rove_contract.modes import ACTIVE, mode_from_wire
 from rove_description.joints import JointTable
 from rove_recorder.bag.bag import SPLIT_BYTES, BagTopic, BagWriter
 from rove_recorder.bag.preroll import continuous_since
-from rove_recorder.bag.recording import QUEUE_BYTES, ClockNote, Counts, RawMessage, Recording, rounded
-from rove_recorder.bag.schema import schema, typestore
+from rove_recorder.bag.recording import QUEUE_BYTES, ClockNote, Counts, Offers, RawMessage, Recording, rounded
+from rove_recorder.bag.schema import OfferedQos, schema, typestore
 
 LATE_NS = (
     300_000_000  # after `ended`: three times the slowest message still under way (a picture over a loaded network)
@@ -104,13 +104,19 @@ class EpisodeRecorder:
         self._idle_ns = 0  # and since when that is one without an episode; 0 = it is not
 
     def is_latched(self, name: str) -> bool:
-        return any(qos.durability == "transient_local" for qos in self.bag_topics[name].qos)
+        return self.bag_topics[name].latched
 
     def add_topic(self, topic: BagTopic) -> None:
         """A topic beyond the contract's; it enters the open bag too."""
         self.bag_topics[topic.name] = topic
         if self.recording is not None:
             self.recording.add_topic(topic)
+
+    def set_offered(self, name: str, offered: tuple[OfferedQos, ...]) -> None:
+        """What the publishers of a topic offer now; an open bag keeps what they offered before, too."""
+        self.bag_topics[name] = replace(self.bag_topics[name], qos=offered)
+        if self.recording is not None:
+            self.recording.add_offered(Offers(name, offered))
 
     def feed(self, samples: list[RawMessage]) -> None:
         """Messages in the order of their log_ns. Never waits for the disk."""
@@ -171,7 +177,7 @@ class EpisodeRecorder:
         self._heard_ns = sample.log_ns
         try:
             event = typestore().deserialize_cdr(sample.data, topics.MODE.type)
-            active = Mode(event.goal_state.id) in ACTIVE
+            active = mode_from_wire(event.goal_state.id) in ACTIVE
         except Exception:  # as in _on_episode; a mode that cannot be read is none without an episode
             active = True
         if active:

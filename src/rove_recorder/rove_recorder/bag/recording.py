@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from rove_recorder.bag.bag import BagInfo, BagTopic, BagWriter
+from rove_recorder.bag.schema import OfferedQos
 
 QUEUE_BYTES = 256 * 2**20  # minutes of a session's 2-3 MB/s while a disk stalls
 CHECKPOINT_S = 0.5  # half of the second that may be lost: the other half is for a slow fsync
@@ -37,6 +38,13 @@ class RawMessage(NamedTuple):
     publish_ns: int
     data: bytes
     sequence: int = 0
+
+
+class Offers(NamedTuple):
+    """What the publishers of a topic offer."""
+
+    topic: str
+    qos: tuple[OfferedQos, ...]
 
 
 class ClockNote(NamedTuple):
@@ -82,7 +90,7 @@ class Recording:
         self.error: str = ""
         self.info: BagInfo | None = None  # once closed without an error
         self.bytes_written = 0
-        self._queue: deque[RawMessage | BagTopic | ClockNote] = deque()
+        self._queue: deque[RawMessage | BagTopic | ClockNote | Offers] = deque()
         self._queued_bytes = 0
         self._limit = queue_bytes
         self._checkpoint_s = checkpoint_s
@@ -149,6 +157,11 @@ class Recording:
         """A topic that was discovered while recording."""
         with self._wake:
             self._queue.append(topic)
+
+    def add_offered(self, offers: Offers) -> None:
+        """Publishers that came, or were found, while recording."""
+        with self._wake:
+            self._queue.append(offers)
 
     def note_clock(self, note: ClockNote) -> None:
         """The bag says how the clocks compare: at its start, and when the system clock was set."""
@@ -239,6 +252,9 @@ class Recording:
                     continue
                 if isinstance(entry, ClockNote):
                     bag.note_clock(*entry)
+                    continue
+                if isinstance(entry, Offers):
+                    bag.add_offered(*entry)
                     continue
                 bag.write(entry.topic, entry.log_ns, entry.publish_ns, entry.data, entry.sequence)
                 self.bytes_written += len(entry.data)

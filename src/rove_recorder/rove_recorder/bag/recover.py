@@ -23,18 +23,17 @@ import tyro
 import yaml
 from mcap.writer import CompressionType, Writer
 
-from rove_contract import topics
 from rove_contract.files import replaced
 from rove_recorder.bag import bag as bags
 from rove_recorder.bag.bag import BagError, BagInfo, BagTopic, FileInfo
 from rove_recorder.bag.mcap_stream import McapStream, is_complete
 from rove_recorder.bag.recording import CHECKPOINT_S
+from rove_recorder.bag.schema import OfferedQos
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's parser is ten times as fast, where it is there
 DEEPEST = 200  # brackets; metadata.yaml has three levels, and JSON texts within it a few
 UNREADABLE = (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 LARGEST_METADATA = 16 * 2**20  # bytes; a bag of hours has some 10 kB
-YEAR_S = 365 * 86400.0
 
 
 class Unrepaired(BagError):
@@ -236,24 +235,12 @@ def _write_copy(source: McapStream, file: FileInfo, info: BagInfo, new: Path) ->
         writer.finish()
 
 
-def _qos(metadata: dict[str, str]) -> tuple[topics.Qos, ...]:
+def _qos(metadata: dict[str, str]) -> tuple[OfferedQos, ...]:
     """What a channel says of its publishers' QoS; () where that cannot be read."""
-    result = []
     try:
-        for profile in _yaml(metadata.get("offered_qos_profiles", "") or "[]"):
-            deadline = profile["deadline"]["sec"] + profile["deadline"]["nsec"] * 1e-9
-            never = deadline > YEAR_S  # rmw says 292 years when it means none
-            result.append(
-                topics.Qos(
-                    str(profile["reliability"]),
-                    str(profile["durability"]),
-                    int(profile["depth"]),
-                    None if never else deadline,
-                )
-            )
+        return tuple(map(OfferedQos.of_dict, _yaml(metadata.get("offered_qos_profiles", "") or "[]")))
     except UNREADABLE:
         return ()
-    return tuple(result)
 
 
 def run(paths: tyro.conf.Positional[tuple[Path, ...]]) -> int:

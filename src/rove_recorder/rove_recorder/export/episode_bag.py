@@ -106,7 +106,7 @@ class EpisodeBag:
             if message.topic == topics.MODE.name:
                 event = self.decode(message)
                 try:
-                    key = event.timestamp, Mode(event.goal_state.id)
+                    key = event.timestamp, messages.recorded_mode(event)
                 except ValueError as error:
                     raise BagError(f"{self.folder}: {topics.MODE.name} has the unknown mode {error}") from error
                 if event.timestamp >= LATEST_NS:

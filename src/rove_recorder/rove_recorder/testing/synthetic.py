@@ -9,7 +9,7 @@ import numpy as np
 
 from rove_contract import episode as episodes
 from rove_contract import images, topics
-from rove_contract.modes import Mode, Outcome
+from rove_contract.modes import Mode, Outcome, to_wire
 from rove_description import joints
 from rove_recorder.bag.bag import BagTopic, BagWriter
 from rove_recorder.bag.recording import RawMessage
@@ -61,7 +61,10 @@ def image(ns, i):
 def mode(previous, now, ns):
     state, transition = kind("lifecycle_msgs/msg/State"), kind("lifecycle_msgs/msg/Transition")
     event = kind("lifecycle_msgs/msg/TransitionEvent")(
-        ns, transition(0, ""), state(int(previous), previous.name), state(int(now), now.name)
+        ns,
+        transition(to_wire(None), ""),
+        state(to_wire(previous), previous.name),
+        state(to_wire(now), now.name),
     )
     return cdr(event, topics.MODE.type)
 

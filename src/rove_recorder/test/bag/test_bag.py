@@ -18,6 +18,7 @@ from rove_recorder.bag.bag import BagError, BagTopic, BagWriter
 from rove_recorder.bag.mcap_stream import McapStream, NotMcap
 from rove_recorder.bag.recording import RawMessage, Recording
 from rove_recorder.bag.recover import find_bags, needs_recovery, read_metadata, recover
+from rove_recorder.bag.schema import OfferedQos
 from rove_recorder.testing.synthetic import MS, T0, samples, write_bag
 
 
@@ -64,6 +65,16 @@ def test_metadata_is_rosbag2_version_9_with_provenance(tmp_path):
     topic = next(t for t in data["topics_with_message_count"] if t["topic_metadata"]["name"] == "/supervisor/mode")
     assert topic["topic_metadata"]["type_description_hash"].startswith("RIHS01_")
     assert topic["topic_metadata"]["offered_qos_profiles"][0]["deadline"] == {"sec": 0, "nsec": 200_000_000}
+
+
+def test_publishers_that_come_while_recording_stand_in_the_metadata_beside_the_first(tmp_path):
+    bag = BagWriter(tmp_path / "e", [BagTopic.of(topics.JOINT_STATES)])
+    (first,) = bag.info.topics[0].qos
+    second = OfferedQos("best_effort", "volatile", 0, None, "unknown", 1.5, "manual_by_topic", 0.25)
+    bag.add_offered("/joint_states", [second, first])
+    bag.close()
+    (topic,) = read_metadata(tmp_path / "e")["topics_with_message_count"]
+    assert [OfferedQos.of_dict(entry) for entry in topic["topic_metadata"]["offered_qos_profiles"]] == [first, second]
 
 
 def test_a_long_episode_is_split_into_files_that_open_as_one_bag(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rosbags.highlevel import AnyReader
 
-from rove_contract import domain
+from rove_contract import domain, topics
 from rove_recorder.bag.recover import read_metadata
 from rove_recorder.export.export import export_bags
 
@@ -73,15 +73,31 @@ def test_two_episodes_over_ros_are_recorded_whole_and_exported(tmp_path, start):
                 assert number <= counts[name]["written"] <= number + 0.51 * 100, name
         with AnyReader([folder]) as reader:
             assert reader.message_count == int(custom["written"]) == sum(1 for _ in reader.messages())
-            modes = [
-                reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages() if c.topic == "/supervisor/mode"
+            read = [
+                (c.topic, reader.deserialize(raw, c.msgtype))
+                for c, _, raw in reader.messages()
+                if c.topic in ("/supervisor/mode", "/rosout")
             ]
+        modes = [event for topic, event in read if topic == "/supervisor/mode"]
+        assert f"episode {k} has begun" in [line.msg for topic, line in read if topic == "/rosout"]
         names = list(dict.fromkeys(event.goal_state.label for event in modes))
         assert names == ["IDLE", "ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY"]
         assert modes[-1].goal_state.label == "IDLE"
         changes = list({event.timestamp: event.goal_state.label for event in modes}.items())
         driven = [b - a for (a, mode), (b, _) in zip(changes, changes[1:]) if mode not in ("IDLE", "PAUSED")]
         driven_s.append(sum(driven) * 1e-9)
+        qos = {
+            topic["topic_metadata"]["name"]: topic["topic_metadata"]["offered_qos_profiles"]
+            for topic in read_metadata(folder)["topics_with_message_count"]
+        }
+        # As the publishers offer it, not as the recorder asks for it; the graph tells neither history nor depth.
+        (offered,) = qos["/joint_states"]
+        assert (offered["reliability"], offered["history"], offered["depth"]) == ("reliable", "unknown", 0)
+        assert qos["/joint_command"][0]["deadline"] == {
+            "sec": 0,
+            "nsec": round(topics.JOINT_COMMAND.qos.deadline_s * 1e9),
+        }
+        assert qos["/rosout"][0]["lifespan"] == {"sec": 10, "nsec": 0}
     results = export_bags([tmp_path / "bags"], tmp_path / "d", workers=1, progress=False)
     # One frame per 50 ms in each of the three driven stages, each of which may lose or gain one at its edges.
     assert [len(r.episode.frames) for r in results] == [pytest.approx(20 * seconds, abs=3) for seconds in driven_s]
