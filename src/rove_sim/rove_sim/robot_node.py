@@ -15,7 +15,8 @@ import time
 
 import numpy as np
 import rclpy
-from rclpy._rclpy_pybind11 import RCLError
+from rcl_interfaces.msg import SetParametersResult
+from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, JointState
@@ -60,8 +61,10 @@ class RobotNode(Node):
         size = int(get("image_size", 192).value)
         self.quality = int(get("jpeg_quality", 90).value)
         self.camera_hz = float(get("camera_hz", timing.CAMERA_HZ).value)
-        get("start_stage", "start")
         self.task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value, any_robot=True)
+        first = self.check_start_stage([get("start_stage", "start")])
+        if not first.successful:
+            raise ValueError(first.reason)
         self.auto_reset = bool(get("auto_reset", True).value)
         described = robots.load(get("robot", robots.DEFAULT).value)
         self.table = described.table
@@ -91,6 +94,8 @@ class RobotNode(Node):
         self.diagnostics = ros.Diagnostics(self, self.report)
         self.joint_msg = JointState()
         self.reset_env(seed)
+        self.add_on_set_parameters_callback(self.check_start_stage)
+        self.add_post_set_parameters_callback(self.apply_start_stage)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.draw, name="camera", daemon=True)
         self._thread.start()
@@ -136,14 +141,26 @@ class RobotNode(Node):
         self.episode_active = active
 
     def on_start_stage(self, msg) -> None:
-        """Move the scene to where the next episode shall begin; at once in IDLE, else with the reset after the
-        episode.
+        """The supervisor sets the parameter start_stage: the scene moves to where the next episode shall begin, at once
+        in IDLE, else with the reset after the episode.
         """
-        if msg.data not in self.task.start_stages:
-            self.missed = f"unknown start stage {msg.data!r}; the task has {', '.join(self.task.start_stages)}"
-            return
-        self.set_parameters([Parameter("start_stage", value=msg.data)])
-        if self.env.start_stage != msg.data and self.mode in (None, Mode.IDLE) and self.reset_due is None:
+        (result,) = self.set_parameters([Parameter("start_stage", value=msg.data)])
+        if not result.successful:
+            self.missed = result.reason
+
+    def check_start_stage(self, parameters) -> SetParametersResult:
+        """Whether the task has the start stage that a parameter names."""
+        for parameter in parameters:
+            if parameter.name == "start_stage" and parameter.value not in self.task.start_stages:
+                known = ", ".join(self.task.start_stages)
+                return SetParametersResult(
+                    successful=False, reason=f"unknown start stage {parameter.value!r}; the task has {known}"
+                )
+        return SetParametersResult(successful=True)
+
+    def apply_start_stage(self, _parameters) -> None:
+        stage = self.get_parameter("start_stage").value
+        if self.env.start_stage != stage and self.mode in (None, Mode.IDLE) and self.reset_due is None:
             self.reset_env()
 
     def on_reset(self, _request, response):
@@ -209,7 +226,7 @@ class RobotNode(Node):
                     msg.data = images.encode_jpeg(self.env.camera.render(qpos, camera.frame), self.quality)
                     publisher.publish(msg)
                 self.images += 1
-        except RCLError:
+        except (RCLError, InvalidHandle):
             if rclpy.ok():  # else: the process is ending
                 raise
         finally:
