@@ -21,6 +21,7 @@ from pathlib import Path
 from rove_bringup import demo_report
 from rove_contract import domain as ros_domain
 from rove_contract import files
+from rove_sim.tasks import task as tasks
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,9 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     task: str = "toast_bread"  # or erase_whiteboard
-    # where episodes begin, in turn; the session and the evaluations begin at the first one. A later stage is a shorter
-    # task: two cores learn to insert a held slice in minutes, and a whole task in hours.
-    start_stages: tuple[str, ...] = ("above_slot", "misaligned")
+    # where episodes begin, in turn; the session and the evaluations begin at the first one. Empty: a part of the task
+    # that two cores learn in minutes, such as to insert a held slice; a whole task takes hours.
+    start_stages: tuple[str, ...] = ()
     demonstrations: int = 60  # scripted demonstrations, collected in-process
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
@@ -61,13 +62,17 @@ class Demo:
         self.config = config
         self.out = config.out.resolve()
         self.begin = time.monotonic()
+        self._times_path = self.out / "stages.json"
+        if self.out.exists() and any(self.out.iterdir()) and not self._times_path.exists():
+            raise ValueError(f"{self.out} is not empty and not the folder of a demo; choose another --out")
         if not config.resume and self.out.exists():
             shutil.rmtree(self.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.times: dict[str, float] = {}
-        self._times_path = self.out / "stages.json"
         if self._times_path.exists():
             self.times = json.loads(self._times_path.read_text())
+        else:
+            files.write(self._times_path, "{}\n")
         self.env = dict(
             os.environ,
             ROS_DOMAIN_ID=str(config.domain),
@@ -100,9 +105,10 @@ class Demo:
 
 def run_stages(config: DemoConfig) -> Path:
     """Run the demo; returns the path of report.html. Raises StageFailed."""
+    task = tasks.get(config.task)
+    stages = config.start_stages or task.part or task.start_stages
     demo = Demo(config)
-    out = demo.out
-    seed = config.seed
+    out, seed = demo.out, config.seed
     demos, base, bags, dataset, policy = (
         out / name for name in ("demonstrations", "base", "bags", "session", "policy")
     )
@@ -128,7 +134,7 @@ def run_stages(config: DemoConfig) -> Path:
         "--image-size",
         config.picture,
         "--start-stages",
-        *config.start_stages,
+        *stages,
     )
     demo.stage(
         2,
@@ -159,7 +165,7 @@ def run_stages(config: DemoConfig) -> Path:
         "launch",
         "session.launch.yaml",
         f"task:={config.task}",
-        f"start_stage:={config.start_stages[0]}",
+        f"start_stage:={stages[0]}",
         f"checkpoint:={base}",
         "device:=scripted",
         "record:=true",
@@ -207,7 +213,7 @@ def run_stages(config: DemoConfig) -> Path:
             "--image-size",
             config.picture,
             "--start-stages",
-            *config.start_stages,
+            *stages,
         )
     demo.stage(
         4,
@@ -253,7 +259,7 @@ def run_stages(config: DemoConfig) -> Path:
             "--episodes",
             config.evaluation_episodes,
             "--start-stage",
-            config.start_stages[0],
+            stages[0],
             "--image-size",
             config.picture,
             "--seed",
@@ -274,6 +280,9 @@ def main(args: list[str] | None = None) -> int:
     config = tyro.cli(DemoConfig, prog="rove demo", args=args, description=__doc__)
     try:
         report = run_stages(config)
+    except ValueError as error:  # an unknown task or a folder of something else, before anything was done
+        print(f"rove demo: {error}", file=sys.stderr)
+        return 2
     except StageFailed as error:
         print(
             f"rove demo: {error}\nWhat is finished stays; `rove demo --resume --out {config.out}` goes on from there.",

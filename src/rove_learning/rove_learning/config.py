@@ -49,11 +49,8 @@ class BackboneConfig:
     # that it sees, in this order; the robot's description names them (paper: the ego camera)
     cameras: tuple[str, ...] = ("ego",)
     image_size: int = 96  # px, square; pictures are resized to it once, when they are decoded
-    channels: tuple[int, ...] = (
-        24,
-        48,
-        96,
-    )  # of the convolutional stem; strides 2, 2, 3 give a patch of 12 px, 8 x 8 tokens
+    # of the convolutional stem; its patch is 12 px, 8 x 8 tokens, and twice as wide with each further entry
+    channels: tuple[int, ...] = (24, 48, 96)
     width: int = 128
     layers: int = 1  # transformer layers over image and text tokens together
     heads: int = 4
@@ -64,6 +61,11 @@ class BackboneConfig:
         None  # k: tokens after k text layers (hidden_states[k]); -1: after the final norm; None: qwen3vl -1, vlac 23
     )
     dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of a pretrained backbone's weights
+
+    @property
+    def patch(self) -> int:
+        """px; side of the part of a picture that becomes a token of the compact backbone."""
+        return 3 * 2 ** (len(self.channels) - 1)
 
 
 @dataclass(frozen=True)

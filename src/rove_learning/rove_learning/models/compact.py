@@ -14,34 +14,31 @@ from rove_learning.models.backbone import Backbone, Context
 from rove_learning.models.blocks import TransformerLayer
 
 
+def _stem(channels: Sequence[int], width: int) -> nn.Sequential:
+    """Convolutions of strides 2, ..., 2, 1 and 3, which together are `BackboneConfig.patch`."""
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(zip((3, *channels), channels)):
+        kernel, stride = (5 if i == 0 else 3), (1 if i == len(channels) - 1 else 2)
+        layers.append(nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2))
+        layers += [nn.GroupNorm(4, after), nn.SiLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 3, stride=3))
+
+
 class CompactBackbone(Backbone):
     """A convolutional stem cuts the picture into patch tokens, bytes are the text tokens, transformer layers mix both.
 
-    N = C (S / 12)^2 + longest instruction; each of several cameras has an embedding of its own. A text condition does
-    not see the picture: its tokens are the embedded bytes.
+    N = C (S / patch)^2 + longest instruction; each of several cameras has an embedding of its own. A text condition
+    does not see the picture: its tokens are the embedded bytes.
     """
-
-    PATCH = 12  # px: strides 2 * 2 * 3
 
     def __init__(self, config: BackboneConfig):
         super().__init__(config)
-        if config.image_size % self.PATCH:
-            raise ValueError(f"image_size {config.image_size} is not a multiple of the patch, {self.PATCH} px")
+        patch = config.patch
+        if config.image_size % patch:
+            raise ValueError(f"image_size {config.image_size} is not a multiple of the patch, {patch} px")
         self.width = config.width
-        a, b, c = config.channels
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, a, 5, stride=2, padding=2),
-            nn.GroupNorm(4, a),
-            nn.SiLU(inplace=True),
-            nn.Conv2d(a, b, 3, stride=2, padding=1),
-            nn.GroupNorm(4, b),
-            nn.SiLU(inplace=True),
-            nn.Conv2d(b, c, 3, padding=1),
-            nn.GroupNorm(4, c),
-            nn.SiLU(inplace=True),
-            nn.Conv2d(c, config.width, 3, stride=3),
-        ).to(memory_format=torch.channels_last)
-        side = config.image_size // self.PATCH
+        self.stem = _stem(config.channels, config.width).to(memory_format=torch.channels_last)
+        side = config.image_size // patch
         self.patch_position = nn.Parameter(
             torch.randn(side * side, config.width) * 0.3
         )  # as large as the content: where matters

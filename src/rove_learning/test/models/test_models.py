@@ -47,6 +47,13 @@ def test_default_head_has_at_most_three_million_parameters():
     assert sum(p.numel() for p in Actor(ActorConfig()).head.parameters()) <= 3_000_000
 
 
+@pytest.mark.parametrize("size, channels", [(48, (8, 16, 32)), (96, (8, 8, 16, 32)), (192, (8, 8, 8, 16, 32))])
+def test_a_stem_with_more_stages_turns_larger_pictures_into_as_many_tokens(size, channels):
+    backbone = CompactBackbone(replace(BACKBONE, image_size=size, channels=channels))
+    pictures = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    assert backbone(pictures, [INSTRUCTION] * 2).tokens.shape == (2, 16 + len(INSTRUCTION), BACKBONE.width)
+
+
 def test_critic_overfits_one_episode(tiny, tmp_path):
     settings = {"critic": CRITIC, "reward": RewardConfig(c_fail=-20.0)}
     result = train_critic(*make_plan(tiny, tmp_path, 40.0, regularise=QUIET, **settings))

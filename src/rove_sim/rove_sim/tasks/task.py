@@ -22,6 +22,8 @@ class Task:
     start_stages: task progress at which an episode may begin (paper, sec. 3.1); the first one is the whole task.
     milestones: in words, in the order of progress; the first one is before any progress. world: class, its module in
     the folder before the colon. limit_s: robot time after which a policy has failed, about three times the expert's.
+    part: start stages of a part of the task that two cores learn in minutes, for demos; its trials begin at the first
+    one. Empty: all stages.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Task:
     milestones: tuple[str, ...] = ()
     world: str = "world:World"
     limit_s: float = 30.0
+    part: tuple[str, ...] = ()
 
     def words(self) -> dict:
         """What people and other processes need to know of the task: name, instruction, start_stages, milestones."""
@@ -92,6 +95,7 @@ ERASE_WHITEBOARD = Task(
     ),
     world="world:WhiteboardWorld",
     limit_s=45.0,
+    part=("half_erased", "grasped"),  # the eraser is in the hand
 )
 TOAST_BREAD = Task(
     "toast_bread",
@@ -100,6 +104,7 @@ TOAST_BREAD = Task(
     ("nothing held", "grasped", "lifted", "above the slot", "inserted", "released"),
     world="world:ToastBreadWorld",
     limit_s=20.0,
+    part=("above_slot", "misaligned"),  # the slice is in the hand: align, insert and let go
 )
 
 TASKS = (ERASE_WHITEBOARD, TOAST_BREAD)
