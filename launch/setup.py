@@ -35,7 +35,7 @@ setup(
         "tyro",
     ],
     # colcon test runs pytest where a package says so
-    extras_require={"test": ["hypothesis", "psutil", "pytest", "pyzmq", "torch"]},
+    extras_require={"hub": ["huggingface-hub"], "test": ["hypothesis", "psutil", "pytest", "pyzmq", "torch"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

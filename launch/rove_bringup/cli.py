@@ -18,11 +18,15 @@ from rove_bringup.launch_tree import LaunchError
 USAGE = """usage: rove launch [--show-args] FILE | PACKAGE FILE [name:=value ...]
        rove run PACKAGE EXECUTABLE [arguments ...]
        rove demo [options]
+       rove push FOLDER OWNER/NAME --license LICENCE
+       rove pull OWNER/NAME FOLDER
        rove --version
 
 launch  start the processes of a launch file (YAML, the same that ros2 launch reads)
 run     run one executable of a package
 demo    the whole loop on the simulated robot, from demonstrations to the report
+push    a dataset or checkpoint to the Hugging Face Hub
+pull    one from there
 """
 
 
@@ -112,7 +116,27 @@ def run_demo(argv: list[str]) -> int:
     return demo.main(argv)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"launch": launch_session, "run": run_executable, "demo": run_demo}
+def run_push(argv: list[str]) -> int:
+    """`rove push`: see rove_bringup.hub."""
+    from rove_bringup.hub import command
+
+    return command.main("push", argv)
+
+
+def run_pull(argv: list[str]) -> int:
+    """`rove pull`: see rove_bringup.hub."""
+    from rove_bringup.hub import command
+
+    return command.main("pull", argv)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "launch": launch_session,
+    "run": run_executable,
+    "demo": run_demo,
+    "push": run_push,
+    "pull": run_pull,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -92,7 +92,7 @@ def save_critic(path, critic: Critic) -> Path:
 def load_critic(path, device: str = "cpu") -> tuple[Critic, str]:
     """What `save_critic` wrote, and 12 hex digits of its hash. Raises CheckpointError."""
     path = Path(path)
-    info = _read(path, "critic.json")
+    info = read_info(path, "critic.json")
     critic = _build(path, Critic, _config(path, CriticConfig, info["critic"]), "")
     _weights(path, "critic", critic, info)
     return critic.eval().requires_grad_(False).to(device), info["sha256"]["critic"][:12]
@@ -128,8 +128,10 @@ def save(
     return path
 
 
-def _read(path: Path, name: str = "config.json") -> dict:
-    """A checkpoint's JSON file, its fields of the types that the rest of this module relies on."""
+def read_info(path: Path, name: str = "config.json") -> dict:
+    """A checkpoint's JSON file, its fields of the types that the rest of this module relies on. Raises
+    CheckpointError.
+    """
     file = path / name
     try:
         if file.stat().st_size > LARGEST_JSON:
@@ -188,24 +190,38 @@ def _config(path: Path, cls, values: dict):
 
 def kinds(path) -> set[str]:
     """Backbone kinds of a checkpoint, without loading it. Raises CheckpointError."""
-    info = _read(Path(path))
+    info = read_info(Path(path))
     return {str(info[name]["backbone"].get("kind")) for name in ("actor", "critic") if info.get(name) is not None}
 
 
+def check_hashes(path: Path) -> None:
+    """Whether the weights are those that config.json was written with. Nothing is loaded. Raises CheckpointError."""
+    info = read_info(path)
+    for name in ("actor", "critic"):
+        if info.get(name) is not None:
+            _check_hash(path, name, info)
+
+
+def _check_hash(path: Path, name: str, info: dict) -> Path:
+    """The file of a model's weights. Raises CheckpointError."""
+    file = path / f"{name}.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{path} has no {file.name}, which should stand beside its JSON file")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != info["sha256"][name]:
+        raise CheckpointError(
+            f"{file} is not the file that its JSON file was written with (SHA-256 differs): copy the directory again"
+        )
+    return file
+
+
 def _weights(path: Path, name: str, model: torch.nn.Module, info: dict) -> None:
-    expected, fingerprint = info["sha256"][name], info["fingerprints"][name]
+    fingerprint = info["fingerprints"][name]
     if model.backbone.fingerprint != fingerprint:
         raise CheckpointError(
             f"{path}: its {name} was trained on the backbone {fingerprint or 'compact'}, "
             f"the one loaded is {model.backbone.fingerprint or 'compact'}"
         )
-    file = path / f"{name}.safetensors"
-    if not file.is_file():
-        raise CheckpointError(f"{path} has no {file.name}, which should stand beside its JSON file")
-    if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-        raise CheckpointError(
-            f"{file} is not the file that its JSON file was written with (SHA-256 differs): copy the directory again"
-        )
+    file = _check_hash(path, name, info)
     try:
         state = load_file(file)
         load_own_state(model, state)
@@ -234,7 +250,7 @@ def load(path, device: str = "cpu", backbones: dict[str, str] | None = None) -> 
     file.
     """
     path, backbones = Path(path), backbones or {}
-    info = _read(path)
+    info = read_info(path)
     joints = info["joint_count"]
     actor = _build(
         path, lambda c: Actor(c, joints), _config(path, ActorConfig, info["actor"]), backbones.get("actor", "")
