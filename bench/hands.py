@@ -13,7 +13,8 @@ pinch     gap of the robot, mm, where the operator's closes to 4, 8 and 12 mm, w
 tips      mean distance of the fingertips from the operator's (scaled), mm; CPU ms per hand; finger motion per frame,
           mrad rms, at rest with 0.5 mm of noise (ours with its smoothing)
 noise     body and arms through operator track and command filter with 0.5 mm and 4 mrad of noise: share of joints and
-          periods at 95 % of the jerk limit or more, acceleration rms in limits, elbow per frame, mrad rms
+          periods at 95 % of the jerk limit or more, acceleration rms in limits, elbow per frame, mrad rms; reaching:
+          the lag of the command behind the operator's clean motion, ms
 
 Prints tables, then one JSON line.
 """
@@ -194,6 +195,20 @@ def body_pose(kind: str, t: float) -> np.ndarray:
     return q
 
 
+def lag_ms(path: np.ndarray, clean: np.ndarray) -> float:
+    """By how much path (T, J) lies behind clean (T, J), ms: the shift at which the moving joints differ least."""
+    moving = np.std(clean, axis=0) > 0.02
+    shifts = np.arange(-5.0, 16.0, 0.25)
+    time_, inside = np.arange(len(clean)), slice(20, len(clean) - 20)
+
+    def differ(shift: float) -> float:
+        late = [np.interp(time_ - shift, time_, column) for column in clean[:, moving].T]
+        error = path[inside][:, moving] - np.stack(late, axis=1)[inside]
+        return float(((error - error.mean(0)) ** 2).sum())
+
+    return float(1e3 * PERIOD * shifts[np.argmin([differ(shift) for shift in shifts])])
+
+
 def noise(seconds: float) -> dict[str, dict]:
     skeleton = RobotSkeleton(TABLE)
     person = Person(skeleton, seconds)
@@ -222,6 +237,7 @@ def noise(seconds: float) -> dict[str, dict]:
                     targets.append(q.copy())
                     k += 1
                 path.append(limiter.step(*track.target(n * PERIOD)))
+            clean = np.stack([body_pose(kind, n * PERIOD) for n in range(len(path))])[100:, body]
             path = np.array(path[100:])[:, body]
             acceleration = np.diff(path, n=2, axis=0) / PERIOD**2 / TABLE.limits.acceleration[body]
             jerk = np.abs(np.diff(path, n=3, axis=0)) / PERIOD**3 / TABLE.limits.jerk[body]
@@ -230,6 +246,7 @@ def noise(seconds: float) -> dict[str, dict]:
                 "at_jerk_limit": float((jerk >= 0.95).mean()),
                 "acceleration_rms": float(np.sqrt((acceleration**2).mean())),
                 "elbow_mrad": float(1e3 * np.sqrt((steps**2).mean())),
+                **({"lag_ms": lag_ms(path, clean)} if kind == "reach" else {}),
             }
     return _rounded(table)
 

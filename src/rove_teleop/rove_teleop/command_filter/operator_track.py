@@ -4,13 +4,14 @@ ROS.
 
 Three first-order low-passes in a row per joint. They reject the noise of a tracker that would otherwise keep every
 joint at its jerk limit, and their output has a derivative, so the velocity needs no estimate from differences. As in
-the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) the cut-off rises with speed; and a part of the delay is made
-up for along the velocity.
+the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012) the cut-off rises with speed; at rest it is what the noise of
+each joint, measured all the time, allows; and a part of the delay is made up for along the velocity.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numba
 import numpy as np
@@ -20,11 +21,19 @@ from rove_contract import timing
 from rove_description.joints import Limits
 from rove_teleop.command_filter.stop_law import compiled
 
-# rad/s, cut-off of each low-pass at rest; (1 + SPEEDUP) times that at a joint's full velocity. Measured with 0.5 mm and
-# 4 mrad of noise (bench/hands.py): a higher one follows sooner, a lower one leaves less acceleration to the drives.
-# Here it is 0.09 of the limit, rms, while the arms reach; 0.05 are the motion's own. A sine of 0.5, 1 and 2 Hz at 0.6
-# of the limits is overshot by 0.1, 0.4 and 0.9 % and followed 48, 57 and 69 ms later.
-CUTOFF, SPEEDUP = 30.0, 3.0
+# rad/s, cut-off of each low-pass at rest; (1 + SPEEDUP) times that at a joint's full velocity. It is as high as the
+# tracker's noise allows and no higher, between these two: a higher one follows sooner, a lower one leaves less
+# acceleration to the drives (bench/hands.py). With 0.5 mm and 4 mrad of noise the command of reaching arms has 0.094 of
+# the acceleration limit, rms, 0.05 of which are the motion's own, and is 70 ms late, smoothing of the keypoints
+# included; without noise 48 ms.
+SLOWEST, FASTEST, SPEEDUP = 24.0, 60.0, 3.0
+# of the acceleration limit, rms: what white noise may cause at rest. A tracker's is not white: it causes twice as much.
+NOISE_SHARE = 0.03
+# A cascade with lead passes white noise of standard deviation s per sample, one every h seconds, on as an acceleration
+# of variance GAIN c^5 s^2 h: the integral of w^4 |H|^2 for H = c^3 / (s^3 + 3 c s^2 + (3 - LEAD) c^2 s + c^3).
+GAIN = 0.194
+KNOWN = 30  # samples over which the noise of a joint is averaged
+TYPICAL = 1.5e-3  # rad, of a joint whose tracker is not known yet
 TURNING = 12.0  # rad/s; acceleration counts as velocity at this frequency: a motion's turning points are fast, too
 JUMP = 1.5  # a sample that asks for more than this many times a joint's velocity limit is a jump and no motion
 # s, of the delay that is made up for; and times 1 / cut-off, since a lead above 8/3 of it would be unstable.
@@ -36,16 +45,16 @@ _MATRIX, _VECTOR = numba.float64[:, ::1], numba.float64[::1]
 _IN = numba.types.Array(numba.float64, 1, "C", readonly=True)
 
 
-@njit(numba.void(_MATRIX, _VECTOR, _VECTOR, _VECTOR, _IN, numba.float64, numba.float64), **compiled)
-def _advance(stages, velocity, acceleration, target, limit, age, h):
+@njit(numba.void(_MATRIX, _VECTOR, _VECTOR, _VECTOR, _IN, _VECTOR, numba.float64, numba.float64), **compiled)
+def _advance(stages, velocity, acceleration, target, limit, slow, age, h):
     """One step of h s. stages (3, J) rad, velocity, acceleration (J,): in place. target (J,): the newest sample, age s
-    old. limit (J,) rad/s.
+    old. limit (J,) rad/s. slow (J,) rad/s: cut-off at rest.
     """
     for j in range(len(target)):
         v, a = velocity[j], acceleration[j]
         turning = a / TURNING
         speed = min(math.sqrt(v * v + turning * turning) / limit[j], 1.0)
-        cutoff = CUTOFF * (1.0 + SPEEDUP * speed)
+        cutoff = slow[j] * (1.0 + SPEEDUP * speed)
         x = cutoff * h
         left = math.exp(-x)
         # Exact for a target that stands still within the step: distances of the stages from it.
@@ -68,6 +77,10 @@ class OperatorTrack:
         self._limit = np.ascontiguousarray(limits.velocity, dtype=np.float64)
         self._stages = np.empty((3, len(limits)))
         self._velocity, self._acceleration = np.zeros(len(limits)), np.zeros(len(limits))
+        self._acceleration_limit = np.asarray(limits.acceleration, dtype=np.float64)
+        self._noise = np.full(len(limits), TYPICAL**2)  # rad^2, of a sample; of the tracker, so it outlives `clear`
+        self._gap = 1.0 / 60.0  # s between samples
+        self._set_cutoff()
         self.clear()
 
     def clear(self) -> None:
@@ -75,6 +88,23 @@ class OperatorTrack:
         self.q: np.ndarray | None = None
         self.at = -np.inf
         self._now = -np.inf
+        self._samples = deque(maxlen=3)
+
+    def _learn(self, sample: np.ndarray, gap: float) -> None:
+        """Estimate the noise of each joint from third differences of its samples: those of white noise have 20 times
+        its variance, those of a person's motion nearly none.
+        """
+        if len(self._samples) == 3:
+            third, second, first = self._samples
+            change = sample - 3.0 * first + 3.0 * second - third
+            self._noise += (change**2 / 20.0 - self._noise) / KNOWN
+            self._gap += (gap - self._gap) / KNOWN
+            self._set_cutoff()
+        self._samples.append(sample)
+
+    def _set_cutoff(self) -> None:
+        allowed = (NOISE_SHARE * self._acceleration_limit) ** 2
+        self._cutoff = np.clip((allowed / (GAIN * self._gap * np.maximum(self._noise, 1e-12))) ** 0.2, SLOWEST, FASTEST)
 
     def add(self, q: np.ndarray, now: float) -> None:
         """A sample (J,) rad received at now. After a silence, and where a joint moved as no joint can, the track begins
@@ -92,6 +122,8 @@ class OperatorTrack:
         if begin.any():
             self._stages[:, begin] = sample[begin]
             self._velocity[begin] = self._acceleration[begin] = 0.0
+            self._samples.clear()
+        self._learn(sample, gap)
         self.q, self.at = sample, now
 
     def target(self, now: float) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +131,6 @@ class OperatorTrack:
         h = min(now - self._now, EXTRAPOLATE_S)
         if h > 0.0:
             age = min(max(now - self.at, 0.0), EXTRAPOLATE_S)
-            _advance(self._stages, self._velocity, self._acceleration, self.q, self._limit, age, h)
+            _advance(self._stages, self._velocity, self._acceleration, self.q, self._limit, self._cutoff, age, h)
             self._now = now
         return self._stages[2].copy(), self._velocity.copy()

@@ -78,6 +78,38 @@ def test_a_sine_at_six_tenths_of_the_limits_is_overshot_by_less_than_3_percent_a
     assert 0.0 < delay < 0.080
 
 
+def test_the_less_noise_a_tracker_has_the_sooner_it_is_followed():
+    """By at least a period of the filter for each step from 3 mrad over 0.3 mrad to none."""
+    joint, w, delays = TABLE.index["left_elbow"], 2 * np.pi * 0.5, []
+    for size in (0.003, 0.0003, 0.0):
+        rng = np.random.default_rng(0)
+
+        def pose(k, size=size, rng=rng):
+            q = HOME + rng.normal(scale=size, size=len(TABLE))
+            q[joint] += 0.1 * np.sin(w * k / 60)
+            return q
+
+        path = command(pose, 6.0)[200:, joint]
+        t = 2.0 + PERIOD * np.arange(len(path))
+        path = path - path.mean()
+        delays.append(-np.arctan2(path @ np.cos(w * t), path @ np.sin(w * t)) / w)
+    assert delays[0] > delays[1] + PERIOD and delays[1] >= delays[2]
+
+
+def test_what_is_known_of_a_trackers_noise_outlives_a_silence():
+    rng, calm, rough = np.random.default_rng(0), OperatorTrack(LIMITS), OperatorTrack(LIMITS)
+    for k in range(120):
+        calm.add(HOME, k / 60)
+        rough.add(HOME + rng.normal(scale=0.003, size=len(TABLE)), k / 60)
+    ends = []
+    for track in (calm, rough):
+        track.clear()
+        for k in range(3):
+            track.add(HOME + 0.01 * (k > 0), 10.0 + k / 60)
+        ends.append(track.target(10.0 + 3 / 60)[0][0] - HOME[0])
+    assert ends[0] > 1.2 * ends[1] > 0.0
+
+
 def test_the_velocity_is_the_derivative_of_the_position():
     track = OperatorTrack(LIMITS)
     positions, velocities = [], []
