@@ -51,6 +51,7 @@ setup(
             "import_lerobot = rove_recorder.lerobot_import.command:main",
             "export_labels = rove_recorder.dataset.label_formats:main",
             "bake = rove_recorder.dataset.bake:main",
+            "edit = rove_recorder.review.edit:main",
             "quality = rove_recorder.dataset.quality:main",
         ]
     },

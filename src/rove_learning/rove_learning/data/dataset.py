@@ -169,6 +169,7 @@ class Dataset:
         tasks, rows = read_tasks(self.root), self._rows
         try:
             fixes = corrections.fixes(self.root, rows)
+            corrections.require_baked(self.root, fixes)
         except corrections.CorrectionError as error:
             raise DatasetError(f"dataset {self.root}: {error}") from error
         self.stage = self.stage.copy()  # a corrected t_r moves the stages with it
@@ -194,16 +195,17 @@ class Dataset:
             task = int(self._task_index[start])
             if not 0 <= task < len(tasks) or not tasks[task]:
                 raise DatasetError(f"{name} has task_index {task}, which meta/tasks.parquet does not name")
+            fix = fixes[row["episode_index"]]
             columns = ("outcome", "t_r", "takeover", "episode_id", "kind", "operator")
             self.episodes.append(
                 Episode(
                     row["episode_index"],
                     start,
                     end,
-                    tasks[task],
+                    str(fix.get("task", tasks[task])),
                     *(row[key] for key in columns),
                     row["start_stage"] or "start",
-                    row["excluded"],
+                    row["excluded"] or bool(fix.get("deleted")),
                     videos,
                     find_adaptation_end(self.stage[start:end]),
                 )

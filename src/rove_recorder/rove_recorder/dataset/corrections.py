@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Corrections of an episode's t_r, outcome and exclusion by a person, beside the data in `meta/corrections.jsonl`;
-append-only.
+"""Corrections of episodes by a person, their labels and edits, beside the data in `meta/corrections.jsonl`;
+append-only. What can be corrected stands in correction_fields.
 
 Exported data never change; meta/info.json notes that there are corrections. One line per correction: who, when, which
 episode, which field, old and new value; an undo is a line of its own. What counts is the last line of an episode and
@@ -23,27 +23,32 @@ import numpy as np
 from rove_contract.files import UnsafePath, inside, sync
 from rove_contract.modes import Outcome, Stage
 from rove_recorder.dataset import correction_mark
+from rove_recorder.dataset.correction_fields import (
+    CUTS,
+    FIELDS,
+    INTERVENTION,
+    NUMBERS,
+    CorrectionError,
+    Value,
+    check,
+    check_cut,
+    exported,
+)
 from rove_recorder.dataset.correction_mark import FILE
 
-FIELDS = ("t_r", "outcome", "excluded")
 LARGEST_NUMBER = 2**31  # of an episode or a frame
-INTERVENTION = (int(Stage.ADAPTATION), int(Stage.RECOVERY))
-
-
-class CorrectionError(ValueError):
-    """A correction is not possible, or the file cannot be read; the message says what was expected."""
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One line of the file. old, new: frame for t_r (-1 = none), `Outcome` for outcome, bool for excluded. undoes:
-    number of the line (from 0) that it takes back, or None. by: who. at: ISO 8601, UTC."""
+    """One line of the file. old, new: as `typed` gives them (t_r and split: -1 = none). undoes: number of the line
+    (from 0) that it takes back, or None. by: who. at: ISO 8601, UTC."""
 
     episode_index: int
     episode_id: str
     field: str
-    old: int | bool
-    new: int | bool
+    old: Value
+    new: Value
     by: str
     at: str
     undoes: int | None = None
@@ -66,14 +71,15 @@ def _parse(line: bytes) -> Correction:
         value = values[key]
         if field == "outcome":
             values[key] = int(Outcome[value.upper()])
-        elif type(value) is not (bool if field == "excluded" else int):
+        elif type(value) is not (str if field == "task" else int if field in NUMBERS else bool):
             raise ValueError(f"{field} cannot be {value!r}")
     found = Correction(**values)
     if type(found.episode_index) is not int or not isinstance(found.episode_id, str) or not isinstance(found.by, str):
         raise ValueError("episode_index, episode_id and by are no number and two texts")
     if found.undoes is not None and type(found.undoes) is not int:
         raise ValueError(f"undoes cannot be {found.undoes!r}")
-    if max(abs(found.episode_index), abs(found.old), abs(found.new)) > LARGEST_NUMBER:
+    numbers = [number for number in (found.episode_index, found.old, found.new) if not isinstance(number, str)]
+    if max(map(abs, numbers)) > LARGEST_NUMBER:
         raise ValueError("a number is out of range")
     datetime.fromisoformat(found.at.replace("Z", "+00:00"))
     return found
@@ -117,7 +123,7 @@ def read(root: Path | str) -> list[Correction]:
     return _read(data, file)
 
 
-def fixes(root: Path | str, rows: list[dict]) -> dict[int, dict[str, int | bool]]:
+def fixes(root: Path | str, rows: list[dict]) -> dict[int, dict[str, Value]]:
     """Of every episode of `rows` (meta/episodes) by its index: what `corrected` says; {} for most. Raises
     CorrectionError.
     """
@@ -140,14 +146,24 @@ def digest(root: Path | str) -> str:
     )
 
 
-def corrected(corrections: list[Correction], episode_index: int, episode_id: str) -> dict[str, int | bool]:
+def require_baked(root: Path | str, found: dict[int, dict[str, Value]], fields: tuple[str, ...] = CUTS) -> None:
+    """Raise CorrectionError where an episode has an edit that its reader cannot apply; found: of `fixes`."""
+    for index, fix in found.items():
+        if pending := [field for field in fields if field in fix]:
+            raise CorrectionError(
+                f"{root}: episode {index} was edited in review ({', '.join(pending)}); `rove run rove_recorder bake` "
+                f"writes that into a new dataset, use that one"
+            )
+
+
+def corrected(corrections: list[Correction], episode_index: int, episode_id: str) -> dict[str, Value]:
     """Fields of one episode that differ from the exported ones, after applying `corrections` in order; for `row |
     corrected(...)`.
 
     Raises CorrectionError when they were made for another episode, i.e. the dataset was made anew.
     """
-    first: dict[str, int | bool] = {}
-    last: dict[str, int | bool] = {}
+    first: dict[str, Value] = {}
+    last: dict[str, Value] = {}
     for correction in corrections:
         if correction.episode_index != episode_index:
             continue
@@ -193,54 +209,6 @@ def restage(stage: np.ndarray, t_r: int) -> np.ndarray:
     return stage
 
 
-def typed(field: str, value) -> int | bool:
-    """A value as it comes from JSON, as the field's type: outcomes by name or number. Raises CorrectionError."""
-    if field == "excluded":
-        if not isinstance(value, bool):
-            raise CorrectionError(f"excluded is true or false, not {value!r}")
-        return value
-    if field == "outcome":
-        names = [outcome.name.lower() for outcome in Outcome]
-        if isinstance(value, str) and value.lower() in names:
-            return int(Outcome[value.upper()])
-        if type(value) is int and value in list(Outcome):
-            return value
-        raise CorrectionError(f"the outcome is one of {', '.join(names)}, not {value!r}")
-    if field != "t_r":
-        raise CorrectionError(f"{field!r} cannot be corrected; {', '.join(FIELDS)} can")
-    if type(value) is not int:
-        raise CorrectionError(f"t_r is the number of a frame, not {value!r}")
-    return value
-
-
-def check(field: str, new, *, stage: np.ndarray, takeover: int) -> int | bool:
-    """`new` as the field's type, if an episode with these exported stages (T,) and takeover frame may have it. Raises
-    CorrectionError.
-    """
-    new = typed(field, new)
-    if field != "t_r":
-        return new
-    if takeover < 0:
-        raise CorrectionError("nobody took over in this episode, so it has no end of adaptation (t_r)")
-    if new == -1:
-        return new
-    last = len(stage) - 1
-    if not 0 <= new <= last:
-        raise CorrectionError(f"frame {new} is outside the episode, which has frames 0 to {last}")
-    if new <= takeover:
-        raise CorrectionError(f"t_r must come after the takeover at frame {takeover}; frame {new} does not")
-    if new == last:
-        raise CorrectionError(
-            f"t_r must come before the last frame ({last}), whose reward is the outcome's (paper, eq. 2)"
-        )
-    if stage[new] not in INTERVENTION or stage[new - 1] not in INTERVENTION:
-        raise CorrectionError(
-            f"t_r must lie inside an intervention; at frame {new} the stage is {Stage(stage[new]).name.lower()}"
-            + (", its first frame" if stage[new] in INTERVENTION else "")
-        )
-    return new
-
-
 def _append(root: Path | str, make: Callable[[list[Correction]], Correction | None]) -> Correction | None:
     """Append what `make` returns for the corrections so far, fsynced, one writer at a time."""
     read(root)  # refuses where earlier corrections are lost
@@ -277,9 +245,12 @@ def correct(root, row: dict, stage: np.ndarray, field: str, new, by: str, expect
 
     def make(so_far: list[Correction]) -> Correction | None:
         index, name = row["episode_index"], row["episode_id"] or ""
-        old = (row | corrected(so_far, index, name))[field]
+        now = exported(row) | corrected(so_far, index, name)
+        old = now[field]
         if expected is not None and old != expected:
             raise CorrectionError(f"{field} was corrected to {old} meanwhile; look again")
+        if field in CUTS:
+            check_cut(field, new, now)
         return None if new == old else Correction(index, name, field, old, new, by, _now())
 
     return _append(root, make)

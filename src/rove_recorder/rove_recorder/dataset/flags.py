@@ -41,13 +41,14 @@ def episode_labels(stage: np.ndarray, flags: Mapping[str, np.ndarray]) -> dict[s
     outcome = Outcome.SUCCESS if success else Outcome.ABORTED if truncated else Outcome.FAILURE
     return {
         "outcome": int(outcome),
-        "t_r": _first(stage == Stage.RECOVERY),
-        "takeover": _first(stage == Stage.ADAPTATION),
+        "t_r": first_frame(stage, Stage.RECOVERY),
+        "takeover": first_frame(stage, Stage.ADAPTATION),
         "kind": KIND_OF.get(int(stage[0]), "rollout"),
         "excluded": bool(flags["excluded"].all()),
     }
 
 
-def _first(hits: np.ndarray) -> int:
-    found = np.flatnonzero(hits)
+def first_frame(stage: np.ndarray, wanted: Stage) -> int:
+    """Number of the first frame of a stage in stage (T,); -1: none."""
+    found = np.flatnonzero(stage == wanted)
     return int(found[0]) if len(found) else -1

@@ -28,6 +28,7 @@ from rove_contract import files
 from rove_contract.modes import Outcome
 from rove_recorder.dataset import corrections, reader
 from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset.correction_fields import EDITS
 from rove_recorder.dataset.lerobot_format import DatasetError, inside
 from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.dataset.scores import NAME, read_scores, score_names
@@ -185,9 +186,10 @@ WRITERS: dict[str, Callable[[Path, str, FrameLabels, Path | None], list[Path]]] 
 
 
 def corrected_rows(root: Path) -> list[dict]:
-    """Rows of the episodes with what a person corrected."""
+    """Rows of the episodes with what a person corrected. Raises CorrectionError where episodes were edited."""
     rows = LeRobotReader(root).episodes()
     fixes = corrections.fixes(root, rows)
+    corrections.require_baked(root, fixes, EDITS)  # a copy of the columns has none of them
     return [row | fixes[row["episode_index"]] for row in rows]
 
 
@@ -250,6 +252,7 @@ def write_labels(root: Path | str, name: str, kind: str, out: Path | str | None 
     """
     if not NAME.fullmatch(name):
         raise DatasetError(f"{name!r} is no name of scores")
+    corrected_rows(Path(root))  # refuses edits, which no format has
     return WRITERS[kind](Path(root), name, read_labels(root, name), None if out is None else Path(out))
 
 

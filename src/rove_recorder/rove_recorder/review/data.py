@@ -18,8 +18,9 @@ import numpy as np
 from rove_contract import images
 from rove_contract.modes import Outcome, Source, Stage
 from rove_description.card import RobotCard
-from rove_recorder.dataset import corrections, reader, video
+from rove_recorder.dataset import correction_fields, corrections, reader, video
 from rove_recorder.dataset import lerobot_format as layout
+from rove_recorder.dataset.correction_fields import EDITS
 from rove_recorder.dataset.flags import FLAGS
 from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, STATE, DatasetError
 from rove_recorder.dataset.quality import Quality
@@ -82,6 +83,12 @@ class ReviewData:
         except KeyError:
             raise DatasetError(f"{self.root} has no episode {index}; it has {len(self.episodes)}, from 0 on") from None
 
+    def _exported(self, index: int) -> dict:
+        """Exported row with the values that edits had before any; the task is that of its frames."""
+        row = self.row(index)
+        task = int(self.task_index[row["dataset_from_index"]])
+        return correction_fields.exported(row) | {"task": self.tasks[task] if 0 <= task < len(self.tasks) else ""}
+
     def _exported_stage(self, row: dict) -> np.ndarray:
         return self.stage[row["dataset_from_index"] : row["dataset_to_index"]]
 
@@ -105,28 +112,25 @@ class ReviewData:
             }
 
     def _brief(self, index: int, fix: dict, quality: dict[str, Quality], lines: int) -> dict:
-        exported = self.episodes[index]
+        exported = self._exported(index)
         row = exported | fix
         stage = self._exported_stage(exported)
         stage = corrections.restage(stage, row["t_r"]) if "t_r" in fix else stage
         length = len(stage)
-        task = int(self.task_index[exported["dataset_from_index"]])
         brief = {
-            **{key: row[key] for key in LABELS},
+            **{key: row[key] for key in (*LABELS, *EDITS)},
             "outcome": Outcome(row["outcome"]).name.lower(),
             "index": index,
-            "task": self.tasks[task] if 0 <= task < len(self.tasks) else "",
             "length": length,
             "seconds": round(length / self.fps, 3),
             "exported": {
-                "t_r": exported["t_r"],
-                "excluded": exported["excluded"],
+                **{key: exported[key] for key in ("t_r", "excluded", *EDITS)},
                 "outcome": Outcome(exported["outcome"]).name.lower(),
             },
             "corrected": sorted(fix),
             "lines": lines,
             "stages": runs(stage),
-            "trained": not row["excluded"] and row["outcome"] in FINISHED,
+            "trained": not row["excluded"] and not row["deleted"] and row["outcome"] in FINISHED,
         }
         found = quality.get(row["episode_id"])
         reported = found.flags if found else []
@@ -236,7 +240,7 @@ class ReviewData:
         with self._lock:
             row = self.row(index)
             if expected is not None:
-                expected = corrections.typed(field, expected)
+                expected = correction_fields.typed(field, expected)
             corrections.correct(self.root, row, self._exported_stage(row), field, new, by, expected)
             return self.brief(index)
 

@@ -3,9 +3,9 @@
 
     rove run rove_recorder review runs/data
 
-The page plays each episode beside its stages, joints and the critic's scores, and corrects t_r, outcome and the exclude
-flag with the keyboard. Corrections go to meta/corrections.jsonl beside the data, which itself never changes; training
-reads them.
+The page plays each episode beside its stages, joints and the critic's scores. With the keyboard it corrects t_r,
+outcome and the exclude flag, trims, splits and deletes episodes and renames their task. Corrections go to
+meta/corrections.jsonl beside the data, which itself never changes; training reads them.
 """
 
 from __future__ import annotations
@@ -136,8 +136,7 @@ def run(
     by: str = "",
     browse: Annotated[bool, tyro.conf.arg(name="open")] = False,
 ) -> int:
-    """Look through a dataset in the browser and correct t_r, outcome and the exclude flag; `?` on the page lists the
-    keys.
+    """Look through a dataset in the browser, correct labels and edit episodes; `?` on the page lists the keys.
 
     Only this machine can reach the page; from another one: ssh -L 8770:127.0.0.1:8770 HOST.
 
@@ -153,7 +152,7 @@ def run(
     except (DatasetError, CorrectionError) as error:
         print(f"review: {error}", file=sys.stderr)
         return 2
-    server = ReviewServer(data, by or _login(), port)
+    server = ReviewServer(data, by or login(), port)
     stop = on_signals()
     try:
         address = server.start()
@@ -169,7 +168,8 @@ def run(
     return 0
 
 
-def _login() -> str:
+def login() -> str:
+    """Name of whoever runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without an entry for its user

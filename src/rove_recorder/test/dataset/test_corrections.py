@@ -122,7 +122,7 @@ def test_undo_concerns_the_episode_only(root):
         ("outcome", "splendid", "one of none, success, failure, aborted"),
         ("outcome", 9, "one of none"),
         ("excluded", 1, "true or false"),
-        ("task", "x", "cannot be corrected"),
+        ("colour", "x", "cannot be corrected"),
     ],
 )
 def test_nonsense_is_refused_with_the_reason(root, field, new, words):

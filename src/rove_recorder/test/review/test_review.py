@@ -21,7 +21,7 @@ import pytest
 from rove_contract import images
 from rove_contract.modes import Mode, Outcome, Source, Stage
 from rove_description import robot
-from rove_recorder.dataset import correction_mark, corrections
+from rove_recorder.dataset import correction_fields, correction_mark, corrections
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.lerobot import DatasetWriter, EpisodeFrames
 from rove_recorder.dataset.lerobot_format import QUALITY, DatasetError
@@ -434,6 +434,42 @@ def test_outcome_and_exclusion_by_keyboard_and_undone(page, root):
     page.keyboard.press("z")
     hint(page, "no correction to undo")
     assert corrections.fixes(root, [ReviewData(root).row(0)])[0] == {} and len(corrections.read(root)) == 4
+
+
+def test_an_episode_is_trimmed_split_renamed_and_deleted_by_keyboard_and_all_of_it_undone(page, root):
+    def is_now(**wanted):
+        row = correction_fields.exported(ReviewData(root).row(0))
+        now = row | corrections.fixes(root, [row])[0]
+        assert {key: now[key] for key in wanted} == wanted
+
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("[")
+    hint(page, "begin: frame 0 · 0.00 s → frame 2 · 0.10 s; stored")
+    page.keyboard.press("r")
+    page.keyboard.press("]")
+    hint(page, "end: frame 45 · 2.25 s → frame 32 · 1.60 s; stored")
+    page.keyboard.press("a")
+    page.keyboard.press("k")
+    hint(page, "split: none → frame 20 · 1.00 s; stored")
+    assert page.locator("#cut").text_content() == "frames 2 to 32, split at 20"
+    assert page.locator("#training").text_content() == "After bake"
+    page.once("dialog", lambda dialog: dialog.accept("close the lid"))
+    page.keyboard.press("n")
+    hint(page, f"task: “{TASK}” → “close the lid”; stored")
+    page.keyboard.press("Delete")
+    hint(page, "episode: kept → deleted; stored")
+    is_now(start=2, stop=33, split=20, task="close the lid", deleted=True)
+    page.reload()
+    ready(page)
+    assert "deleted" in page.locator("#episodes li.open").text_content()
+    for words in ("episode is kept", f"task is “{TASK}”", "split is none", "end is frame 45", "begin is frame 0"):
+        page.keyboard.press("z")
+        hint(page, words)
+    is_now(start=0, stop=46, split=-1, task=TASK, deleted=False)
+    page.keyboard.press("Home")
+    page.keyboard.press("k")
+    hint(page, "a split at frame 0 must leave 2 frames or more on both sides of it")
 
 
 def test_value_joints_and_keys_are_drawn(page):

@@ -10,11 +10,14 @@ const KEYS = {
   t: ["set_t_r", "T", "t_r is the frame shown"], "Shift+t": ["clear_t_r", "⇧T", "no t_r: adaptation never ended"],
   s: ["success", "S", "outcome: success"], f: ["failure", "F", "outcome: failure"], "Shift+a": ["aborted", "⇧A", "outcome: aborted"],
   "Shift+u": ["unknown", "⇧U", "outcome: unknown"], x: ["exclude", "X", "exclude from training, or include"],
+  "[": ["set_start", "[", "the episode begins at the frame shown"], "]": ["set_stop", "]", "the episode ends with the frame shown"],
+  k: ["set_split", "K", "a second episode begins at the frame shown"], "Shift+k": ["uncut", "⇧K", "neither trimmed nor split"],
+  n: ["rename", "N", "another text of the task"], Delete: ["delete", "Del", "delete the episode, or restore it"],
   z: ["undo", "Z", "undo this episode's last correction"], "Ctrl+z": ["undo", "Ctrl Z", "the same"],
   "/": ["search", "/", "search"], "?": ["help", "?", "this list"],
 };
 const QUICK = [["Space", "play"], ["← →", "frame"], ["⇧← ⇧→", "second"], [", .", "speed"], ["↑ ↓", "episode"], ["A", "takeover"], ["R", "go to t_r"],
-  ["T", "set t_r"], ["S", "success"], ["F", "failure"], ["X", "exclude"], ["Z", "undo"], ["1 – 9", "joints"], ["/", "search"]];
+  ["T", "set t_r"], ["S", "success"], ["F", "failure"], ["X", "exclude"], ["[ ]", "trim"], ["K", "split"], ["Z", "undo"], ["1 – 9", "joints"], ["/", "search"]];
 
 // The action of a key event, or undefined.
 export function action(event) {

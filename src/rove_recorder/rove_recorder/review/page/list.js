@@ -55,7 +55,8 @@ export function row(e) {
     label.title = title;
     two.append(label);
   };
-  if (e.excluded) tag("out", "excluded", "Not trained on");
+  if (e.deleted) tag("out", "deleted", "Not trained on, and not in what bake writes");
+  else if (e.excluded) tag("out", "excluded", "Not trained on");
   else if (!e.trained) tag("out", e.outcome === "none" ? "unknown" : e.outcome, "Not trained on: the outcome is neither success nor failure");
   if (e.corrected.length) tag("edit", "✎", `Corrected: ${e.corrected.join(", ")}`);
   if (e.flags.length) tag("warn", `⚠ ${e.flags.length}`, e.flags.join("\n"));

@@ -7,7 +7,7 @@ import { Player } from "./player.js";
 import { color } from "./plot.js";
 import { request } from "./server.js";
 import { Timeline } from "./timeline.js";
-import { item, legend, minus, past } from "./words.js";
+import { fieldName, item, legend, minus, past } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const FILTERS = ["text", "task", "outcome", "stage", "kind", "use", "attention"];
@@ -117,7 +117,18 @@ async function step(by) {
 
 const time = (frame) => `${(frame / data.fps).toFixed(2)} s`;
 const frames = (t_r) => (t_r < 0 ? "none" : `frame ${t_r} · ${time(t_r)}`);
-const shownValue = (field, value) => (field === "t_r" ? frames(value) : field === "excluded" ? (value ? "excluded" : "included") : value === "none" ? "unknown" : value);
+const SHOWN = {
+  t_r: frames, start: frames, split: frames, stop: (value) => frames(value - 1), task: (value) => `“${value}”`,
+  excluded: (value) => (value ? "excluded" : "included"), deleted: (value) => (value ? "deleted" : "kept"),
+};
+const shownValue = (field, value) => SHOWN[field]?.(value) ?? (value === "none" ? "unknown" : value);
+const CUTS = ["start", "stop", "split"];
+
+function cutText(e) {
+  const kept = e.start > 0 || e.stop < e.length ? `frames ${e.start} to ${e.stop - 1}` : "whole";
+  return e.deleted ? "deleted" : kept + (e.split < 0 ? "" : `, split at ${e.split}`);
+}
+
 function show() {
   const e = episode;
   $("episode").textContent = `Episode ${e.index}`;
@@ -132,7 +143,13 @@ function show() {
   for (const name of ["set_t_r", "clear_t_r"]) document.querySelector(`[data-do=${name}]`).disabled = e.takeover < 0;
   document.querySelector("[data-do=go_takeover]").disabled = e.takeover < 0;
   document.querySelector("[data-do=go_t_r]").disabled = e.t_r < 0;
-  $("training").textContent = e.excluded ? "Excluded" : e.trained ? "Trained on" : `Not: outcome ${e.outcome === "none" ? "unknown" : e.outcome}`;
+  $("cut").textContent = cutText(e);
+  const edited = ["task", "deleted", ...CUTS].filter((field) => e.corrected.includes(field));
+  $("was-edits").hidden = !edited.length;
+  $("was-edits").title = edited.map((field) => `${fieldName(field)} exported as: ${shownValue(field, e.exported[field])}`).join("\n");
+  $("delete").firstChild.textContent = e.deleted ? "Restore " : "Delete ";
+  $("training").textContent = e.deleted ? "Deleted" : CUTS.some((field) => e.corrected.includes(field)) ? "After bake" : e.excluded ? "Excluded" : e.trained ? "Trained on" : `Not: outcome ${e.outcome === "none" ? "unknown" : e.outcome}`;
+  $("training").title = "A dataset with trimmed or split episodes is trained on once `rove run rove_recorder bake` has written them";
   $("training").className = e.trained ? "good" : "bad";
   $("exclude").firstChild.textContent = e.excluded ? "Include " : "Exclude ";
   for (const field of ["outcome", "t_r", "excluded"]) {
@@ -224,8 +241,8 @@ function correct(field, value) {
   player.pause();
   const told = (before, after) =>
     before[field] === after[field]
-      ? `${field === "excluded" ? "training" : field}: ${shownValue(field, after[field])} already`
-      : `${field === "excluded" ? "training" : field}: ${shownValue(field, before[field])} → ${shownValue(field, after[field])}; stored. Z undoes it.`
+      ? `${fieldName(field)}: ${shownValue(field, after[field])} already`
+      : `${fieldName(field)}: ${shownValue(field, before[field])} → ${shownValue(field, after[field])}; stored. Z undoes it.`
         + (after.excluded && field === "outcome" && ["success", "failure"].includes(after.outcome) ? " Still excluded: X includes it." : "");
   return store("api/correct", { episode: episode.index, field, value, expected: episode[field] }, told);
 }
@@ -235,8 +252,24 @@ function undo() {
   if (!episode.undoable) return say("This episode has no correction to undo.", "bad");
   return store("api/undo", { episode: episode.index }, (_, after) => {
     const line = after.history.at(-1);
-    return `Undone: ${line.field === "excluded" ? "training" : line.field} is ${shownValue(line.field, line.new)} again.`;
+    return `Undone: ${fieldName(line.field)} is ${shownValue(line.field, line.new)} again.`;
   });
+}
+
+// Three corrections at most, each undone for itself.
+async function uncut() {
+  if (!episode) return;
+  const whole = { split: -1, start: 0, stop: episode.length };
+  const cut = Object.keys(whole).filter((field) => episode[field] !== whole[field]);
+  if (!cut.length) return say("This episode is neither trimmed nor split.");
+  for (const field of cut) await correct(field, whole[field]);
+}
+
+function rename() {
+  if (!episode) return;
+  player.pause();
+  const text = window.prompt("The task of this episode, as the policy is told it", episode.task);
+  if (text !== null) return correct("task", text);
 }
 
 // -- keys and buttons ---------------------------------------------------------------------------------------------------------
@@ -250,6 +283,8 @@ const ACTIONS = {
   success: () => correct("outcome", "success"), failure: () => correct("outcome", "failure"),
   aborted: () => correct("outcome", "aborted"), unknown: () => correct("outcome", "none"),
   set_t_r: () => correct("t_r", player.frame), clear_t_r: () => correct("t_r", -1), exclude: () => correct("excluded", !episode.excluded), undo,
+  set_start: () => correct("start", player.frame), set_stop: () => correct("stop", player.frame + 1),
+  set_split: () => correct("split", player.frame), uncut, rename, delete: () => correct("deleted", !episode.deleted),
   go_takeover: () => (episode.takeover < 0 ? say("Nobody took over in this episode.", "bad") : seek(episode.takeover)),
   go_t_r: () => (episode.t_r < 0 ? say("This episode has no t_r.", "bad") : seek(episode.t_r)),
   search: () => $("f-text").focus(), help: () => $("help").showModal(),

@@ -25,7 +25,7 @@ export class Timeline {
     canvas.addEventListener("pointermove", (event) => event.buttons & 1 && seek(event));
   }
 
-  // model: length, fps, stages, takeover, t_r, exported {t_r}, scores.
+  // model: length, fps, stages, takeover, t_r, start, stop, split, deleted, exported {t_r}, scores.
   set(model) {
     this.model = model;
     this.layer = null;
@@ -80,6 +80,7 @@ export class Timeline {
       c.font = "12.5px system-ui, sans-serif";
       c.fillText(model.note, LEFT, MARKS + deep + (bottom - MARKS - deep) / 2);
     }
+    this.cuts(c, x, bottom);
     this.marks(c, x, bottom);
     c.fillStyle = color("dim");
     c.font = "11px system-ui, sans-serif";
@@ -92,6 +93,18 @@ export class Timeline {
       if (at < width - 12) c.fillText(`${Math.round(t * 10) / 10} s`, at, height - AXIS / 2 + 3);
     }
     c.textAlign = "left";
+  }
+
+  // What is cut off is dark, a split a dashed line.
+  cuts(c, x, bottom) {
+    const { start, stop, split, length, deleted } = this.model;
+    c.fillStyle = "#000000b0";
+    for (const [begin, end] of deleted ? [[0, length]] : [[0, start], [stop, length]]) {
+      c.fillRect(x(begin), MARKS, x(end) - x(begin), bottom - MARKS);
+    }
+    if (split < 0 || deleted) return;
+    c.fillStyle = "#fff";
+    for (let y = MARKS; y < bottom; y += 8) c.fillRect(x(split) - 1, y, 2, 5);
   }
 
   marks(c, x, bottom) {

@@ -30,11 +30,15 @@ export function legend(scores) {
     : [];
 }
 
+// A field of a correction, for people.
+export const fieldName = (field) =>
+  ({ excluded: "training", start: "begin", stop: "end", deleted: "episode" })[field] ?? field;
+
 // One line of the history. shown: (field, value) -> words.
 export function past(line, shown) {
   const li = item("", line.undone ? "undone" : "");
   const what = document.createElement("b"), who = document.createElement("span");
-  const name = { t_r: "t_r", outcome: "outcome", excluded: "training" }[line.field];
+  const name = fieldName(line.field);
   const value = (v) => (line.field === "t_r" ? (v < 0 ? "none" : v) : shown(line.field, v));
   what.textContent = `${line.undo ? "undo: " : ""}${name} ${value(line.old)} → ${value(line.new)}`;
   const at = new Date(line.at);
