@@ -35,7 +35,7 @@ setup(
         "tyro",
     ],
     # colcon test runs pytest where a package says so
-    extras_require={"hub": ["huggingface-hub"], "test": ["hypothesis", "psutil", "pytest", "pyzmq", "torch"]},
+    extras_require={"hub": ["huggingface-hub"], "test": ["hypothesis", "psutil", "pytest", "pyzmq", "scipy", "torch"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",
@@ -44,6 +44,7 @@ setup(
     entry_points={
         "console_scripts": [
             "rove = rove_bringup.cli:main",
+            "robot_state = rove_bringup.robot_state_node:main",
         ]
     },
 )

@@ -17,6 +17,7 @@ NODES = {
     "policy": "rove_policy.policy_node",
     "recorder": "rove_recorder.recorder_node",
     "robot": "rove_sim.robot_node",
+    "robot_state": "rove_bringup.robot_state_node",
     "scripted_operator": "rove_sim.scripted_operator_node",
     "scripted_supervisor": "rove_sim.scripted_supervisor_node",
     "supervisor": "rove_supervisor.supervisor_node",

@@ -115,7 +115,12 @@ def learn(folder) -> None:
     moved = np.ptp(dataset.action[dataset.stage != Stage.ROLLOUT], axis=0)
     assert moved[ROBIN.arms["right"].joints].max() > 0.2, "the operator's elbow moved the arm"
     (bag,) = (folder / "bags").iterdir()
-    assert audit(bag, ROBIN.table).velocity_ratio <= 1.0 + 1e-6, "the filter kept this robot's limits"
+    found = audit(bag, ROBIN.table)
+    assert found.velocity_ratio <= 1.0 + 1e-6, "the filter kept this robot's limits"
+    shown = ["/robot_description", "/tf", "/tf_static", *(f"/{name}_camera/camera_info" for name in CAMERAS)]
+    assert not [topic for topic in shown if not found.messages.get(topic)], (
+        "a viewer finds robot and cameras in the bag"
+    )
     assert set(result.quality.rates_hz) >= {camera.topic for camera in ROBIN.cameras.values()}
 
     actor = replace(ACTOR, backbone=replace(BACKBONE, cameras=CAMERAS), steps=3, batch=4)

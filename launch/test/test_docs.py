@@ -42,9 +42,11 @@ def test_every_command_that_is_named_can_be_run():
         if "test" not in file.relative_to(ROOT).parts
         for command in re.findall(r"rove run (rove_\w+)\s+([a-z]\w*)", file.read_text(encoding="utf-8"))
     }
+    setups = {path.parent.name: path for path in (ROOT / "src").glob("*/setup.py")}
+    setups["rove_bringup"] = ROOT / "launch/setup.py"
     scripts = {
-        (setup.parent.name, name)
-        for setup in (ROOT / "src").glob("*/setup.py")
+        (package, name)
+        for package, setup in setups.items()
         for name in re.findall(r'"(\w+) = rove_', setup.read_text(encoding="utf-8"))
     }
     assert len(named) > 15

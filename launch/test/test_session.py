@@ -45,7 +45,7 @@ def test_ctrl_c_ends_the_whole_session_within_five_seconds(rove_launch, own_doma
     runner = rove_launch("session.launch.yaml", *session_arguments(tmp_path, device="zmq"), cwd=tmp_path)
     runner.wait_for("panel: http://", timeout_s=60.0)
     children = psutil.Process(runner.process.pid).children(recursive=True)
-    assert len(children) == 5, "robot, command filter, supervisor, recorder, teleop"
+    assert len(children) == 6, "robot, robot_state, command filter, supervisor, recorder, teleop"
     begin = time.monotonic()
     runner.stop()
     assert runner.end() == 130
@@ -57,9 +57,10 @@ def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_
     checkpoint = {"checkpoint": "runs/x", "device": "scripted", "episodes": "1"}
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
     nodes = {process.name: process for process in launch_file.plan_processes(path, checkpoint)}
-    assert len(nodes) == 8
+    assert len(nodes) == 9
     sources = {
         "robot": "rove_sim/robot_node.py",
+        "robot_state": "rove_bringup/robot_state_node.py",
         "scripted_operator": "rove_sim/scripted_operator_node.py",
         "scripted_supervisor": "rove_sim/scripted_supervisor_node.py",
         "policy": "rove_policy/policy_node.py",
@@ -98,9 +99,9 @@ def test_a_namespace_that_is_no_name_is_refused_with_its_line():
         launch_file.plan_processes(path, {"namespace": "left lab"})
 
 
-def test_without_a_checkpoint_no_policy_is_started_and_without_recording_no_recorder():
+def test_what_a_session_is_told_to_leave_out_is_not_started():
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
-    arguments = {"device": "none", "record": "false", "driver": "external"}
+    arguments = {"device": "none", "record": "false", "driver": "external", "robot_state": "false"}
     names = [process.name for process in launch_file.plan_processes(path, arguments)]
     assert names == ["command_filter", "supervisor"]
 

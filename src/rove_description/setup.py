@@ -17,7 +17,7 @@ setup(
     ],
     python_requires=">=3.11,<3.13",
     install_requires=["mujoco", "numpy", "opencv-python-headless", "pyyaml"],
-    extras_require={"test": ["pytest", "scipy"]},
+    extras_require={"test": ["hypothesis", "pytest", "scipy"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

@@ -8,6 +8,7 @@ No rclpy here. Message classes are passed in or come from the interface packages
 from __future__ import annotations
 
 import array
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,6 +177,24 @@ def recorded_mode(event: Any) -> Mode:
     """Mode in a TransitionEvent of a bag. Bags of version 0.1 have ids from 0 on. Raises ValueError for others."""
     mode_id = event.goal_state.id
     return mode_from_wire(mode_id) if mode_id >= WIRE_IDS_FROM else Mode(mode_id)
+
+
+def fill_camera_info(msg: Any, frame: str, width: int, height: int, fovy_deg: float | None) -> Any:
+    """Write a pinhole camera without distortion into a sensor_msgs/CameraInfo. Returns `msg`.
+
+    frame: the camera's optical frame. width, height: px. fovy_deg: vertical field of view, None where unknown: then K
+    is zero, which says "not calibrated". Pixels are square, and the axis meets the picture's middle; the centre of the
+    first pixel is (0, 0), as in OpenCV.
+    """
+    msg.header.frame_id, msg.width, msg.height = frame, width, height
+    msg.distortion_model, msg.d = "plumb_bob", [0.0] * 5
+    msg.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    if fovy_deg is not None:
+        focal = 0.5 * height / math.tan(math.radians(0.5 * fovy_deg))
+        x, y = 0.5 * (width - 1), 0.5 * (height - 1)
+        msg.k = [focal, 0.0, x, 0.0, focal, y, 0.0, 0.0, 1.0]
+        msg.p = [focal, 0.0, x, 0.0, 0.0, focal, y, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return msg
 
 
 def diagnostic_values(status: Any) -> dict[str, str]:

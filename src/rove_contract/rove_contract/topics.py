@@ -59,6 +59,17 @@ def picture(name: str) -> Topic:
     return Topic(name, EGO_IMAGE.type, SENSOR_DATA, "robot", required=False)
 
 
+def camera_info(picture_topic: str) -> Topic:
+    """The topic of a camera's calibration, where image_transport looks for it: beside the last part of the pictures'
+    name where that says `image` (/ego_camera/image/compressed -> /ego_camera/camera_info), else under it.
+    """
+    name = picture_topic.removesuffix("/compressed")
+    camera, _, last = name.rpartition("/")
+    folder = camera if camera and last.startswith("image") else name
+    offered = Qos("reliable", "volatile", 5)
+    return Topic(f"{folder}/camera_info", "sensor_msgs/msg/CameraInfo", SENSOR_DATA, "robot", False, offered)
+
+
 ACTION_CHUNK = Topic("/policy/action_chunk", "trajectory_msgs/msg/JointTrajectory", COMMAND, "rove_policy")
 POLICY_VALUE = Topic("/policy/value", "std_msgs/msg/Float32", SENSOR_DATA, "rove_policy")
 TELEOP_TARGETS = Topic(
@@ -90,6 +101,11 @@ SIM_STATE = Topic("/sim/state", "std_msgs/msg/String", SENSOR_DATA, "rove_sim", 
 SIM_TASK = Topic("/sim/task", "std_msgs/msg/String", LATCHED, "rove_sim", required=False)
 SIM_SUCCESS = Topic("/sim/success", "std_msgs/msg/Bool", LATCHED, "rove_sim", required=False)
 
+# What rviz, Foxglove and other ROS tools read: URDF, and the frames of its links and of the operator's targets.
+ROBOT_DESCRIPTION = Topic("/robot_description", "std_msgs/msg/String", LATCHED, "rove_bringup", required=False)
+TF = Topic("/tf", "tf2_msgs/msg/TFMessage", Qos("reliable", "volatile", 100), "rove_bringup", required=False)
+TF_STATIC = Topic("/tf_static", TF.type, LATCHED, "rove_bringup", required=False)
+
 TOPICS: tuple[Topic, ...] = (
     JOINT_STATES,
     EGO_IMAGE,
@@ -106,6 +122,9 @@ TOPICS: tuple[Topic, ...] = (
     SIM_STATE,
     SIM_TASK,
     SIM_SUCCESS,
+    ROBOT_DESCRIPTION,
+    TF,
+    TF_STATIC,
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}
 

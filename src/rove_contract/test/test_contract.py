@@ -163,6 +163,34 @@ def test_topic_names_are_unique_and_absolute():
     assert all(name.startswith("/") for name in names)
 
 
+@pytest.mark.parametrize(
+    "pictures, info",
+    [
+        ("/ego_camera/image/compressed", "/ego_camera/camera_info"),
+        ("/camera/color/image_raw/compressed", "/camera/color/camera_info"),
+        ("/cameras/left/compressed", "/cameras/left/camera_info"),
+        ("/ego/compressed", "/ego/camera_info"),
+        ("/image/compressed", "/image/camera_info"),
+    ],
+)
+def test_camera_info_stands_beside_the_pictures_and_two_cameras_never_share_it(pictures, info):
+    assert topics.camera_info(pictures).name == info
+
+
+@given(st.integers(16, 4000), st.integers(16, 4000), st.floats(5, 170))
+def test_camera_info_projects_the_edge_of_the_view_onto_the_edge_of_the_picture(width, height, fovy):
+    info = messages.fill_camera_info(SimpleNamespace(header=SimpleNamespace()), "ego", width, height, fovy)
+    edge = np.array([0.0, np.tan(np.radians(fovy / 2)), 1.0])  # y points down
+    x, y, z = np.reshape(info.k, (3, 3)) @ edge
+    np.testing.assert_allclose([x / z, y / z], [(width - 1) / 2, height - 0.5], rtol=1e-9)
+    np.testing.assert_allclose(np.reshape(info.p, (3, 4))[:, :3], np.reshape(info.k, (3, 3)))
+
+
+def test_a_camera_of_which_nobody_knows_the_view_is_not_calibrated():
+    info = messages.fill_camera_info(SimpleNamespace(header=SimpleNamespace()), "ego", 64, 48, None)
+    assert not hasattr(info, "k") and (info.width, info.height) == (64, 48), "K stays zero"
+
+
 def test_mjcf_has_every_joint_and_actuators_in_contract_order():
     mujoco = pytest.importorskip("mujoco")
     model = mujoco.MjModel.from_xml_string(mjcf.mjcf())

@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from rove_description import joints, mjcf
+from rove_description.coupling import couplings
 
 
 class Kinematics:
@@ -32,15 +33,23 @@ class Kinematics:
             missing = [name for name, number in zip(self.table.names, ids) if number < 0]
             raise ValueError(f"the robot model lacks joints of the joint table: {', '.join(missing)}")
         self.joint_ids = np.array(ids, dtype=np.int64)
-        self.base, self.origin = base, np.array(self.model.body(base).pos)
+        mujoco.mj_kinematics(self.model, self.data)
+        self.base, self.origin = base, np.array(self.data.body(base).xpos)
+        self._couplings = [
+            (entry, self.model.jnt_qposadr[entry.follower], self.model.jnt_qposadr[max(entry.leader, 0)])
+            for entry in couplings(self.model)
+        ]
         self._qpos = self.model.jnt_qposadr[self.joint_ids]
         self._dof = self.model.jnt_dofadr[self.joint_ids]
         self._jacobian = np.empty((6, self.model.nv))
         self._com_known = False  # mj_jacSite needs the centres of mass, which only Jacobians need
 
     def forward(self, q: np.ndarray) -> None:
-        """Set q (J,) rad in contract order."""
-        self.data.qpos[self._qpos] = q
+        """Set q (J,) rad in contract order, and with it the joints that follow others."""
+        qpos = self.data.qpos
+        qpos[self._qpos] = q
+        for coupling, follower, leader in self._couplings:
+            qpos[follower] = coupling.angle(qpos[leader] if coupling.leader >= 0 else 0.0)
         mujoco.mj_kinematics(self.model, self.data)
         self._com_known = False
 
@@ -66,6 +75,10 @@ class Kinematics:
             mujoco.mj_comPos(self.model, self.data)
             self._com_known = True
         mujoco.mj_jacSite(self.model, self.data, self._jacobian[:3], self._jacobian[3:], self.model.site(site).id)
+        for coupling, _, leader in reversed(self._couplings):
+            if coupling.leader >= 0:
+                follower, ahead = self.model.jnt_dofadr[[coupling.follower, coupling.leader]]
+                self._jacobian[:, ahead] += coupling.slope(self.data.qpos[leader]) * self._jacobian[:, follower]
         return self._jacobian[:, self._dof]
 
 

@@ -13,6 +13,7 @@ import importlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -24,6 +25,7 @@ from rove_description.description_file import SIDES, Node, RobotError, of_side, 
 ROBOTS = Path(__file__).parent / "robots"
 DEFAULT = "iron_r01"
 EGO = "ego"  # the main camera
+FOVY_DEG = 60.0  # of a link that serves as a camera and of which nothing says what it sees
 # Digits of a person: keypoints of the base, of the joint before the robot's last link, and of the tip.
 PERSON = {"thumb": (1, 3, 4), "index": (5, 6, 8), "middle": (9, 10, 12), "ring": (13, 14, 16), "little": (17, 18, 20)}
 KINDS = {
@@ -63,7 +65,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Camera:
-    """frame: the model's camera. width, height: pixels. policy, critic: who sees it."""
+    """frame: the model's camera. width, height: pixels. policy, critic: who sees it. fovy_deg: vertical field of view,
+    None where nothing says it.
+    """
 
     frame: str
     topic: str
@@ -72,12 +76,14 @@ class Camera:
     rate_hz: float
     policy: bool
     critic: bool
+    fovy_deg: float | None = None
 
 
 @dataclass(frozen=True)
 class Robot:
     """A robot. table: its joints. model: compiled MuJoCo model. home: (J,) rad. base: body that everything is measured
-    from. head, chest: sites, "" where there is none. arms: side -> Arm. hash: of all files of the folder.
+    from. head, chest: sites, "" where there is none. arms: side -> Arm. hash: of all files of the folder. model_file:
+    None where a module makes the model.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Robot:
     cameras: dict[str, Camera]
     guard_margin_m: float
     guard_ignore: tuple[tuple[str, str], ...]
+    model_file: Path | None = None
 
     @property
     def card(self) -> RobotCard:
@@ -138,6 +145,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
         cameras=_cameras(root, check),
         guard_margin_m=margin,
         guard_ignore=ignore,
+        model_file=folder / text if (text := root.values["model"]).endswith((".xml", ".urdf")) else None,
     )
     root.close()
     if root.faults:
@@ -163,21 +171,24 @@ def _model(root: Node, folder: Path, table: joints.JointTable) -> mujoco.MjModel
     try:
         if text.endswith((".xml", ".urdf")):
             views = root.node("cameras", needed=False).values.values()
-            return _compile(folder / text, [str(view.get("frame")) for view in views if isinstance(view, dict)])
+            fovy = {str(view.get("frame")): view.get("fovy_deg", FOVY_DEG) for view in views if isinstance(view, dict)}
+            return _compile(folder / text, fovy)
         return mujoco.MjModel.from_xml_string(importlib.import_module(text).mjcf(table))
     except (ValueError, ImportError, AttributeError, OSError) as error:
         root.fault("model", "a model that MuJoCo compiles", f"{text!r}: {error}")
         raise RobotError("\n".join(root.faults)) from error
 
 
-def _compile(file: Path, views: list[str]) -> mujoco.MjModel:
+def _compile(file: Path, fovy_deg: dict[str, Any]) -> mujoco.MjModel:
     """MJCF or URDF; links without joints stay bodies, and every body without a site of its name gets one, so that a
-    URDF's links serve as frames. views: names of the cameras' frames; a body of that name, which a URDF has instead of
-    a camera, is an optical frame (REP-103: z forward, y down) and gets a camera.
+    URDF's links serve as frames. fovy_deg: field of view by the cameras' frames; a body of that name, which a URDF has
+    instead of a camera, is an optical frame (REP-103: z forward, y down) and gets a camera.
     """
     text = file.read_text(encoding="utf-8")
     if "package://" in text:
-        spec = mujoco.MjSpec.from_string(re.sub(r'package://([^/"]+)/([^"]+)', lambda uri: _mesh(file, uri), text))
+        spec = mujoco.MjSpec.from_string(
+            re.sub(r'package://([^/"]+)/([^"]+)', lambda uri: find_mesh(file, *uri.groups()), text)
+        )
         spec.modelfiledir = str(file.parent)
     else:
         spec = mujoco.MjSpec.from_file(str(file))
@@ -192,16 +203,17 @@ def _compile(file: Path, views: list[str]) -> mujoco.MjModel:
             body.add_site(name=body.name, group=4, size=[0.004, 0.004, 0.004])
     cameras = {camera.name for camera in spec.cameras}
     for body in spec.bodies:
-        if body.name in views and body.name not in cameras:
-            body.add_camera(name=body.name, quat=[0.0, 1.0, 0.0, 0.0], fovy=60.0)  # MuJoCo's look along -z, y up
+        if body.name in fovy_deg and body.name not in cameras:  # MuJoCo's cameras look along -z, y up
+            angle = fovy_deg[body.name]
+            fovy = angle if isinstance(angle, (int, float)) else FOVY_DEG
+            body.add_camera(name=body.name, quat=[0.0, 1.0, 0.0, 0.0], fovy=fovy)
     return spec.compile()
 
 
-def _mesh(file: Path, uri: re.Match) -> str:
-    """Where a ROS package's file is: in this folder or one above it, with or without the package's name; else as it
-    would be here.
+def find_mesh(file: Path, package: str, rest: str) -> str:
+    """Where a file of a ROS package is (package://PACKAGE/REST in `file`): in this folder or one above it, with or
+    without the package's name; else as it would be here.
     """
-    package, rest = uri.groups()
     for root in (file.parent, *file.parent.parents):
         for place in (root / rest, root / package / rest, root / rest.partition("/")[2]):
             if place.is_file():
@@ -303,11 +315,24 @@ def _cameras(root: Node, check: _Names) -> dict[str, Camera]:
             rate_hz=entry.number("rate_hz", 1.0, 240.0),
             policy=entry.take("policy", bool, "true or false", True),
             critic=entry.take("critic", bool, "true or false", False),
+            fovy_deg=_fovy(entry, check.model),
         )
         entry.close()
     if cameras and EGO not in cameras:
         node.fault(EGO, "the main camera, which panel and critic see first, under this name", ", ".join(cameras))
     return cameras
+
+
+def _fovy(entry: Node, model: mujoco.MjModel) -> float | None:
+    """deg: what the file says, else the model's camera; None for a link that only serves as one."""
+    if "fovy_deg" in entry.values:
+        return entry.number("fovy_deg", 1.0, 179.0)
+    frame = str(entry.values.get("frame"))
+    if mujoco.mj_name2id(model, KINDS["camera"], frame) < 0:
+        return None  # a fault already
+    fovy = float(model.camera(frame).fovy[0])
+    is_link = mujoco.mj_name2id(model, KINDS["body"], frame) >= 0
+    return None if is_link and fovy == FOVY_DEG else fovy
 
 
 def _guard(root: Node) -> tuple[float, tuple[tuple[str, str], ...]]:

@@ -228,6 +228,49 @@ def test_a_urdf_as_cad_programs_and_ros_packages_make_it_is_understood(tmp_path)
     np.testing.assert_allclose(ahead, [1, 0, 0], atol=1e-3, err_msg="z of an optical frame looks forward (REP-103)")
 
 
+def test_what_a_camera_sees_comes_from_the_file_or_the_model_and_is_unknown_for_a_link(tmp_path):
+    assert field_robot(tmp_path).cameras["ego"].fovy_deg is None
+    edited(tmp_path, "frame: optical,", "frame: optical, fovy_deg: 75,")
+    found = robot.load(tmp_path)
+    assert found.cameras["ego"].fovy_deg == found.model.camera("optical").fovy[0] == 75.0
+    assert robot.load("robin_h1").cameras["left_wrist"].fovy_deg == 80.0
+    edited(tmp_path, "fovy_deg: 75", "fovy_deg: wide")
+    with pytest.raises(RobotError, match="cameras.ego.fovy_deg: expected a number from 1 to 179"):
+        robot.load(tmp_path)
+
+
+def test_joints_that_follow_others_move_with_them(tmp_path):
+    """A URDF's mimic joint: the tip goes where the fingers go together, and the Jacobian knows it."""
+    joint = (
+        '<joint name="{0}" type="revolute"><parent link="{1}"/><child link="{2}"/><origin xyz="0 0 -0.1"/>'
+        '<axis xyz="0 1 0"/><limit lower="-1" upper="1" effort="1" velocity="1"/>{3}</joint>'
+    )
+    chain = [("a", "stand", "one", ""), ("b", "one", "two", '<mimic joint="a" multiplier="0.5" offset="0.1"/>')]
+    chain += [("c", "two", "tip", '<mimic joint="b" multiplier="2"/>')]
+    links = "".join(f'<link name="{name}"/>' for name in ("stand", "one", "two", "tip"))
+    text = f'<robot name="m">{links}{"".join(joint.format(*entry) for entry in chain)}</robot>'
+    (tmp_path / "m.urdf").write_text(text)
+    (tmp_path / "joints.csv").write_text(
+        "name,block,lower,upper,velocity,acceleration,jerk,side\na,hand,-1,1,1,5,99,left\n"
+    )
+    (tmp_path / "robot.yaml").write_text("model: m.urdf\nbase: stand\n")
+    found = robot.load(tmp_path)
+    kinematics = Kinematics(found.table, found.model, found.base)
+
+    def tip(angle):
+        kinematics.forward(np.array([angle]))
+        return kinematics.position("tip").copy()
+
+    first, second = 0.4, 0.4 + 0.5 * 0.4 + 0.1
+    expected = [-0.1 * (np.sin(first) + np.sin(second)), 0.0, -0.1 - 0.1 * (np.cos(first) + np.cos(second))]
+    np.testing.assert_allclose(tip(0.4), expected, atol=1e-12)
+    turn = kinematics.rotation("tip")
+    np.testing.assert_allclose(np.arctan2(turn[0, 2], turn[0, 0]), second + 2 * (0.5 * 0.4 + 0.1), atol=1e-12)
+    slope = (tip(0.4 + 1e-6) - tip(0.4 - 1e-6)) / 2e-6
+    tip(0.4)
+    np.testing.assert_allclose(kinematics.jacobian("tip")[:3, 0], slope, atol=1e-8)
+
+
 def test_each_side_may_have_its_own_frames(tmp_path):
     found = field_robot(tmp_path, "{left: {wrist: L_hand, palm: L_upper}}")
     assert (found.arms["left"].wrist, found.arms["left"].palm) == ("L_hand", "L_upper")

@@ -17,7 +17,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy
 from std_srvs.srv import Trigger as TriggerService
@@ -48,19 +47,6 @@ UNSAVED_S = 1.0  # what a crash may take
 # What every node logs. Its publishers offer transient_local, but old lines are no state: only new ones are asked for.
 ROSOUT = topics.Topic("/rosout", "rcl_interfaces/msg/Log", topics.Qos("reliable", "volatile"), "every node", False)
 REQUIRED = (topics.JOINT_STATES, topics.JOINT_COMMAND, topics.MODE)  # and the cameras of the robot
-
-
-class Polled(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set; the node takes their messages itself."""
-
-    def can_execute(self, entity) -> bool:
-        return False
-
-    def beginning_execution(self, entity) -> bool:
-        return False
-
-    def ending_execution(self, entity) -> None:
-        pass
 
 
 def revision() -> str:
@@ -109,13 +95,14 @@ class RecorderNode(Node):
             raise ValueError(
                 f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
             ) from error
-        self.in_namespace = {topic.name: topic for topic in (*topics.TOPICS, *self.cameras)}
+        infos = [topics.camera_info(topic.name) for topic in self.cameras]
+        self.in_namespace = {topic.name: topic for topic in (*topics.TOPICS, *self.cameras, *infos)}
         for topic in (*self.in_namespace.values(), ROSOUT):
             # `check` finds out what its publishers offer
             self.recorder.add_topic(replace(BagTopic.of(topic), qos=()))
         self.parameters = Parameters(self)
         self.recorder.parameters = self.parameters.values
-        self.group = Polled()
+        self.group = ros.Polled()
         self.subs: dict = {}
         self.matched: dict[str, int] = {}  # publishers of each topic, when it was last asked what they offer
         for topic in (*self.in_namespace.values(), ROSOUT):

@@ -19,7 +19,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage, JointState
+from sensor_msgs.msg import CameraInfo, CompressedImage, JointState
 from std_msgs.msg import Bool, String
 
 from rove_contract import episode as episodes
@@ -80,6 +80,13 @@ class RobotNode(Node):
         self.states_pub = ros.publisher(self, topics.JOINT_STATES)
         self.cameras = {
             name: (ros.publisher(self, topics.picture(camera.topic)), camera)
+            for name, camera in described.cameras.items()
+        }
+        self.camera_infos = {
+            name: (
+                ros.publisher(self, topics.camera_info(camera.topic)),
+                messages.fill_camera_info(CameraInfo(), frames.optical(name), size, size, camera.fovy_deg),
+            )
             for name, camera in described.cameras.items()
         }
         self.state_pub = ros.publisher(self, topics.SIM_STATE)
@@ -225,6 +232,9 @@ class RobotNode(Node):
                     msg.header.frame_id = frames.optical(name)
                     msg.data = images.encode_jpeg(self.env.camera.render(qpos, camera.frame), self.quality)
                     publisher.publish(msg)
+                    info_publisher, info = self.camera_infos[name]
+                    info.header.stamp = msg.header.stamp
+                    info_publisher.publish(info)
                 self.images += 1
         except (RCLError, InvalidHandle):
             if rclpy.ok():  # else: the process is ending

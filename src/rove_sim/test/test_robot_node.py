@@ -69,6 +69,9 @@ def test_the_robot_node_over_real_ros(context):
     )
     ros.subscription(node, topics.SIM_STATE, lambda m: got.update(sim=json.loads(m.data)))
     ros.subscription(node, topics.EGO_IMAGE, lambda m: got.update(image=m))
+    infos = {}
+    camera_info = topics.camera_info(topics.EGO_IMAGE.name)
+    ros.subscription(node, camera_info, lambda m: infos.update({messages.stamp_ns(m.header.stamp): m}))
     ros.subscription(node, topics.SIM_SUCCESS, lambda m: got.update(success=m.data))
     command_pub = ros.publisher(node, topics.JOINT_COMMAND)
     mode_pub = ros.publisher(node, topics.MODE)
@@ -82,6 +85,9 @@ def test_the_robot_node_over_real_ros(context):
     )
     assert np.abs(got["q"] - mjcf.home(table)).max() < 0.1
     assert images.decode(got["image"].data).shape == (96, 96, 3)
+    until(node, lambda: messages.stamp_ns(got["image"].header.stamp) in infos)  # tools match them by stamp
+    info = infos[messages.stamp_ns(got["image"].header.stamp)]
+    assert (info.width, info.height, info.header.frame_id) == (96, 96, got["image"].header.frame_id) and info.k[0] > 0
     assert got["success"] is False and got["sim"]["seed"] == 5 and got["sim"]["ink_left"] == 1.0
 
     # the state goes on while pictures are drawn, and its stamps advance
