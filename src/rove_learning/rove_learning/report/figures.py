@@ -130,7 +130,9 @@ def calibration(rows: list[dict]) -> Figure:
 
 
 def losses(history: dict[str, list[dict]]) -> Figure:
-    """Loss of every phase over its steps, with a running mean of 20 steps."""
+    """Loss of every phase over its steps, with a running mean of 20 steps; dots: on held-out episodes, with the rank
+    correlation of V there.
+    """
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     for axes, (name, rows) in zip(np.atleast_1d(figure.subplots(1, max(1, len(history)))), history.items()):
         values = np.array([row["loss"] for row in rows])
@@ -139,6 +141,16 @@ def losses(history: dict[str, list[dict]]) -> Figure:
             axes.plot(
                 np.arange(19, len(values)), np.convolve(values, np.full(20, 1 / 20), "valid"), color="#08519c", lw=1.2
             )
+        held_out = [
+            (step, row["held_out"], row.get("rank_correlation")) for step, row in enumerate(rows) if "held_out" in row
+        ]
+        if held_out:
+            steps, losses_, _ = zip(*held_out)
+            axes.plot(steps, losses_, "o", color="#d95f0e", ms=4, label="held out")
+            for step, loss, rank in held_out:
+                if rank is not None:
+                    axes.annotate(f"ρ {rank:.2f}", (step, loss), fontsize=6, ha="right", va="bottom")
+            axes.legend(fontsize=7)
         axes.set(title=name, xlabel="step", yscale="log")
     return figure
 

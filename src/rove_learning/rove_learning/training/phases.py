@@ -56,9 +56,11 @@ class Phase:
     loss: Callable[[nn.Module, Any], tuple[torch.Tensor, dict[str, float]]]
     after_step: Callable[[], None] = lambda: None
     accumulate: int = 1  # parts per process and step
-    # draws as `batch` does from episodes that do not train; the phase ends early when the loss on them has not fallen
-    # for `patience` evaluations, one every `evaluate_every` steps
+    # draws as `batch` does from episodes that do not train: the loss on them, "held_out", and what `judge` says of the
+    # model enter the history every `evaluate_every` steps and at the end; with `patience` the phase ends early when
+    # that loss has not fallen for so many evaluations
     held_out: Callable[[BatchPart], Any] | None = None
+    judge: Callable[[nn.Module], dict[str, float]] = lambda model: {}
     patience: int = 0
     evaluate_every: int = 0
 
@@ -172,14 +174,15 @@ def optimise(
 
 
 @torch.no_grad()
-def _held_out_loss(phase: Phase, seed: int, model: nn.Module) -> float:
-    """Mean loss on the same batches of held-out frames at every evaluation."""
+def _evaluate(phase: Phase, seed: int, model: nn.Module) -> dict[str, float]:
+    """Mean loss on the same batches of held-out frames at every evaluation, and what the phase's judge says."""
     training = model.training
     model.eval()
     draws = [(seed, zlib.crc32(b"held out"), i) for i in range(HELD_OUT_BATCHES)]
     losses = [phase.loss(model, phase.held_out(BatchPart(draw)))[0] for draw in draws]
+    judged = phase.judge(model)
     model.train(training)
-    return float(torch.stack(losses).mean())
+    return {"held_out": float(torch.stack(losses).mean()), **judged}
 
 
 def _stagnates(history: list[dict], patience: int) -> bool:
@@ -265,11 +268,12 @@ def _train(
         )
         if step % 20 == 0:
             bar.set_postfix(loss=f"{value:.4f}", data=f"{waited / (time.perf_counter() - started):.0%}")
-        if phase.held_out is not None and (step + 1) % phase.evaluate_every == 0:
-            history[-1]["held_out"] = _held_out_loss(phase, seed, online)
+        evaluate = (step + 1) % max(1, phase.evaluate_every) == 0 or step + 1 == phase.steps
+        if phase.held_out is not None and evaluate:
+            history[-1] |= _evaluate(phase, seed, online)
         if accelerator.is_main_process:
             follow(phase.name, step, history[-1], learning_rate(step, phase.steps, phase.lr))
-        if "held_out" in history[-1] and _stagnates(history, phase.patience):
+        if phase.patience and "held_out" in history[-1] and _stagnates(history, phase.patience):
             break
         if stop():
             batches.close()

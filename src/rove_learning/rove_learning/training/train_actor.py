@@ -195,7 +195,7 @@ def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observati
         average_weights,
         settings.accumulate,
         held_data.batch if len(held_data.kept) else None,
-        settings.patience,
-        settings.evaluate_every,
+        patience=settings.patience,
+        evaluate_every=settings.evaluate_every,
     )
     return ActorResult(average, {"actor": phases.optimise(phase, **plan.loop)})

@@ -15,6 +15,7 @@ from rove_learning.data.augmentation import draw_augmentation
 from rove_learning.data.observations import Observations
 from rove_learning.models.backbone import pretrained_backbone
 from rove_learning.models.critic import Critic, ema_update
+from rove_learning.report.statistics import spearman
 from rove_learning.training import phases
 from rove_learning.training.batches import BatchPart
 from rove_learning.training.buffers import Buffers, observations
@@ -64,6 +65,22 @@ class CriticData:
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(self.plan.config.device)
+
+    @functools.cached_property
+    def returns(self) -> np.ndarray:
+        """(N,) steps, of the frames' own episodes (eq. 2)."""
+        reward = self.plan.config.reward
+        return self.buffer.monte_carlo(self.buffer.rewards(reward), reward.gamma)
+
+    def rank_correlation(self, frames: np.ndarray, model: Critic) -> dict[str, float]:
+        """Spearman of V and the return within the episodes of some frames (n,), mean, on every eighth frame."""
+        ranks = []
+        for number in np.unique(self.buffer.episode[frames]):
+            index = np.flatnonzero(self.buffer.episode == number)[::8]
+            value = model.value(self.observe(index)).float().cpu().numpy()
+            ranks.append(spearman(value, self.returns[index]))
+        known = [rank for rank in ranks if np.isfinite(rank)]
+        return {"rank_correlation": float(np.mean(known))} if known else {}
 
     def draw(self, part: BatchPart, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """This part of the global batch: frames (B,) of the buffer and their augmentation."""
@@ -117,7 +134,9 @@ def _regress(
         observation, target = batch
         return mc_loss(model(observation), target, histogram), {}
 
-    return phases.optimise(_phase(plan, name, steps, {"online": critic}, data.split(frames), batch, loss), **plan.loop)
+    return phases.optimise(
+        _phase(plan, name, steps, {"online": critic}, data, data.split(frames), batch, loss), **plan.loop
+    )
 
 
 def fine_tune_ove(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic, list[dict]]:
@@ -147,7 +166,7 @@ def fine_tune_ove(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic,
         ema_update(models["target"], models["online"], config.critic.ema)
 
     split = data.split(np.ones(len(buffer), dtype=bool))
-    phase = _phase(plan, "critic_ove", config.critic.steps, models, split, batch, loss, after_step=follow)
+    phase = _phase(plan, "critic_ove", config.critic.steps, models, data, split, batch, loss, after_step=follow)
     history = phases.optimise(phase, **plan.loop)
     return trained[config.critic.values_from], history
 
@@ -155,15 +174,16 @@ def fine_tune_ove(plan: Plan, data: CriticData, critic: Critic) -> tuple[Critic,
 PHASES = {"critic_mc": pretrain, "critic_ove": fine_tune_ove, "critic_mc_fine": fine_tune_mc}
 
 
-def _phase(plan: Plan, name: str, steps: int, models: dict, split, batch, loss, **options) -> Phase:
+def _phase(plan: Plan, name: str, steps: int, models: dict, data: CriticData, split, batch, loss, **options) -> Phase:
     """With the critic's settings; the learning rate is `lr_next` where a later iteration fine-tunes (App. G). split:
     numbers of the frames that train and of those held out. batch(part, frames) draws from some of them.
     """
     config, (trained, held_out) = plan.config.critic, split
     lr = config.lr if plan.first or name == "critic_mc" else config.lr_next
-    if config.patience and len(held_out):
+    if len(held_out):
         options |= {
             "held_out": lambda part: batch(part, held_out),
+            "judge": functools.partial(data.rank_correlation, held_out),
             "patience": config.patience,
             "evaluate_every": config.evaluate_every,
         }

@@ -21,7 +21,7 @@ from rove_learning.inference.scoring import condition_effect
 from rove_learning.models.actor import Actor
 from rove_learning.models.critic import Critic
 from rove_learning.models.guidance import guidance_conditions
-from rove_learning.report import diagnostics
+from rove_learning.report import diagnostics, figures
 from rove_learning.testing.synthetic import ACTOR, CRITIC, episode_frames, intervention, make_plan, write_dataset
 from rove_learning.train import train
 from rove_learning.training import label
@@ -200,6 +200,18 @@ def test_training_stops_when_the_loss_on_held_out_episodes_stops_falling(tmp_pat
     history = train_critic(*plan).history["critic_mc"]
     assert len(history) == 15 and [i for i, row in enumerate(history) if "held_out" in row] == [4, 9, 14]
     assert len(train_critic(*plan).history["critic_mc"]) == 15  # resumed: it had ended
+
+
+def test_loss_and_rank_correlation_on_held_out_episodes_are_in_the_history_without_being_asked_for(tmp_path):
+    root = write_dataset(tmp_path / "data", [episode_frames(i, 20) for i in range(12)])
+    frames = Buffer([Dataset(root)], 48, progress=False)
+    settings = replace(CRITIC, mc_steps=60, batch=8, evaluate_every=25)
+    history = train_critic(*make_plan(frames, tmp_path, 40.0, ("critic_mc",), critic=settings, held_out=0.3)).history
+    rows = [(step, row) for step, row in enumerate(history["critic_mc"]) if "held_out" in row]
+    assert [step for step, _ in rows] == [24, 49, 59]
+    assert rows[-1][1]["held_out"] < rows[0][1]["held_out"]
+    assert rows[-1][1]["rank_correlation"] > 0.9  # the pictures of these episodes show how far they are
+    assert any("ρ" in text.get_text() for axes in figures.losses(history).axes for text in axes.texts)
 
 
 def test_an_actor_that_stops_early_is_not_trained_on_the_held_out_episodes(tmp_path, monkeypatch):
