@@ -61,6 +61,7 @@ setup(
             "evaluate = rove_learning.deployment.evaluate:main",
             "compare = rove_learning.report.compare:main",
             "reproduce = rove_learning.study.reproduce:main",
+            "oracle_labels = rove_learning.study.oracle_labels:main",
             "report = rove_learning.report.run_report:main",
             "human_videos = rove_learning.deployment.human_videos:main",
             "interventions = rove_learning.deployment.interventions:main",

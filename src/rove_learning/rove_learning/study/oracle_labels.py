@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Would perfect labels teach? Algorithm 1, line 7, on labels that know what the simulator knew, instead of a critic's.
+"""`oracle_labels`: would perfect labels teach? Algorithm 1, line 7, on labels that know what the simulator knew.
 
-    python bench/oracle_labels.py --dataset runs/demonstrations runs/experience --init runs/base --out runs/oracle
+    rove run rove_learning oracle_labels --dataset runs/demos runs/experience --init runs/base --out runs/oracle
     rove run rove_learning evaluate --checkpoint runs/oracle --task toast_bread --start-stage above_slot
 
 Positive is a chunk of a person that is work (no mistake, no hesitation) for three quarters of its executed steps, in an
 episode that succeeded, and a chunk of the policy in an episode that succeeded without a person. What ROVE's own labels
-gain beside these is due to the critic; what these do not gain is due to data, actor or conditioning. Options are those
-of `rove run rove_learning train_actor`. Prints one JSON line.
+lack beside these is due to the critic; what these do not gain is due to data, actor or conditioning. Options are those
+of `rove run rove_learning train_actor`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def label_by_truth(buffer: Buffer, horizon: int) -> Labels:
     return Labels((person | policy) & success, np.ones(len(buffer), dtype=bool), float("nan"))
 
 
-def run(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
+def train_on_truth(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
     buffer, config = buffers.actor, plan.config
     labels = label_by_truth(buffer, config.critic.horizon)
     folder.claim("label", method=config.method, labels=config.labels, horizon=config.critic.horizon)
@@ -62,7 +62,6 @@ def run(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
     folder.save_policy(result.actor, None, buffer)
     folder.add_history(result.history)
     return {
-        "bench": "oracle_labels",
         "out": str(plan.out),
         "frames": len(buffer),
         **label.shares(labels),
@@ -73,7 +72,7 @@ def run(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
 def main() -> int:
     try:
         config = command_line.parse(TrainConfig, None, __doc__, required={"dataset": (), "out": ""})
-        print(json.dumps(run_step(run, config)))
+        print(json.dumps(run_step(train_on_truth, config)))
     except (ValueError, OSError) as error:
         print(f"oracle_labels: {error}", file=sys.stderr)
         return 2
