@@ -16,6 +16,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml", *sorted(glob("*.launch.yaml"))]),
         (f"share/{name}/params", sorted(glob("params/*.yaml"))),
+        (f"share/{name}/foxglove", sorted(glob("foxglove/*.json"))),
     ],
     python_requires=">=3.11,<3.13",
     install_requires=[
