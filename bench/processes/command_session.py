@@ -110,6 +110,7 @@ class Session:
         )
         # reasons to stop that the command filter named, how often: a simulator that stutters is a robot without state
         self.named = {}
+        self.reason = ""  # that the command filter gave last
         self.latencies: dict[str, list[tuple[float, float, float]]] = {stage: [] for stage in latency.STAGES}
         self.targets: list[tuple[float, int]] = []  # arrival and stamp (ns) of joint targets
         ros.subscription(self.node, topics.TELEOP_TARGETS, self.on_target)
@@ -135,6 +136,8 @@ class Session:
             for stage, numbers in latency.read(messages.diagnostic_values(status)).items():
                 self.latencies[stage].append(numbers)
             reason = messages.diagnostic_values(status).get("reason", "")
+            if status.name == "command_filter":
+                self.reason = reason
             if (
                 status.name == "command_filter"
                 and reason != "tracking"
@@ -146,7 +149,11 @@ class Session:
         end = time.monotonic() + limit_s
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"{what}: not within {limit_s} s; stops named: {self.named}")
+                mode = self.mode.name if self.mode else "unknown"
+                raise TimeoutError(
+                    f"{what}: not within {limit_s} s; mode {mode}, the command filter says {self.reason!r}; "
+                    f"stops named: {self.named}"
+                )
             rclpy.spin_once(self.node, timeout_sec=0.02)
 
     def call(self, name):
