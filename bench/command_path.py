@@ -139,8 +139,9 @@ def main():
         try:
             session.spin_until(lambda: session.recorder.get("ready") == "true", "the recorder is ready", 60.0)
             # A filter that starts in the middle of an episode waits for a pause.
-            hears = lambda: session.reason and not session.reason.startswith("no supervisor")  # noqa: E731
-            session.spin_until(hears, "the command filter hears the supervisor", 60.0)
+            session.spin_until(
+                lambda: session.reason.startswith("holding"), "the command filter hears robot and supervisor", 60.0
+            )
             session.enter("start_rollout", Mode.ROLLOUT)
             session.enter("pause", Mode.PAUSED)
             session.enter("force_takeover", Mode.ADAPTATION)

@@ -63,8 +63,9 @@ class Demo:
         self.out = config.out.resolve()
         self.begin = time.monotonic()
         self._times_path = self.out / "stages.json"
-        if self.out.exists() and any(self.out.iterdir()) and not self._times_path.exists():
-            raise ValueError(f"{self.out} is not empty and not the folder of a demo; choose another --out")
+        foreign = self.out.exists() and not self._times_path.exists()
+        if foreign and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise ValueError(f"{self.out} is not the folder of a demo and not empty; choose another --out")
         if not config.resume and self.out.exists():
             shutil.rmtree(self.out)
         self.out.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ class CriticConfig:
     bins: int = 0
     # stop when the loss on held-out episodes has not fallen for `patience` evaluations; 0: never (paper: fixed steps)
     patience: int = 0
-    evaluate_every: int = 250  # steps between evaluations on held-out episodes, with patience
+    evaluate_every: int = 250  # steps between evaluations on held-out episodes
 
 
 @dataclass(frozen=True)

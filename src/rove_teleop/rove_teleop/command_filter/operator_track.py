@@ -24,7 +24,7 @@ from rove_teleop.command_filter.stop_law import compiled
 # rad/s, cut-off of each low-pass at rest; (1 + SPEEDUP) times that at a joint's full velocity. It is as high as the
 # tracker's noise allows and no higher, between these two: a higher one follows sooner, a lower one leaves less
 # acceleration to the drives (bench/hands.py). With 0.5 mm and 4 mrad of noise the command of reaching arms has 0.094 of
-# the acceleration limit, rms, 0.05 of which are the motion's own, and is 70 ms late, smoothing of the keypoints
+# the acceleration limit, rms, 0.05 of which are the motion's own, and is 68 ms late, smoothing of the keypoints
 # included; without noise 48 ms.
 SLOWEST, FASTEST, SPEEDUP = 24.0, 60.0, 3.0
 # of the acceleration limit, rms: what white noise may cause at rest. A tracker's is not white: it causes twice as much.
