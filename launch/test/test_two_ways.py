@@ -11,6 +11,11 @@ DELAY_S     state of the robot 10 ms and of the world 50 ms old, the suit's fram
 APART_RAD   how far apart the two paths may be otherwise. What the person takes wrongly wanders on meanwhile: the suit
             by 3.2 mrad, the place of things by 2.9 mm, which is 6 mrad at arm's length; three deviations of each way
             are 0.05 rad. The swivel of the elbow, which no hand's pose tells, is followed to another 0.05 rad.
+
+A busy machine delays each link of that chain further; by how much, the longest gap of each stream in the bag says.
+
+Both hold until the slice is lifted. From there on contact decides: a slice that meets the slot's rim a millimetre further
+out is drawn back and tried again, which takes one way 4 s longer. Of the rest the outcome is compared.
 """
 
 import socket
@@ -21,10 +26,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
 
 from rove_bringup import bag_audit, demo_report, packages
-from rove_contract import timing
-from rove_contract.modes import Outcome, Stage
+from rove_contract import timing, topics
+from rove_contract.modes import Mode, Outcome, Stage
 from rove_description import joints, mjcf
 from rove_learning.deployment.simulation import FilterDrive, FrameRecorder
 from rove_recorder.export.episode_bag import EpisodeBag
@@ -32,6 +39,7 @@ from rove_sim.episode import play_episode
 from rove_sim.people.operator import CREW, Operator
 from rove_sim.people.supervision import Patience, Supervision
 from rove_sim.tasks import task as tasks
+from rove_sim.tasks.toast_bread.world import AT_LIFT
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(240)]
 SEED = 2  # operator 1 hesitates and draws back; who continues goes where the last tremble points, never the same way
@@ -41,18 +49,24 @@ TICK_S = 1.0 / timing.POLICY_HZ
 BODY = np.flatnonzero(np.array(TABLE.blocks) != "hand")
 STAGES = (Stage.ROLLOUT, Stage.ADAPTATION, Stage.RECOVERY)
 DELAY_S, APART_RAD = 0.25, 0.10
+LINKS = (topics.JOINT_STATES, topics.SIM_STATE, topics.TELEOP_TARGETS, topics.JOINT_COMMAND)
 START_RAD = 0.01  # the robot has settled for some ticks of one way and none of the other
 
 
 def play_in_process():
-    """The episode, its frames (see FrameRecorder), and how many phases the work had."""
+    """The episode, its frames (see FrameRecorder), and of each of them the phase of the work and the progress."""
     world, recorder = TASK.make_world(32), FrameRecorder()
     home = mjcf.home(TABLE)
     given = yaml.safe_load((packages.share("rove_bringup") / "params/scripted_supervisor.yaml").read_text())
     given = given["/**"]["ros__parameters"]
     patience = Patience(patience_s=given["patience_s"], intervention_s=given["intervention_s"])
     operator = Operator(TASK, CREW[0], np.random.default_rng(SEED), TICK_S, TABLE)
-    phases = set()
+    work = []
+
+    def watch(tick):
+        if tick.mode not in (Mode.IDLE, Mode.PAUSED):
+            work.append((operator.expert.phase, tick.state["progress"]))
+
     episode = play_episode(
         world,
         FilterDrive(world),
@@ -61,10 +75,10 @@ def play_in_process():
         start_stage="start",
         policy=lambda images, q: np.tile(home, (timing.CHUNK_STEPS, 1)),
         operator=operator,
-        observers=(recorder, lambda tick: phases.add(operator.expert.phase)),
+        observers=(recorder, watch),
     )
     world.close()
-    return episode, recorder.frames(episode), len(phases)
+    return episode, recorder.frames(episode), work
 
 
 def record_session(rove_launch, checkpoint, tmp_path) -> Path:
@@ -88,15 +102,26 @@ def record_session(rove_launch, checkpoint, tmp_path) -> Path:
     return bag
 
 
+def measure_busy(bag: Path) -> float:
+    """s, how much longer than usual the links together took at worst: their longest gaps beyond the usual period."""
+    stamps = {link.name: [] for link in LINKS}
+    with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+        for connection, stamp, _ in reader.messages([c for c in reader.connections if c.topic in stamps]):
+            stamps[connection.topic].append(stamp)
+    gaps = [np.diff(times) / 1e9 for times in stamps.values()]
+    return float(sum(gap.max() - np.median(gap) for gap in gaps))
+
+
 def align(a: np.ndarray, b: np.ndarray) -> list[tuple[int, int]]:
-    """(T, J), (U, J) -> pairs of rows along which both go the same way, each in its own time (dynamic time warping)."""
+    """(T, J), (U, J) -> pairs of rows along which all of `a` and the beginning of `b` go the same way, each in its own
+    time (dynamic time warping with an open end)."""
     cost = np.abs(a[:, None] - b[None]).max(axis=-1)
     total = np.full((len(a) + 1, len(b) + 1), np.inf)
     total[0, 0] = 0.0
     for i in range(1, len(a) + 1):
         for j in range(1, len(b) + 1):
             total[i, j] = cost[i - 1, j - 1] + min(total[i - 1, j - 1], total[i - 1, j], total[i, j - 1])
-    i, j, pairs = len(a), len(b), []
+    i, j, pairs = len(a), int(np.argmin(total[-1])), []
     while i and j:
         pairs.append((i - 1, j - 1))
         steps = ((i - 1, j - 1), (i - 1, j), (i, j - 1))
@@ -114,8 +139,9 @@ def test_a_seed_played_in_process_and_over_ros_has_the_same_stages_actions_and_o
     rove_launch, own_domain, motionless_policy, tmp_path
 ):
     """The session is also what a whole one has to be: paused, taken over without a jolt, recorded without a loss."""
-    episode, alone, phases = play_in_process()
+    episode, alone, work = play_in_process()
     bag = record_session(rove_launch, motionless_policy, tmp_path)
+    delay_s = DELAY_S + measure_busy(bag)
     found, session = bag_audit.audit(bag), EpisodeBag(bag).frames(TABLE, round(timing.POLICY_HZ))[0]
     assert found.missing == () and demo_report.dropped_messages(bag) == 0
     assert found.velocity_ratio <= 1.0 + 1e-6, found.worst_joint
@@ -126,14 +152,19 @@ def test_a_seed_played_in_process_and_over_ros_has_the_same_stages_actions_and_o
 
     ours, others = lengths(alone["stage"]), lengths(session.stage)
     assert [stage for stage, _ in ours] == [stage for stage, _ in others] == list(STAGES)
-    for (stage, here), (_, there) in zip(ours, others):
-        switches = phases if stage is Stage.RECOVERY else 1
-        assert abs(here - there) / timing.POLICY_HZ <= DELAY_S * (1 + switches), (stage, here, there)
+    for (stage, here), (_, there) in zip(ours[:-1], others[:-1]):
+        assert abs(here - there) / timing.POLICY_HZ <= delay_s * 2, (stage, here, there)
 
-    human = [frames != Stage.ROLLOUT for frames in (alone["stage"], session.stage)]
-    a, b = alone["action"][human[0]][:, BODY], session.action[human[1]][:, BODY]
+    takeover = ours[0][1]
+    lifted = next(i for i, (_, progress) in enumerate(work) if progress >= AT_LIFT)
+    phases = {phase for phase, _ in work[takeover:lifted]}
+    a = alone["action"][takeover:lifted][:, BODY]
+    b = session.action[others[0][1] :][:, BODY]
+    pairs = align(a, b)
+    late = abs(pairs[-1][1] - pairs[-1][0]) / timing.POLICY_HZ
+    assert late <= delay_s * (2 + len(phases)), (late, phases)
     speed = np.abs(np.gradient(a, axis=0)) * timing.POLICY_HZ
-    reach = round(DELAY_S * timing.POLICY_HZ)
-    for i, j in align(a, b):
+    reach = round(delay_s * timing.POLICY_HZ)
+    for i, j in pairs:
         fastest = speed[max(0, i - reach) : i + reach + 1].max()
-        assert np.abs(a[i] - b[j]).max() <= APART_RAD + DELAY_S * fastest, (i, j)
+        assert np.abs(a[i] - b[j]).max() <= APART_RAD + delay_s * fastest, (i, j)
