@@ -102,14 +102,12 @@ class Operator:
             arm = self.table.indices("arm", "right")
             residual = self.gap.residual_rad * self.rng.normal(size=len(arm))
             self.residual[arm] = np.clip(residual, -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        elif mode is Mode.ADAPTATION:
-            self._take_over(adaptation.draw(self.rng, self.gap))
-        elif mode is Mode.DEMONSTRATION and before not in WORKING:
-            if (
-                q is not None
-            ):  # the demonstrator stands as the robot stands: one that opens its hand drops what it holds
+        elif mode in WORKING and before not in WORKING:
+            # Who begins without a pause stands as the robot stands: one that opens its hand drops what it holds. So a
+            # demonstration begins, and a person whose process was started again in the middle of the work.
+            if before is not Mode.PAUSED and q is not None:
                 self.ghost = np.array(q)
-            self._take_over(())
+            self._take_over(adaptation.draw(self.rng, self.gap) if mode is Mode.ADAPTATION else ())
 
     def _take_over(self, plan: tuple[adaptation.Behaviour, ...]) -> None:
         self.expert.manner = self._manner()

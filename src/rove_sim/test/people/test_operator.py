@@ -86,6 +86,19 @@ def test_after_takeover_a_person_adapts_for_seconds_and_the_expert_works_at_once
         assert not operator.adapting
 
 
+@pytest.mark.parametrize("mode", [Mode.ADAPTATION, Mode.RECOVERY, Mode.DEMONSTRATION])
+def test_a_person_who_comes_back_in_the_middle_of_the_work_stands_as_the_robot_does_and_goes_on(world, mode):
+    """As after a crash of the operator's process: nothing of the pause was seen."""
+    world.reset(0, "start")
+    q, state = world.q.copy(), world.state()
+    operator = make(CREW[0], period_s=1 / 20)
+    body = [i for i, block in enumerate(TABLE.blocks) if block != "hand"]  # fingers may open at once
+    assert np.abs(operator.pose(mode, q, state) - q)[body].max() < 0.1
+    for _ in range(20 * 6):
+        operator.pose(mode, q, state)
+    assert not operator.adapting and operator.behaviour == "work"
+
+
 def test_the_same_seed_gives_the_same_poses(world):
     world.reset(1, "start")
     q, state = world.q.copy(), world.state()
