@@ -21,10 +21,10 @@ from sensor_msgs.msg import CompressedImage, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rove_contract import images, messages, ros, timing, topics
+from rove_contract.command_watch import CommandWatch
 from rove_contract.modes import Mode, Trigger
 from rove_contract.priority import raise_priority
 from rove_description import joints, mjcf
-from rove_sim.command_watch import CommandWatch
 
 TABLE = joints.load()
 HOME = mjcf.home(TABLE)

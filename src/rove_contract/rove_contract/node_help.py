@@ -72,5 +72,7 @@ def describe(make_node: Callable[[], object]) -> str:
 def _program(module: ModuleType) -> str:
     if sys.argv[0].startswith("rove run "):
         return sys.argv[0]
+    if module.__name__ == "__main__" and module.__spec__ is None:
+        return f"python {sys.argv[0]}"
     name = module.__spec__.name if module.__spec__ is not None else module.__name__
     return f"rove run {name.partition('.')[0]} {os.path.basename(sys.argv[0])}"

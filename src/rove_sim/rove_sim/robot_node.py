@@ -24,10 +24,10 @@ from std_msgs.msg import Bool, String
 
 from rove_contract import episode as episodes
 from rove_contract import frames, images, messages, ros, timing, topics
+from rove_contract.command_watch import CommandWatch
 from rove_contract.modes import Mode
 from rove_contract.thresholds import SEATED_RAD
 from rove_description import robot as robots
-from rove_sim.command_watch import CommandWatch
 from rove_sim.free_world import make_world
 from rove_sim.tasks import task as tasks
 

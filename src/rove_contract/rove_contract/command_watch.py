@@ -31,6 +31,15 @@ class CommandWatch:
         self._at = -np.inf
         self.silent = False
 
+    @property
+    def present(self) -> np.ndarray:
+        """(J,) rad, the newest set-point."""
+        return self._setpoint
+
+    @property
+    def at_rest(self) -> bool:
+        return not self._velocity.any()
+
     def command(self, q: np.ndarray, now: float) -> None:
         """A complete, finite command (J,) rad arrived."""
         self._command, self._at = q, now

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rove_contract import timing
+from rove_contract.command_watch import CommandWatch
 from rove_description import joints
-from rove_sim.command_watch import CommandWatch
 
 LIMITS = joints.load().limits
 PERIOD = timing.CONTROL_PERIOD_S
