@@ -27,6 +27,7 @@ setup(
         "console_scripts": [
             "supervisor = rove_supervisor.supervisor_node:main",
             "console = rove_supervisor.console.console:main",
+            "evaluation = rove_supervisor.evaluation.command:main",
         ]
     },
 )

@@ -317,6 +317,7 @@ class PolicyNode(Node):
             "execution": ". ".join(filter(None, (str(self.policy.execution), self.policy.execution.note))),
             "ready": "true",
             "loading": self.reload.loading,
+            "in_force": self.reload.path,
         }
         busy = self.busy_since and time.monotonic() - self.busy_since
         if busy > SLOW_S:

@@ -15,8 +15,9 @@ from dataclasses import KW_ONLY, dataclass, replace
 from rove_contract.episode import Episode
 from rove_contract.modes import ACTIVE, Mode, Refused, Trigger
 from rove_supervisor.advice import Advisor
+from rove_supervisor.evaluation.trials import Evaluation
 from rove_supervisor.lease import LEASE_S, Lease
-from rove_supervisor.machine import STARTS, EpisodeSettings, Machine, Transition
+from rove_supervisor.machine import STARTS, Conditions, EpisodeSettings, Machine, Transition
 from rove_supervisor.panel.log import SessionLog
 from rove_supervisor.watch import Alignment, Report, Watch, to_printable
 
@@ -71,9 +72,13 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
         epoch: Callable[[], int] = time.time_ns,
         identity: str = "",
+        evaluation: Evaluation | None = None,
     ):
         self.session = session
         self.identity = identity
+        self.evaluation = evaluation
+        if evaluation is not None and session.auto_pause:
+            raise ValueError("auto_pause and evaluation exclude each other: nobody intervenes in a trial")
         self.watch = watch
         self.log = SessionLog()
         self.advisor = advisor or Advisor()
@@ -123,20 +128,52 @@ class Supervisor:
                     raise Refused(
                         f"dead-man mode is on: {action} needs a panel that stays connected and holds the lease"
                     )
+                settings = self.session.settings
+                if self.evaluation is not None:
+                    if reason := self.evaluation.refusal(trigger):
+                        raise Refused(reason)
+                    if trigger in STARTS:
+                        note = self.evaluation.note()
+                        settings = replace(settings, checkpoint=self.evaluation.policy)
                 publications = self.machine.request(
-                    trigger, self.watch.conditions(now), self.session.settings, self._epoch(), force=force, note=note
+                    trigger, self.watch.conditions(now), settings, self._epoch(), force=force, note=note
                 )
             except Refused as error:
                 self.refused += 1
                 return False, str(error)
             self._changed(previous, client, now)
+            lost = ""
             for publication in publications:
                 self._publish(publication)
                 if isinstance(publication, Episode) and publication.state == "ended":
                     self.log.ended(publication)
-            text = f"{previous.name} → {self.mode.name}" + (f" ({source})" if source else "")
+                    lost = self._keep_trial(publication, trigger)
+            if self.evaluation is not None and self.mode is Mode.PAUSED:
+                self.evaluation.paused = True
+            text = f"{previous.name} → {self.mode.name}" + (f" ({source})" if source else "") + lost
         self.on_change()
         return True, text
+
+    def _keep_trial(self, episode: Episode, trigger: Trigger) -> str:
+        """In an evaluation: the trial's outcome. Returns why it is not on the disk, "" if it is."""
+        if self.evaluation is None:
+            return ""
+        try:
+            self.evaluation.ended(episode, trigger)
+        except OSError as error:
+            return f"; the trial is repeated, since its outcome could not be written: {error}"
+        return ""
+
+    def refusal(self, trigger: Trigger, conditions: Conditions, *, force: bool = False) -> str:
+        """Why `trigger` is refused now, as a sentence; "" if it is possible. Call it under the lock."""
+        reason = self.machine.refusal(trigger, conditions, force=force)
+        return reason or (self.evaluation.refusal(trigger) if self.evaluation is not None else "")
+
+    def saw_policy_in_force(self, wanted: str, trouble: str) -> None:
+        """Whether the policy of the next trial is in force. wanted: its checkpoint. trouble: "" if it is."""
+        with self.lock:
+            if self.evaluation is not None and not self.machine.active and wanted == self.evaluation.checkpoint:
+                self.evaluation.ready, self.evaluation.trouble = bool(wanted) and not trouble, trouble
 
     def _changed(self, previous: Mode, client: str, now: float) -> None:
         """A transition was made: log, advice and lease go with it."""
@@ -172,6 +209,9 @@ class Supervisor:
             why = camera
         elif self.session.dead_man and self.mode in MOVING and self.lease.expired(now):
             why = f"dead-man: {self.lease.holder} was silent for {self.lease.duration:.1f} s"
+        elif why := self._overtime(now):
+            ok, text = self.request(Trigger.FAIL.service, note=why)
+            return f"{text} ({why})" if ok else ""
         elif self.session.auto_pause and self.mode is Mode.ROLLOUT:
             why = self.advisor.text(self.log.elapsed(now))
             why = f"auto-pause: {why.partition(':')[0]}" if why else ""
@@ -183,6 +223,12 @@ class Supervisor:
         trigger = Trigger.ABORT if self.mode is Mode.DEMONSTRATION else Trigger.PAUSE
         ok, text = self.request(trigger.service, note=why)
         return f"{text} ({why})" if ok else ""
+
+    def _overtime(self, now: float) -> str:
+        """Why a trial that takes too long ends in failure; "" while it may go on."""
+        limit = self.evaluation.plan.max_seconds if self.evaluation is not None else 0.0
+        late = limit > 0.0 and self.mode is Mode.ROLLOUT and self.log.elapsed(now) > limit
+        return f"the trial took more than {limit:g} s" if late else ""
 
     def alive(self, client: str) -> None:
         """A sign of life of a page."""
@@ -203,6 +249,8 @@ class Supervisor:
         """
         if name not in SWITCHES:
             return False, f"unknown switch {name!r}; known: {', '.join(SWITCHES)}"
+        if name == "auto_pause" and on and self.evaluation is not None:
+            return False, "nobody intervenes in an evaluation, the value neither"
         with self.lock:
             if name == "dead_man" and on and not client and self.mode in MOVING:
                 return False, "the dead-man lease needs a panel that stays connected"

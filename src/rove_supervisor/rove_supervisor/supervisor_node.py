@@ -16,6 +16,8 @@ from pathlib import Path
 
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -26,6 +28,7 @@ from rove_contract.thresholds import TAKEOVER_RAD
 from rove_contract.web.access import Access
 from rove_description import robot
 from rove_supervisor.advice import Advisor
+from rove_supervisor.evaluation.trials import Evaluation
 from rove_supervisor.lease import LEASE_S
 from rove_supervisor.machine import EpisodeSettings, Transition
 from rove_supervisor.panel.figure import Figure
@@ -33,9 +36,10 @@ from rove_supervisor.panel.log import collected_before
 from rove_supervisor.panel.server import PanelServer
 from rove_supervisor.panel.snapshot import snapshot
 from rove_supervisor.supervisor import FORCE_TAKEOVER, SessionSettings, StartStage, Supervisor
-from rove_supervisor.watch import Watch
+from rove_supervisor.watch import REPORT_SILENT_S, Watch, to_printable
 
 TOKEN_VARIABLE = "ROVE_PANEL_TOKEN"  # a parameter can be read by everybody on the machine and in the graph
+SET_AGAIN_S = 3.0  # three reports of the policy at 1 Hz: by then it says that it is loading
 POLICY_LOOK = 5  # heartbeats between two looks for a policy, 0.25 s
 
 
@@ -66,6 +70,7 @@ PARAMETERS = {
     "panel_names": "host names the panel is reached under, beside its addresses",
     "advice_threshold": "V(s) below which the panel advises to pause",
     "discovery": "how long it looks for another supervisor before it starts, s",
+    "evaluation": "folder of trials that `rove run rove_supervisor evaluation` planned; empty: a session as always",
     "bags": "directory whose episodes count as collected; empty: none",
 }
 
@@ -111,6 +116,10 @@ class SupervisorNode(Node):
             tuple(name for name in get("panel_names", [""]).value if name),
             parameters="panel_",
         )
+        folder = get("evaluation", "").value
+        evaluation = Evaluation(Path(folder)) if folder else None
+        if evaluation is not None and evaluation.plan.task != task:
+            raise ValueError(f"the evaluation {folder} is of {evaluation.plan.task}, the session of {task}")
         advisor = Advisor(threshold=get("advice_threshold", -0.6).value)
 
         self._heart = time.monotonic()
@@ -125,7 +134,11 @@ class SupervisorNode(Node):
         self.mode_pub = ros.publisher(self, topics.MODE)
         self.episode_pub = ros.publisher(self, topics.EPISODE)
         self.stage_pub = ros.publisher(self, topics.START_STAGE)
-        self.supervisor = Supervisor(session, watch, self.publish, advisor=advisor, identity=self.session)
+        self.supervisor = Supervisor(
+            session, watch, self.publish, advisor=advisor, identity=self.session, evaluation=evaluation
+        )
+        self.policy_parameters = AsyncParameterClient(self, "policy") if evaluation is not None else None
+        self._set_at, self._setting = -float("inf"), None
         if bags := get("bags", "").value:
             self.supervisor.log.before = collected_before(Path(bags), task)
         self.panel = (
@@ -176,6 +189,37 @@ class SupervisorNode(Node):
         self._beats += 1
         if self._beats % POLICY_LOOK == 0:
             self.supervisor.watch.policies = self.count_publishers(ros.resolved(self, topics.ACTION_CHUNK))
+            self.prepare_trial()
+
+    def prepare_trial(self) -> None:
+        """In an evaluation: have the policy of the next trial loaded, and learn from its report whether it is."""
+        evaluation = self.supervisor.evaluation
+        if evaluation is None or self.supervisor.machine.active or not (wanted := evaluation.checkpoint):
+            return
+        report = self.supervisor.watch.reports.get("policy")
+        fresh = report is not None and self.supervisor.now() - report.arrived <= REPORT_SILENT_S
+        values = report.values if fresh else {}
+        trouble = "no policy reports" if not fresh else ""
+        if fresh and values.get("in_force") != to_printable(wanted):
+            trouble = "its policy is being loaded"
+            if self._setting is not None and self._setting.done():
+                (result,) = self._setting.result().results
+                # The reason may name the checkpoint; only the log has it.
+                trouble = trouble if result.successful else "its policy cannot be loaded, see the log"
+            if not values.get("loading") and time.monotonic() - self._set_at > SET_AGAIN_S:
+                self.ask_for_policy(wanted)
+        self.supervisor.saw_policy_in_force(wanted, trouble)
+
+    def ask_for_policy(self, wanted: str) -> None:
+        self._set_at = time.monotonic()
+
+        def say(future) -> None:
+            (result,) = future.result().results
+            if not result.successful:
+                self.get_logger().error(f"the policy of the next trial is not loaded: {result.reason}")
+
+        self._setting = self.policy_parameters.set_parameters([Parameter("checkpoint", value=wanted)])
+        self._setting.add_done_callback(say)
 
     # -- in
     # ------------------------------------------------------------------------------------------------------------------

@@ -95,7 +95,11 @@ def render(
 
 
 def _task(s: dict) -> Line:
-    parts = [s["operator"] and f"operator {s['operator']}", s["checkpoint"] and f"policy {s['checkpoint']}"]
+    parts = [
+        s["evaluation"],
+        s["operator"] and f"operator {s['operator']}",
+        s["checkpoint"] and f"policy {s['checkpoint']}",
+    ]
     return [(" ROVE  ", "bold"), (" · ".join([s["instruction"], *filter(None, parts), f"from {s['start_stage']}"]), "")]
 
 

@@ -45,7 +45,7 @@ def snapshot(supervisor: Supervisor) -> dict:
                 [x.mode.name, round(x.begin, 2), None if x.end is None else round(x.end, 2)] for x in s.log.timeline
             ],
             "actions": {
-                name: s.machine.refusal(trigger, conditions, force=force) for name, (trigger, force) in ACTIONS.items()
+                name: s.refusal(trigger, conditions, force=force) for name, (trigger, force) in ACTIONS.items()
             },
             "links": _links(s, now),
             "alignment": {
@@ -75,7 +75,8 @@ def _session(s: Supervisor) -> dict:
         "task": settings.task,
         "instruction": settings.instruction,
         "operator": settings.operator,
-        "checkpoint": settings.checkpoint,
+        "checkpoint": "" if s.evaluation is not None else settings.checkpoint,
+        "evaluation": s.evaluation.text() if s.evaluation is not None else "",
         "start_stage": settings.start_stage,
         "start_stages": list(stages),
         "collected": [counts[stage] for stage in stages],

@@ -4,7 +4,7 @@ import { $, set, percent, words } from "./dom.js";
 
 export function show(s, recorder, active) {
   set($("instruction"), s.instruction);
-  set($("task-detail"), [s.operator && `operator ${s.operator}`, s.checkpoint && `policy ${s.checkpoint.split("/").filter(Boolean).slice(-2).join("/")}`, `from ${words(s.start_stage)}`].filter(Boolean).join(" · "));
+  set($("task-detail"), [s.evaluation, s.operator && `operator ${s.operator}`, s.checkpoint && `policy ${s.checkpoint.split("/").filter(Boolean).slice(-2).join("/")}`, `from ${words(s.start_stage)}`].filter(Boolean).join(" · "));
   set($("n-rollouts"), String(s.rollouts));
   set($("n-success"), percent(s.success_rate));
   set($("n-autonomous"), percent(s.autonomous_rate));
