@@ -14,8 +14,8 @@ APART_RAD   how far apart the two paths may be otherwise. What the person takes 
 
 A busy machine delays each link of that chain further; by how much, the longest gap of each stream in the bag says.
 
-Both hold until the slice is lifted. From there on contact decides: a slice that meets the slot's rim a millimetre further
-out is drawn back and tried again, which takes one way 4 s longer. Of the rest the outcome is compared.
+Both hold until the slice is lifted. From there on contact decides: a slice that meets the slot's rim a millimetre
+further out is drawn back and tried again, which takes one way 4 s longer. Of the rest the outcome is compared.
 """
 
 import socket
