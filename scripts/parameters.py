@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from rove_contract import node_help
+from rove_contract.parameters import Declaration
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/reference/parameters.md"
 NODES = {
@@ -28,10 +29,17 @@ HEAD = """# Parameters of the nodes
 Written by `scripts/parameters.py --write` from the nodes' source; a test compares it. `rove run PACKAGE NODE --help`
 prints the same.
 
-A default in italics is made when the node starts. Values come from `launch/params/NODE.yaml` and, over them, from the
-arguments of the session ([launch](launch.md)). They are read once, at the start, and `ros2 param set` refuses to change
-them then. Two take effect at once: `checkpoint` of the policy (between episodes) and `start_stage` of the robot.
+Values come from `launch/params/NODE.yaml` and, over them, from the arguments of the session ([launch](launch.md)). A
+value of another type or outside its range is refused at the start, with the range named; `ros2 param describe` shows
+it. They are read once, at the start, and `ros2 param set` refuses to change them then. Two take effect at once:
+`checkpoint` of the policy (between episodes) and `start_stage` of the robot.
 """
+
+
+def bounds(parameter: Declaration) -> str:
+    """The range without its unit, which has a column of its own."""
+    text = parameter.range().removeprefix("one of ")
+    return text.replace(f" {parameter.unit}", "") if parameter.unit else text
 
 
 def render() -> str:
@@ -42,10 +50,11 @@ def render() -> str:
         parts.append(
             f"\n## {name}\n\n{(module.__doc__ or '').strip()}\n\n`rove run {module_name.split('.')[0]} {name}`\n"
         )
-        parts.append("| parameter | default | what it is |\n|---|---|---|")
+        parts.append("| parameter | default | unit | range | what it is |\n|---|---|---|---|---|")
         for parameter in node_help.read_parameters(module):
-            default = f"`{parameter.default}`" if parameter.default else "*at the start*"
-            parts.append(f"| `{parameter.name}` | {default} | {parameter.description} |")
+            columns = [f"`{parameter.name}`", f"`{parameter.default!r}`", parameter.unit, bounds(parameter)]
+            live = " (can be set while the node runs)" if parameter.live else ""
+            parts.append(f"| {' | '.join(columns)} | {parameter.description}{live} |")
     return "\n".join(parts) + "\n"
 
 

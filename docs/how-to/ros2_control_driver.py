@@ -7,6 +7,7 @@ that their order cannot be wrong; what is checked before a command goes on stand
 
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import rclpy
@@ -19,44 +20,52 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.driver import Driver
+from rove_contract.parameters import parameter
 from rove_description import robot
 
 WAIT_S = 10.0  # for a controller to answer
 AHEAD = Duration(nanosec=20_000_000)  # a trajectory's point is due two periods later: a late message is no standstill
 
-PARAMETERS = {
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "controllers": "nodes of the controllers that move all of its joints together",
-    "kind": "forward (forward_command_controller and its kin, positions) or trajectory (joint_trajectory_controller)",
-    "states": "topic of the joint state broadcaster, with use_local_topics: true",
-}
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robot.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    controllers: list[str] = parameter(
+        ["forward_position_controller"], "nodes of the controllers that move all of its joints together"
+    )
+    kind: str = parameter(
+        "forward",
+        "forward (forward_command_controller and its kin, positions) or trajectory (joint_trajectory_controller)",
+        choices=("forward", "trajectory"),
+    )
+    states: str = parameter(
+        "joint_state_broadcaster/joint_states", "topic of the joint state broadcaster, with use_local_topics: true"
+    )
 
 
 class Ros2ControlDriver(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("driver")
-        get = ros.parameter_reader(self, PARAMETERS)
-        self.table = robot.load(get("robot", robot.DEFAULT).value).table
-        names = get("controllers", ["forward_position_controller"]).value
-        kind = get("kind", "forward").value
-        if kind not in ("forward", "trajectory"):
-            raise ValueError(f"kind is {kind!r}, expected forward or trajectory")
-        self.fill = self.forward if kind == "forward" else self.trajectory
-        joints = {name: self.joints_of(name) for name in names}
+        p = ros.read_parameters(self, Parameters)
+        self.table = robot.load(p.robot).table
+        joints = {name: self.joints_of(name) for name in p.controllers}
         self.check_joints(joints)
-        message, topic = (Float64MultiArray, "commands") if kind == "forward" else (JointTrajectory, "joint_trajectory")
+        if p.kind == "forward":
+            self.fill, message, topic = self.forward, Float64MultiArray, "commands"
+        else:
+            self.fill, message, topic = self.trajectory, JointTrajectory, "joint_trajectory"
         self.controllers = [
-            (self.create_publisher(message, f"{name}/{topic}", 1), joints[name]) for name in names
+            (self.create_publisher(message, f"{name}/{topic}", 1), joints[name]) for name in p.controllers
         ]  # (publisher, names of its joints in its order)
         self.driver = Driver(self.table)
         self.reader, self.speed_reader = messages.JointReader(self.table), messages.JointReader(self.table)
         self.newest, self.published_ns, self.fault = None, 0, ""
         self.states = ros.publisher(self, topics.JOINT_STATES)  # reliable
-        self.create_subscription(
-            JointState, get("states", "joint_state_broadcaster/joint_states").value, self.on_state, 1
-        )
+        self.create_subscription(JointState, p.states, self.on_state, 1)
         ros.subscription(self, topics.JOINT_COMMAND, lambda msg: self.driver.command(msg, time.monotonic()))
         self.diagnostics = ros.Diagnostics(self, self.report)
         ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)

@@ -7,6 +7,7 @@ checked before a command goes on stands in rove_contract/driver.py.
 
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from rclpy.node import Node
@@ -14,9 +15,15 @@ from sensor_msgs.msg import CompressedImage, JointState
 
 from rove_contract import frames, messages, ros, timing, topics
 from rove_contract.driver import Driver
+from rove_contract.parameters import parameter
 from rove_description import robot
 
-PARAMETERS = {"robot": "the robot: a name, or a folder with robot.yaml"}
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robot.DEFAULT, "the robot: a name, or a folder with robot.yaml")
 
 
 class Sdk:
@@ -51,12 +58,11 @@ class Sdk:
 
 
 class SdkDriver(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("driver")
-        get = ros.parameter_reader(self, PARAMETERS)
-        described = robot.load(get("robot", robot.DEFAULT).value)
+        described = robot.load(ros.read_parameters(self, Parameters).robot)
         self.table = described.table
         self.sdk = Sdk(described)
         if sorted(self.sdk.joints) != sorted(self.table.names):

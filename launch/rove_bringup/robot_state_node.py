@@ -9,6 +9,7 @@ A driver that brings its own robot_state_publisher does without this node (`robo
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 from rclpy.node import Node
@@ -16,15 +17,19 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 
 from rove_contract import frames, messages, ros, topics
+from rove_contract.parameters import parameter
 from rove_contract.tf import TfEncoder
 from rove_description import robot as robots
 from rove_description import urdf
 from rove_description.links import IDENTITY, LinkTree, poses_of
 
-PARAMETERS = {
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "rate_hz": "of /tf, Hz; at most that of the joint states",
-}
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robots.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    rate_hz: float = parameter(30.0, "of /tf; at most that of the joint states", unit="Hz", low=1.0, high=200.0)
 
 
 class Posture:
@@ -54,15 +59,12 @@ class Posture:
 
 
 class RobotStateNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("robot_state")
-        get = ros.parameter_reader(self, PARAMETERS)
-        found = robots.load(get("robot", robots.DEFAULT).value)
-        rate_hz = float(get("rate_hz", 30.0).value)
-        if not 1.0 <= rate_hz <= 200.0:
-            raise ValueError(f"parameter rate_hz is {rate_hz:g}, expected 1 to 200")
+        p = ros.read_parameters(self, Parameters)
+        found, rate_hz = robots.load(p.robot), p.rate_hz
         tree = LinkTree(found, {name: frames.optical(name) for name in found.cameras})
         self.tf = ros.publisher(self, topics.TF)
         self.description = ros.publisher(self, topics.ROBOT_DESCRIPTION)

@@ -3,7 +3,7 @@
 the bags prove.
 """
 
-import dataclasses
+import importlib
 import socket
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from rove_bringup import bag_audit, launch_file, packages
-from rove_sim.people.supervision import Patience
+from rove_contract.parameters import declarations
 
 pytestmark = pytest.mark.ros
 
@@ -53,32 +53,34 @@ def test_ctrl_c_ends_the_whole_session_within_five_seconds(rove_launch, own_doma
     assert not [child for child in children if child.is_running()]
 
 
-def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_node():
+def test_every_parameter_in_the_files_and_in_the_launch_file_is_declared_by_its_node_and_in_its_range():
     checkpoint = {"checkpoint": "runs/x", "device": "scripted", "episodes": "1"}
     path = packages.launch_file("rove_bringup", "session.launch.yaml")
     nodes = {process.name: process for process in launch_file.plan_processes(path, checkpoint)}
     assert len(nodes) == 9
-    sources = {
-        "robot": "rove_sim/robot_node.py",
-        "robot_state": "rove_bringup/robot_state_node.py",
-        "scripted_operator": "rove_sim/scripted_operator_node.py",
-        "scripted_supervisor": "rove_sim/scripted_supervisor_node.py",
-        "policy": "rove_policy/policy_node.py",
-        "teleop": "rove_teleop/teleop_node.py",
-        "command_filter": "rove_teleop/command_filter_node.py",
-        "supervisor": "rove_supervisor/supervisor_node.py",
-        "recorder": "rove_recorder/recorder_node.py",
+    modules = {
+        "robot": "rove_sim.robot_node",
+        "robot_state": "rove_bringup.robot_state_node",
+        "scripted_operator": "rove_sim.scripted_operator_node",
+        "scripted_supervisor": "rove_sim.scripted_supervisor_node",
+        "policy": "rove_policy.policy_node",
+        "teleop": "rove_teleop.teleop_node",
+        "command_filter": "rove_teleop.command_filter_node",
+        "supervisor": "rove_supervisor.supervisor_node",
+        "recorder": "rove_recorder.recorder_node",
     }
-    generated = {"scripted_supervisor": {field.name for field in dataclasses.fields(Patience)}}  # declared in a loop
     for name, process in nodes.items():
-        text = (packages.share(sources[name].split("/")[0]) / sources[name]).read_text()
-        command = list(process.command)
-        given = {word.partition(":=")[0] for before, word in zip(command, command[1:]) if before == "-p"}
-        for before, path in zip(command, command[1:]):
+        declared = declarations(importlib.import_module(modules[name]).Parameters)
+        command, given = list(process.command), {}
+        for before, word in zip(command, command[1:]):
+            if before == "-p":
+                key, _, text = word.partition(":=")
+                given[key] = yaml.safe_load(text)
             if before == "--params-file":
-                given |= set(yaml.safe_load(Path(path).read_text())["/**"]["ros__parameters"])
-        undeclared = {parameter for parameter in given if f'"{parameter}"' not in text} - generated.get(name, set())
-        assert not undeclared, f"{name} declares no {sorted(undeclared)}"
+                given |= yaml.safe_load(Path(word).read_text())["/**"]["ros__parameters"]
+        assert given and given.keys() <= declared.keys(), f"{name} declares no {sorted(given.keys() - declared.keys())}"
+        for key, value in given.items():
+            assert type(value) is type(declared[key].default) and not declared[key].refusal(value), f"{name}: {key}"
 
 
 def test_the_robot_and_its_namespace_reach_every_node():

@@ -9,7 +9,7 @@ import rclpy
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
-from rove_contract import domain
+from rove_contract import domain, parameters
 
 domain.isolate()
 pytestmark = pytest.mark.ros
@@ -39,8 +39,8 @@ OTHER = {
 def make(monkeypatch, tmp_path):
     made = []
 
-    def start(name, *parameters):
-        words = [f"{name}:{text}" for text in (*QUIET, f"out_dir:={tmp_path}", *parameters)]
+    def start(name, *changed):
+        words = [f"{name}:{text}" for text in (*QUIET, f"out_dir:={tmp_path}", *changed)]
         rclpy.init(args=["--ros-args", *(word for text in words for word in ("-p", text))])
         module, class_name = NODES[name]
         made.append(getattr(importlib.import_module(module), class_name)())
@@ -61,17 +61,38 @@ def test_a_parameter_takes_effect_or_is_refused(name, make, request):
     more = [f"checkpoint:={request.getfixturevalue('motionless_policy')}"] if name == "policy" else []
     node = make(name, *more)
     module = importlib.import_module(NODES[name][0])
-    names = module.PARAMETERS.keys()
+    declared = parameters.declarations(module.Parameters)
+    names = declared.keys()
     assert names <= node._parameters.keys(), "described, but not declared"
     live = {parameter for parameter in names if not node.describe_parameter(parameter).read_only}
     assert live == LIVE.get(name, set())
     for parameter in names:
+        descriptor = node.describe_parameter(parameter)
+        assert descriptor.description.startswith(declared[parameter].description)
+        assert descriptor.additional_constraints == declared[parameter].range()
         before = node.get_parameter(parameter)
         other = OTHER[before.type_.value](before.value)
         (result,) = node.set_parameters([Parameter(parameter, value=other)])
         assert not result.successful and result.reason, f"{parameter} was {before.value}, and {other} was taken"
         after = node.get_parameter(parameter).value
         assert after == before.value or before.value != before.value, parameter
+
+
+@pytest.mark.parametrize(
+    "name, parameter, expected",
+    [
+        ("command_filter", "guard_margin:=-0.1", "parameter guard_margin is -0.1, expected 0 to 0.5 m"),
+        ("command_filter", "workspace_upper:=[1.0, 99.0, 1.0]", "expected -10 to 10 m"),
+        ("command_filter", "realtime:=200", "parameter realtime is 200, expected 0 to 99"),
+        ("recorder", "compression:=bzip9", "parameter compression is 'bzip9', expected one of zstd, lz4, none"),
+        ("recorder", "preroll_s:=five", "parameter preroll_s: .*expected float, e.g. 0.5"),
+        ("supervisor", "advice_threshold:=-3.0", "parameter advice_threshold is -3.0, expected -1 to 0"),
+        ("robot", "camera_hz:=.inf", "parameter camera_hz is inf, expected 0.1 to 240 Hz"),
+    ],
+)
+def test_a_wrong_value_is_refused_at_the_start_with_its_range(name, parameter, expected, make):
+    with pytest.raises(ValueError, match=expected):
+        make(name, parameter)
 
 
 def test_a_start_stage_that_is_set_moves_the_scene_at_once_and_one_that_is_unknown_is_refused(make):

@@ -3,22 +3,13 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a node. default: as Python writes it; empty where only the running node knows it."""
-
-    name: str
-    default: str
-    description: str
+from rove_contract.parameters import Declaration, declarations
 
 
 def is_wanted(args: list[str]) -> bool:
@@ -27,29 +18,19 @@ def is_wanted(args: list[str]) -> bool:
     return "-h" in own or "--help" in own
 
 
-def read_parameters(module: ModuleType) -> list[Parameter]:
-    """The parameters of a node's module: its `PARAMETERS` ({name: description}) with the defaults that `get(name,
-    default)` declares, where `get = ros.parameter_reader(…)`. Raises ValueError for one that is declared and not
-    described.
-    """
-    descriptions: dict[str, str] = module.PARAMETERS
-    defaults: dict[str, str] = {}
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "get"):
-            continue
-        name, default = node.args
-        if isinstance(name, ast.Constant):
-            defaults[str(name.value)] = _value(default, module)
-    if unknown := defaults.keys() - descriptions.keys():
-        raise ValueError(f"{module.__name__} declares {', '.join(sorted(unknown))} without a line in PARAMETERS")
-    return [Parameter(name, defaults.get(name, ""), text) for name, text in descriptions.items()]
+def read_parameters(module: ModuleType) -> list[Declaration]:
+    """The parameters of a node's module: those of its dataclass `Parameters`."""
+    return list(declarations(module.Parameters).values())
 
 
-def _value(default: ast.expr, module: ModuleType) -> str:
-    try:
-        return repr(eval(ast.unparse(default), dict(vars(module))))  # the module's own source
-    except Exception:  # made of what only the running node has
-        return ""
+def notes(parameter: Declaration) -> list[str]:
+    """What is to be known about a parameter beside its description: default, range, whether it can be set."""
+    bounds = parameter.range()
+    return [
+        f"default: {parameter.default!r}" + (f" {parameter.unit}" if parameter.unit else ""),
+        *([f"range: {bounds}"] if bounds else []),
+        *(["can be set while the node runs"] if parameter.live else []),
+    ]
 
 
 def describe(make_node: Callable[[], object]) -> str:
@@ -64,8 +45,7 @@ def describe(make_node: Callable[[], object]) -> str:
         "parameters:",
     ]
     for parameter in read_parameters(module):
-        lines.append(f"  {parameter.name}: {parameter.description}")
-        lines += [f"      default: {parameter.default}"] if parameter.default else []
+        lines += [f"  {parameter.name}: {parameter.description}", f"      {'; '.join(notes(parameter))}"]
     return "\n".join(lines)
 
 

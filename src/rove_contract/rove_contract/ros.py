@@ -16,21 +16,23 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import TransitionEvent
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import serialize_message
 from std_srvs.srv import Trigger as TriggerService
 
-from rove_contract import cdr, lifetime, node_help, topics, transport
+from rove_contract import cdr, lifetime, node_help, parameters, topics, transport
 from rove_contract import episode as episodes
 from rove_contract.modes import Mode, Trigger, mode_from_wire, to_wire
 from rove_contract.realtime_publisher import RealtimePublisher
@@ -38,6 +40,7 @@ from rove_contract.tf_type import tf_message_class
 
 transport.choose_udp()  # read when rclpy.init makes the participant, so before anybody can call it
 
+P = TypeVar("P")
 LEVELS = {0: DiagnosticStatus.OK, 1: DiagnosticStatus.WARN, 2: DiagnosticStatus.ERROR, 3: DiagnosticStatus.STALE}
 
 
@@ -167,19 +170,41 @@ def client(node: Any, name: str) -> Any:
     return node.create_client(TriggerService, topics.relative(name))
 
 
-def parameter_reader(
-    node: Any, descriptions: Mapping[str, str], live: frozenset[str] = frozenset()
-) -> Callable[[str, Any], Any]:
-    """(name, default) -> the declared parameter, with its description. Raises KeyError for a name without one.
+def descriptor(declaration: parameters.Declaration) -> ParameterDescriptor:
+    """What `ros2 param describe` shows. A parameter that is not live is read once, at the start, and read-only."""
+    d = declaration
+    found = ParameterDescriptor(
+        type=Parameter.Type.from_parameter_value(d.default).value,
+        description=f"{d.description}, {d.unit}" if d.unit else d.description,
+        read_only=not d.live,
+        additional_constraints=d.range(),
+    )
+    bounded = math.isfinite(d.low) or math.isfinite(d.high)
+    if bounded and isinstance(d.default, float) and math.isfinite(d.default):
+        found.floating_point_range = [FloatingPointRange(from_value=d.low, to_value=d.high)]
+    if bounded and isinstance(d.default, int):
+        low, high = (int(max(-(2**63), min(2**63 - 1, end))) for end in (d.low, d.high))
+        found.integer_range = [IntegerRange(from_value=low, to_value=high)]
+    return found
 
-    A parameter is read once, at the start, so setting it later is refused; live: those that take effect then.
+
+def read_parameters(node: Any, cls: type[P]) -> P:
+    """Declare every parameter of a node's dataclass (`rove_contract.parameters`) and read them. Raises ValueError for a
+    value of another type or out of its range, with the name and what was expected.
     """
-
-    def read(name: str, default: Any) -> Any:
-        descriptor = ParameterDescriptor(description=descriptions[name], read_only=name not in live)
-        return node.declare_parameter(name, default, descriptor)
-
-    return read
+    values = {}
+    for name, declaration in parameters.declarations(cls).items():
+        try:
+            value = node.declare_parameter(name, declaration.default).value
+        except ParameterException as error:
+            expected = f"{type(declaration.default).__name__}, e.g. {declaration.default!r}"
+            raise ValueError(f"parameter {name}: {error}; expected {expected}") from error
+        value = list(value) if isinstance(declaration.default, list) else value
+        if reason := declaration.refusal(value):
+            raise ValueError(reason)
+        node.set_descriptor(name, descriptor(declaration))
+        values[name] = value
+    return cls(**values)
 
 
 def session_id(node: Any) -> str:
@@ -300,8 +325,8 @@ def refuse_simulated_time(node: Any) -> None:
     """
     reason = "use_sim_time is not supported: all stamps are of the system's clock; leave it out"
 
-    def check(parameters: Any) -> SetParametersResult:
-        wrong = any(parameter.name == "use_sim_time" and parameter.value for parameter in parameters)
+    def check(changed: Any) -> SetParametersResult:
+        wrong = any(parameter.name == "use_sim_time" and parameter.value for parameter in changed)
         return SetParametersResult(successful=not wrong, reason=reason if wrong else "")
 
     if node.get_parameter("use_sim_time").value:

@@ -16,7 +16,9 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
@@ -30,6 +32,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rove_contract import episode as episodes
 from rove_contract import images, messages, ros, timing, topics
 from rove_contract.modes import ACTIVE, Mode
+from rove_contract.parameters import parameter
 from rove_description import robot
 from rove_policy.loading import AnyLoader, Loader
 from rove_policy.overlap import Overlap, skip_passed
@@ -47,24 +50,42 @@ SLOW_S = 1.0
 DISCOVERY_S = 0.5  # how long it looks for another policy before it loads anything
 
 
-PARAMETERS = {
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "checkpoint": "directory of the policy, or the address of a policy server (wss://, openpi://); setting it between "
-    "episodes loads another one",
-    "instruction": "what the policy is told; empty: the episode's",
-    "guidance": "strength of guidance, beta of eq. 9; NaN: the checkpoint's own",
-    "device": "cpu, cuda or auto",
-    "threads": "of torch on the CPU",
-    "value_hz": "rate of /policy/value, Hz; 0 turns it off",
-    "seed": "of the noise from which chunks are sampled",
-    "server_ca": "certificate (PEM) that a policy server's is checked against; empty: the system's",
-    "realtime_chunking": "a new chunk continues the steps that are executed while it is computed",
-    "actor_backbone": "folder or hub id of a pretrained backbone that is not where the checkpoint says",
-    "critic_backbone": "folder or hub id of a pretrained backbone that is not where the checkpoint says",
-    "cuda_graphs": "on a GPU: replay a chunk as one CUDA graph, recorded when a checkpoint is loaded",
-    "precision": "of the action head: bfloat16, float32 or auto (bfloat16 on a GPU with a pretrained backbone)",
-    "compile": "torch.compile for the layers; the start then takes minutes",
-}
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robot.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    checkpoint: str = parameter(
+        "",
+        "directory of the policy, or the address of a policy server (wss://, openpi://); setting it between episodes "
+        "loads another one",
+        live=True,
+    )
+    instruction: str = parameter("", "what the policy is told; empty: the episode's")
+    guidance: float = parameter(
+        math.nan, "strength of guidance, beta of eq. 9; NaN: the checkpoint's own", low=0.0, high=100.0
+    )
+    device: str = parameter("auto", "cpu, cuda or auto")
+    threads: int = parameter(1, "of torch on the CPU", low=1, high=1024)
+    value_hz: float = parameter(2.0, "rate of /policy/value; 0 turns it off", unit="Hz", low=0.0, high=100.0)
+    seed: int = parameter(0, "of the noise from which chunks are sampled", low=0)
+    server_ca: str = parameter("", "certificate (PEM) that a policy server's is checked against; empty: the system's")
+    realtime_chunking: bool = parameter(False, "a new chunk continues the steps that are executed while it is computed")
+    actor_backbone: str = parameter(
+        "", "folder or hub id of a pretrained backbone that is not where the checkpoint says"
+    )
+    critic_backbone: str = parameter(
+        "", "folder or hub id of a pretrained backbone that is not where the checkpoint says"
+    )
+    cuda_graphs: bool = parameter(
+        True, "on a GPU: replay a chunk as one CUDA graph, recorded when a checkpoint is loaded"
+    )
+    precision: str = parameter(
+        "auto",
+        "of the action head; auto: bfloat16 on a GPU with a pretrained backbone",
+        choices=("auto", "bfloat16", "float32"),
+    )
+    compile: bool = parameter(False, "torch.compile for the layers; the start then takes minutes")
 
 
 def pictures_of(observation: Observation) -> dict[str, np.ndarray]:
@@ -73,57 +94,49 @@ def pictures_of(observation: Observation) -> dict[str, np.ndarray]:
 
 
 class PolicyNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("policy")
-        get = ros.parameter_reader(self, PARAMETERS, live=frozenset({"checkpoint"}))
-        path = get("checkpoint", "").value
-        self.instruction = get("instruction", "").value
-        guidance = get("guidance", float("nan")).value
-        self.guidance = None if math.isnan(guidance) else guidance
-        device = get("device", "auto").value
-        threads = get("threads", 1).value
-        value_hz = get("value_hz", 2.0).value
-        seed = get("seed", 0).value
-        self.realtime = get("realtime_chunking", False).value
-        backbones = {"actor": get("actor_backbone", "").value, "critic": get("critic_backbone", "").value}
-        fast = {"graphs": get("cuda_graphs", True).value, "precision": get("precision", "auto").value}
-        fast["compile"] = get("compile", False).value
-        server_ca = get("server_ca", "").value
+        p = ros.read_parameters(self, Parameters)
+        path = p.checkpoint
+        self.instruction, self.realtime = p.instruction, p.realtime_chunking
+        self.guidance = None if math.isnan(p.guidance) else p.guidance
+        backbones = {"actor": p.actor_backbone, "critic": p.critic_backbone}
+        fast: dict[str, Any] = {"graphs": p.cuda_graphs, "precision": p.precision, "compile": p.compile}
         if not path:
             raise ValueError(NO_CHECKPOINT)
         if reason := absent(path):
             raise ValueError(f"{reason}. {NO_CHECKPOINT}")
         ros.claim_role(self, topics.ACTION_CHUNK, "policy", DISCOVERY_S)
-        described = robot.load(get("robot", robot.DEFAULT).value)
+        described = robot.load(p.robot)
         self.table = described.table
         self.episode_instruction = ""
 
         def local() -> Loader:
             import torch
 
-            torch.set_num_threads(threads)
+            torch.set_num_threads(p.threads)
             warn = self.get_logger().warning
-            return Loader(described, self.words, self.guidance, device, backbones, warn, **fast)
+            return Loader(described, self.words, self.guidance, p.device, backbones, warn, **fast)
 
         def remote():
             from rove_policy.remote.policies import RemoteLoader
 
             token = os.environ.get("ROVE_POLICY_TOKEN", "")
-            return RemoteLoader(described, self.words, self.guidance, token, server_ca)
+            return RemoteLoader(described, self.words, self.guidance, token, p.server_ca)
 
         self.loader = AnyLoader(local, remote)
         self.get_logger().info(f"loading {path} on {self.loader.device(path)}")
         self.policy, self.latency_s = self.loader.load(path)
         self.reload = Reload(self.loader.load, path, self.not_loaded)
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(p.seed)
         self.reader = messages.JointReader(self.table)
         self.replan = Replanner(self.policy.cameras)
         self.overlap = Overlap()
         self.mode, self.mode_ns = Mode.IDLE, 0
         self.session, self.episode_id = ros.session_id(self), ""
-        self.value_period = 1.0 / value_hz if value_hz > 0 else math.inf
+        self.value_period = 1.0 / p.value_hz if p.value_hz > 0 else math.inf
         self.chunks = self.dropped = self.late = self.bad = 0
         self.busy_since = 0.0  # monotonic s of the inference that runs, 0 = none
         self.error = ""
@@ -158,14 +171,12 @@ class PolicyNode(Node):
 
     def on_parameters(self, parameters) -> SetParametersResult:
         """Setting `checkpoint` loads it; the other parameters are read once, at the start."""
-        for parameter in parameters:
-            if parameter.name != "checkpoint":
+        for one in parameters:
+            if one.name != "checkpoint":
                 return SetParametersResult(
-                    successful=False, reason=f"{parameter.name} is read at the start only; restart the node"
+                    successful=False, reason=f"{one.name} is read at the start only; restart the node"
                 )
-            if parameter.value != self.reload.path and (
-                reason := self.in_episode() or self.reload.begin(parameter.value)
-            ):
+            if one.value != self.reload.path and (reason := self.in_episode() or self.reload.begin(one.value)):
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 

@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rclpy.node import Node
@@ -23,26 +23,37 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import ros, topics
 from rove_contract.modes import Trigger
+from rove_contract.parameters import parameter
 from rove_description import robot
 from rove_recorder.bag.bag import COMPRESSION, BagTopic
 from rove_recorder.bag.episode_recorder import EpisodeRecorder, Settings
-from rove_recorder.bag.parameters import Parameters
+from rove_recorder.bag.parameters import Parameters as RecordedParameters
 from rove_recorder.bag.recording import RawMessage
 from rove_recorder.bag.schema import OfferedQos, UnknownType
 
 POLL_S = 0.02
 DEPTH = 500  # messages per topic that may wait for the next poll: 5 s of joint states, should Python stall
 UNSUPPORTED_SEQUENCE = 2**64 - 1  # rmw's mark
-PARAMETERS = {
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "out_dir": "directory of the bags",
-    "topics": "patterns of topics recorded beside the contract's, e.g. /camera/*",
-    "compression": "zstd, lz4 or none",
-    "preroll_s": "how much of the time before an episode is kept, s",
-    "min_free_gb": "no episode starts with less free space, GB",
-    "split_gb": "a longer episode goes into several files of this size, GB",
-    "require": "topics that need a publisher before an episode can start; empty: joints, mode and the robot's cameras",
-}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robot.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    out_dir: str = parameter("runs/bags", "directory of the bags")
+    topics: list[str] = parameter([""], "patterns of topics recorded beside the contract's, e.g. /camera/*")
+    compression: str = parameter("zstd", "of the chunks of a bag", choices=tuple(COMPRESSION))
+    preroll_s: float = parameter(0.5, "how much of the time before an episode is kept", unit="s", low=0.0, high=60.0)
+    min_free_gb: float = parameter(1.0, "no episode starts with less free space", unit="GB", low=0.0)
+    split_gb: float = parameter(
+        4.0, "a longer episode goes into several files of this size", unit="GB", low=0.001, high=1000.0
+    )
+    require: list[str] = parameter(
+        [""], "topics that need a publisher before an episode can start; empty: joints, mode and the robot's cameras"
+    )
+
+
 UNSAVED_S = 1.0  # what a crash may take
 # What every node logs. Its publishers offer transient_local, but old lines are no state: only new ones are asked for.
 ROSOUT = topics.Topic("/rosout", "rcl_interfaces/msg/Log", topics.Qos("reliable", "volatile"), "every node", False)
@@ -59,33 +70,24 @@ def revision() -> str:
 
 
 class RecorderNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("recorder")
-        get = ros.parameter_reader(self, PARAMETERS)
-        out_dir = Path(get("out_dir", "runs/bags").value).expanduser()
-        self.patterns = [pattern for pattern in get("topics", [""]).value if pattern]
-        compression = get("compression", "zstd").value
-        if compression not in COMPRESSION:
-            raise ValueError(f"parameter compression is {compression!r}, expected one of {', '.join(COMPRESSION)}")
-        settings = Settings(
-            out_dir,
-            compression,
-            get("preroll_s", 0.5).value,
-            get("min_free_gb", 1.0).value,
-            split_bytes=round(get("split_gb", 4.0).value * 2**30),
-        )
-        described = robot.load(get("robot", robot.DEFAULT).value)
+        p = ros.read_parameters(self, Parameters)
+        out_dir = Path(p.out_dir).expanduser()
+        self.patterns = [pattern for pattern in p.topics if pattern]
+        settings = Settings(out_dir, p.compression, p.preroll_s, p.min_free_gb, split_bytes=round(p.split_gb * 2**30))
+        described = robot.load(p.robot)
         # Where a camera is described it is recorded, and nothing begins without it.
         self.cameras = [topics.picture(camera.topic) for camera in described.cameras.values()]
         required = [topic.name for topic in (*REQUIRED, *self.cameras)]
-        self.require = set(required if get("require", [""]).value == [""] else self.get_parameter("require").value)
+        self.require = set(required if p.require == [""] else p.require)
         provenance = {
             "revision": revision(),
             "robot": described.name,
             "robot_hash": described.hash,
-            "parameters": {"recorder": {name: self.get_parameter(name).value for name in PARAMETERS}},
+            "parameters": {"recorder": asdict(p)},
         }
         try:
             self.recorder = EpisodeRecorder(
@@ -100,7 +102,7 @@ class RecorderNode(Node):
         for topic in (*self.in_namespace.values(), ROSOUT):
             # `check` finds out what its publishers offer
             self.recorder.add_topic(replace(BagTopic.of(topic), qos=()))
-        self.parameters = Parameters(self)
+        self.parameters = RecordedParameters(self)
         self.recorder.parameters = self.parameters.values
         self.group = ros.Polled()
         self.subs: dict = {}

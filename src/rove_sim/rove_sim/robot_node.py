@@ -12,6 +12,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import rclpy
@@ -26,6 +27,7 @@ from rove_contract import episode as episodes
 from rove_contract import frames, images, messages, ros, timing, topics
 from rove_contract.command_watch import CommandWatch
 from rove_contract.modes import Mode
+from rove_contract.parameters import parameter
 from rove_contract.thresholds import SEATED_RAD
 from rove_description import robot as robots
 from rove_sim.free_world import make_world
@@ -36,37 +38,38 @@ CATCH_UP_STEPS = 5  # physics steps at once after a stall of the machine; a long
 STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /sim/state
 
 
-PARAMETERS = {
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "seed": "seed of the first scene; each reset goes on to the next",
-    "image_size": "side of the pictures, pixels",
-    "jpeg_quality": "of the pictures, 1 to 100",
-    "camera_hz": "rate of the cameras, Hz",
-    "start_stage": "where the next episode begins; the supervisor's topic sets it too",
-    "task": "folder name of the task; free_space: none, for any robot",
-    "auto_reset": "next scene by itself 1 s after an episode ended",
-}
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robots.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    seed: int = parameter(0, "seed of the first scene; each reset goes on to the next", low=0)
+    image_size: int = parameter(192, "side of the pictures", unit="px", low=16, high=2048)
+    jpeg_quality: int = parameter(90, "of the pictures", low=1, high=100)
+    camera_hz: float = parameter(timing.CAMERA_HZ, "rate of the cameras", unit="Hz", low=0.1, high=240.0)
+    start_stage: str = parameter(
+        "start", "where the next episode begins; the supervisor's topic sets it too", live=True
+    )
+    task: str = parameter(tasks.ERASE_WHITEBOARD.name, "folder name of the task; free_space: none, for any robot")
+    auto_reset: bool = parameter(True, "next scene by itself 1 s after an episode ended")
 
 
 class RobotNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     seated: bool  # what was commanded last is where the robot stands
     command: np.ndarray  # (J,) rad, in force
 
     def __init__(self):
         super().__init__("robot")
-        get = ros.parameter_reader(self, PARAMETERS, live=frozenset({"start_stage"}))
-        seed = int(get("seed", 0).value)
-        size = int(get("image_size", 192).value)
-        self.quality = int(get("jpeg_quality", 90).value)
-        self.camera_hz = float(get("camera_hz", timing.CAMERA_HZ).value)
-        self.task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value, any_robot=True)
-        first = self.check_start_stage([get("start_stage", "start")])
+        p = ros.read_parameters(self, Parameters)
+        seed, size = p.seed, p.image_size
+        self.quality, self.camera_hz, self.auto_reset = p.jpeg_quality, p.camera_hz, p.auto_reset
+        self.task = tasks.get(p.task, any_robot=True)
+        first = self.check_start_stage([self.get_parameter("start_stage")])
         if not first.successful:
             raise ValueError(first.reason)
-        self.auto_reset = bool(get("auto_reset", True).value)
-        described = robots.load(get("robot", robots.DEFAULT).value)
+        described = robots.load(p.robot)
         self.table = described.table
         self.reader = messages.JointReader(self.table)
         self.env = make_world(self.task.name, described, size, seed)
@@ -157,11 +160,11 @@ class RobotNode(Node):
 
     def check_start_stage(self, parameters) -> SetParametersResult:
         """Whether the task has the start stage that a parameter names."""
-        for parameter in parameters:
-            if parameter.name == "start_stage" and parameter.value not in self.task.start_stages:
+        for one in parameters:
+            if one.name == "start_stage" and one.value not in self.task.start_stages:
                 known = ", ".join(self.task.start_stages)
                 return SetParametersResult(
-                    successful=False, reason=f"unknown start stage {parameter.value!r}; the task has {known}"
+                    successful=False, reason=f"unknown start stage {one.value!r}; the task has {known}"
                 )
         return SetParametersResult(successful=True)
 

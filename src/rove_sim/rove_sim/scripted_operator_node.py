@@ -9,6 +9,7 @@ import contextlib
 import json
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import zmq
@@ -17,20 +18,28 @@ from rclpy.node import Node
 from rove_contract import messages, ros, topics
 from rove_contract.modes import ACTIVE, Mode
 from rove_contract.operator_frame import OperatorFrame, encode
+from rove_contract.parameters import parameter
 from rove_description import robot as robots
 from rove_sim.people import suit
 from rove_sim.people.operator import CREW, EXPERT, Operator, Person
 from rove_sim.tasks import task as tasks
 
-PARAMETERS = {
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "endpoint": "where operator frames are sent, tcp://HOST:PORT",
-    "rate_hz": "operator frames per second, 1 to 240 Hz",
-    "task": "what is done in the simulator",
-    "people": "crew: four operators of different skill in turn, one per episode; expert; or one of the crew by name",
-    "noise": "of the suit, beside the operator's own tracking error; 1 is that of a usual suit",
-    "seed": "of the operators and the noise",
-}
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robots.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    endpoint: str = parameter("tcp://127.0.0.1:5591", "where operator frames are sent, tcp://HOST:PORT")
+    rate_hz: float = parameter(60.0, "operator frames per second", unit="Hz", low=1.0, high=240.0)
+    task: str = parameter(tasks.ERASE_WHITEBOARD.name, "what is done in the simulator")
+    people: str = parameter(
+        "crew", "crew: four operators of different skill in turn, one per episode; expert; or one of the crew by name"
+    )
+    noise: float = parameter(
+        0.0, "of the suit, beside the operator's own tracking error; 1 is that of a usual suit", low=0.0, high=100.0
+    )
+    seed: int = parameter(0, "of the operators and the noise", low=0)
 
 
 def choose_people(name: str) -> tuple[Person, ...]:
@@ -42,29 +51,23 @@ def choose_people(name: str) -> tuple[Person, ...]:
 
 
 class OperatorNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("scripted_operator")
-        get = ros.parameter_reader(self, PARAMETERS)
-        self.endpoint = get("endpoint", "tcp://127.0.0.1:5591").value
-        rate = float(get("rate_hz", 60.0).value)
-        self.task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
-        self.people = choose_people(get("people", "crew").value)
-        noise = float(get("noise", 0.0).value)
-        seed = int(get("seed", 0).value)
-        if not 1.0 <= rate <= 240.0:
-            raise ValueError(f"rate_hz is {rate:g}, expected 1 to 240")
-        self.period = 1.0 / rate
-        described = robots.load(get("robot", robots.DEFAULT).value)
+        p = ros.read_parameters(self, Parameters)
+        self.endpoint, self.period = p.endpoint, 1.0 / p.rate_hz
+        self.task = tasks.get(p.task)
+        self.people = choose_people(p.people)
+        described = robots.load(p.robot)
         self.task.check_robot(described.card)
         self.table = described.table
         self.reader = messages.JointReader(self.table)
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(p.seed)
         self.episodes = 0
         self.operator = self.next_person()
         # Draws of its own: the person is then the one that plays this seed in-process.
-        self.noise = suit.TrackingNoise(np.random.default_rng([seed, 1]), 0.002 * noise, 0.006 * noise)
+        self.noise = suit.TrackingNoise(np.random.default_rng([p.seed, 1]), 0.002 * p.noise, 0.006 * p.noise)
         self.q: np.ndarray | None = None
         self.state: dict | None = None
         self.mode = Mode.IDLE

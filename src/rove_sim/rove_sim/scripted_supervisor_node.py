@@ -10,6 +10,7 @@ import dataclasses
 import json
 import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import rclpy
@@ -18,6 +19,7 @@ from std_srvs.srv import Trigger as TriggerService
 
 from rove_contract import messages, ros, topics
 from rove_contract.modes import Mode, Trigger
+from rove_contract.parameters import parameter
 from rove_sim.people.supervision import FORCE, RESET, Patience, Supervision, View
 from rove_sim.people.watching import Attention
 from rove_sim.tasks import task as tasks
@@ -25,68 +27,93 @@ from rove_sim.tasks import task as tasks
 STALE_S = 1.0  # 20 samples of the simulator's state
 
 
-PARAMETERS = {
-    "kind": "what is run: rollout or demonstration",
-    "episodes": "this many, then the session ends",
-    "min_interventions": "go on beyond `episodes` until so many had an intervention",
-    "max_episodes": "at most this many; 0: as `episodes`",
-    "intervene": "hand over to the operator near failure",
-    "wait_recorder": "start no episode before the recorder is ready",
-    "wait_policy": "start no episode before the policy is ready",
-    "ready_timeout_s": "give up when the session is not ready by then, s",
-    "task": "what is done in the simulator",
-    "seed": "of the person: reactions, misses, false alarms",
-    "patience_s": "without progress before pausing, s",
-    "lost_s": "the task cannot be done any more, before it is called failed, s",
-    "autonomous_s": "longest rollout, s",
-    "settle_s": "paused before the first attempt to take over, s",
-    "retry_s": "between attempts, s",
-    "force_s": "paused before the takeover is forced, s",
-    "intervention_s": "longest intervention, s",
-    "demonstration_s": "longest demonstration, s",
-    "reset_s": "waits so long between episodes before asking for a reset, s",
-    "alignment_rad": "operator and robot may differ by so much at a takeover, rad",
-    "reaction_s": "median from seeing trouble to pressing pause, s",
-    "spread": "of the logarithm of reactions",
-    "miss_rate": "share of troubles that are not noticed at first",
-    "missed_s": "until a missed trouble is noticed, s",
-    "false_alarm_hz": "pauses per second of a rollout in which nothing is wrong",
-    "mark_s": "median from the beginning of sustained progress to marking it, s",
-}
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node; those from patience_s on are fields of `Patience` and `Attention`."""
+
+    kind: str = parameter("rollout", "what is run", choices=("rollout", "demonstration"))
+    episodes: int = parameter(4, "this many, then the session ends", low=1)
+    min_interventions: int = parameter(0, "go on beyond `episodes` until so many had an intervention", low=0)
+    max_episodes: int = parameter(0, "at most this many; 0: as `episodes`", low=0)
+    intervene: bool = parameter(True, "hand over to the operator near failure")
+    wait_recorder: bool = parameter(True, "start no episode before the recorder is ready")
+    wait_policy: bool = parameter(True, "start no rollout before the policy is ready")
+    ready_timeout_s: float = parameter(
+        120.0, "give up when the session is not ready by then", unit="s", low=0.0, high=86400.0
+    )
+    task: str = parameter(tasks.ERASE_WHITEBOARD.name, "what is done in the simulator")
+    seed: int = parameter(0, "of the person: reactions, misses, false alarms", low=0)
+    patience_s: float = parameter(
+        Patience.patience_s, "without progress before pausing", unit="s", low=0.0, high=3600.0
+    )
+    lost_s: float = parameter(
+        Patience.lost_s, "the task cannot be done any more, before it is called failed", unit="s", low=0.0, high=3600.0
+    )
+    autonomous_s: float = parameter(Patience.autonomous_s, "longest rollout", unit="s", low=0.0, high=3600.0)
+    settle_s: float = parameter(
+        Patience.settle_s, "paused before the first attempt to take over", unit="s", low=0.0, high=3600.0
+    )
+    retry_s: float = parameter(Patience.retry_s, "between attempts", unit="s", low=0.0, high=3600.0)
+    force_s: float = parameter(Patience.force_s, "paused before the takeover is forced", unit="s", low=0.0, high=3600.0)
+    intervention_s: float = parameter(Patience.intervention_s, "longest intervention", unit="s", low=0.0, high=3600.0)
+    demonstration_s: float = parameter(
+        Patience.demonstration_s, "longest demonstration", unit="s", low=0.0, high=3600.0
+    )
+    reset_s: float = parameter(
+        Patience.reset_s, "waits so long between episodes before asking for a reset", unit="s", low=0.0, high=3600.0
+    )
+    alignment_rad: float = parameter(
+        Patience.alignment_rad, "operator and robot may differ by so much at a takeover", unit="rad", low=0.0, high=10.0
+    )
+    reaction_s: float = parameter(
+        Attention.reaction_s, "median from seeing trouble to pressing pause", unit="s", low=0.0, high=3600.0
+    )
+    spread: float = parameter(Attention.spread, "of the logarithm of reactions", low=0.0, high=10.0)
+    miss_rate: float = parameter(
+        Attention.miss_rate, "share of troubles that are not noticed at first", low=0.0, high=1.0
+    )
+    missed_s: float = parameter(Attention.missed_s, "until a missed trouble is noticed", unit="s", low=0.0, high=3600.0)
+    false_alarm_hz: float = parameter(
+        Attention.false_alarm_hz,
+        "pauses per second of a rollout in which nothing is wrong",
+        unit="Hz",
+        low=0.0,
+        high=10.0,
+    )
+    mark_s: float = parameter(
+        Attention.mark_s,
+        "median from the beginning of sustained progress to marking it",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+    )
 
 
 class ScriptedSupervisorNode(Node):
-    """See PARAMETERS; the values from patience_s on are fields of `Patience` and `Attention`."""
+    """See Parameters; the values from patience_s on are fields of `Patience` and `Attention`."""
 
     def __init__(self):
         super().__init__("scripted_supervisor")
-        get = ros.parameter_reader(self, PARAMETERS)
-        kind = get("kind", "rollout").value
-        episodes = int(get("episodes", 4).value)
-        least = int(get("min_interventions", 0).value)
-        most = int(get("max_episodes", 0).value) or None
-        intervene = bool(get("intervene", True).value)
-        self.wait_recorder = bool(get("wait_recorder", True).value)
-        self.wait_policy = bool(get("wait_policy", kind == "rollout").value)
-        self.ready_timeout = float(get("ready_timeout_s", 120.0).value)
-        seed = int(get("seed", 0).value)
-        task = tasks.get(get("task", tasks.ERASE_WHITEBOARD.name).value)
+        p = ros.read_parameters(self, Parameters)
+        self.kind = p.kind
+        self.wait_recorder = p.wait_recorder
+        self.wait_policy = p.wait_policy and p.kind == "rollout"
+        self.ready_timeout = p.ready_timeout_s
 
         def read(cls):
-            return cls(**{f.name: float(get(f.name, f.default).value) for f in dataclasses.fields(cls)})
+            return cls(**{field.name: getattr(p, field.name) for field in dataclasses.fields(cls)})
 
         self.supervision = Supervision(
-            task,
-            kind,
-            episodes,
+            tasks.get(p.task),
+            p.kind,
+            p.episodes,
             read(Patience),
-            least,
-            most,
-            intervene,
+            p.min_interventions,
+            p.max_episodes or None,
+            p.intervene,
             read(Attention),
-            np.random.default_rng(seed),
+            np.random.default_rng(p.seed),
         )
-        self.kind = kind
         self.exit_code = 1
         self.mode: Mode | None = None
         self.sim: dict | None = None

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from std_msgs.msg import String
 
 from rove_contract import messages, ros, timing, topics
 from rove_contract.modes import Trigger
+from rove_contract.parameters import parameter
 from rove_contract.thresholds import TAKEOVER_RAD
 from rove_contract.web.access import Access
 from rove_description import robot
@@ -48,79 +50,92 @@ def level_of(status) -> int:
     return status.level[0] if isinstance(status.level, bytes) else int(status.level)
 
 
-PARAMETERS = {
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "task": "name of the task, in every episode",
-    "instruction": "what the policy is told; empty: the simulated task's words, else the task's name",
-    "operator": "who takes over, in every episode",
-    "checkpoint": "directory of the policy, in every episode; empty: no rollouts",
-    "start_stage": "where the first episode begins",
-    "start_stages": "where an episode may begin, as the panel offers it; empty: those of the simulated task",
-    "dead_man": "pause when the page that set the robot in motion is silent; the panel switches it too",
-    "auto_pause": "pause by itself when the online value advises to; the panel switches it too",
-    "dead_man_lease_s": "how long that page may be silent, s",
-    "alignment_threshold_rad": "a takeover is refused beyond this difference of a joint, unless forced, rad",
-    "record": "an episode needs a recorder that is ready",
-    "camera": "an episode needs pictures of each of the robot's cameras",
-    "panel_port": "TCP port of the panel; 0: any free one, -1: no panel",
-    "panel_host": "address the panel is bound to",
-    "panel_token": "access token; ROVE_PANEL_TOKEN is better, a parameter can be read by everybody in the graph",
-    "panel_cert": "certificate of the panel (PEM); with it the panel speaks https",
-    "panel_key": "private key of panel_cert (PEM)",
-    "panel_names": "host names the panel is reached under, beside its addresses",
-    "advice_threshold": "V(s) below which the panel advises to pause",
-    "discovery": "how long it looks for another supervisor before it starts, s",
-    "evaluation": "folder of trials that `rove run rove_supervisor evaluation` planned; empty: a session as always",
-    "bags": "directory whose episodes count as collected; empty: none",
-}
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    robot: str = parameter(robot.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    task: str = parameter("erase_whiteboard", "name of the task, in every episode")
+    instruction: str = parameter("", "what the policy is told; empty: the simulated task's words, else the task's name")
+    operator: str = parameter("", "who takes over, in every episode")
+    checkpoint: str = parameter("", "directory of the policy, in every episode; empty: no rollouts")
+    start_stage: str = parameter("start", "where the first episode begins")
+    start_stages: list[str] = parameter(
+        [""], "where an episode may begin, as the panel offers it; empty: those of the simulated task"
+    )
+    dead_man: bool = parameter(
+        False, "pause when the page that set the robot in motion is silent; the panel switches it too"
+    )
+    auto_pause: bool = parameter(False, "pause by itself when the online value advises to; the panel switches it too")
+    dead_man_lease_s: float = parameter(LEASE_S, "how long that page may be silent", unit="s", low=0.05, high=60.0)
+    alignment_threshold_rad: float = parameter(
+        TAKEOVER_RAD,
+        "a takeover is refused beyond this difference of a joint, unless forced",
+        unit="rad",
+        low=1e-3,
+        high=10.0,
+    )
+    record: bool = parameter(False, "an episode needs a recorder that is ready")
+    camera: bool = parameter(True, "an episode needs pictures of each of the robot's cameras")
+    panel_port: int = parameter(8765, "TCP port of the panel; 0: any free one, -1: no panel", low=-1, high=65535)
+    panel_host: str = parameter("127.0.0.1", "address the panel is bound to")
+    panel_token: str = parameter(
+        "", "access token; ROVE_PANEL_TOKEN is better, a parameter can be read by everybody in the graph"
+    )
+    panel_cert: str = parameter("", "certificate of the panel (PEM); with it the panel speaks https")
+    panel_key: str = parameter("", "private key of panel_cert (PEM)")
+    panel_names: list[str] = parameter([""], "host names the panel is reached under, beside its addresses")
+    advice_threshold: float = parameter(-0.6, "V(s) below which the panel advises to pause", low=-1.0, high=0.0)
+    discovery: float = parameter(
+        0.5, "how long it looks for another supervisor before it starts", unit="s", low=0.0, high=60.0
+    )
+    evaluation: str = parameter(
+        "", "folder of trials that `rove run rove_supervisor evaluation` planned; empty: a session as always"
+    )
+    bags: str = parameter("", "directory whose episodes count as collected; empty: none")
 
 
 class SupervisorNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("supervisor")
-        get = ros.parameter_reader(self, PARAMETERS)
-        task = get("task", "erase_whiteboard").value
+        p = ros.read_parameters(self, Parameters)
+        task = p.task
         settings = EpisodeSettings(
             task=task,
-            instruction=get("instruction", "").value or task.replace("_", " "),
-            operator=get("operator", "").value,
-            checkpoint=get("checkpoint", "").value,
-            start_stage=get("start_stage", "start").value,
+            instruction=p.instruction or task.replace("_", " "),
+            operator=p.operator,
+            checkpoint=p.checkpoint,
+            start_stage=p.start_stage,
         )
-        stages = [stage for stage in get("start_stages", [""]).value if stage]
-        self._given = {"instruction": bool(self.get_parameter("instruction").value), "start_stages": bool(stages)}
+        stages = [stage for stage in p.start_stages if stage]
+        self._given = {"instruction": bool(p.instruction), "start_stages": bool(stages)}
         if settings.start_stage not in stages:
             stages.insert(0, settings.start_stage)
         session = SessionSettings(
             settings,
             tuple(stages),
-            dead_man=get("dead_man", False).value,
-            auto_pause=get("auto_pause", False).value,
-            lease_s=get("dead_man_lease_s", LEASE_S).value,
+            dead_man=p.dead_man,
+            auto_pause=p.auto_pause,
+            lease_s=p.dead_man_lease_s,
         )
-        threshold = get("alignment_threshold_rad", TAKEOVER_RAD).value
-        if not threshold > 0.0:
-            raise ValueError(f"alignment_threshold_rad is {threshold}, expected a positive angle in rad")
-        described = robot.load(get("robot", robot.DEFAULT).value)
-        blocks, record, camera = described.table.blocks_present(), get("record", False).value, get("camera", True).value
+        described = robot.load(p.robot)
+        blocks = described.table.blocks_present()
         seen = {name: view.topic for name, view in described.cameras.items()}
-        watch = Watch(threshold, record, blocks, camera and bool(seen), seen)
-        port = get("panel_port", 8765).value
+        watch = Watch(p.alignment_threshold_rad, p.record, blocks, p.camera and bool(seen), seen)
         access = Access(
-            get("panel_host", "127.0.0.1").value,
-            get("panel_token", "").value or os.environ.get(TOKEN_VARIABLE, ""),
-            get("panel_cert", "").value,
-            get("panel_key", "").value,
-            tuple(name for name in get("panel_names", [""]).value if name),
+            p.panel_host,
+            p.panel_token or os.environ.get(TOKEN_VARIABLE, ""),
+            p.panel_cert,
+            p.panel_key,
+            tuple(name for name in p.panel_names if name),
             parameters="panel_",
         )
-        folder = get("evaluation", "").value
-        evaluation = Evaluation(Path(folder)) if folder else None
+        evaluation = Evaluation(Path(p.evaluation)) if p.evaluation else None
         if evaluation is not None and evaluation.plan.task != task:
-            raise ValueError(f"the evaluation {folder} is of {evaluation.plan.task}, the session of {task}")
-        advisor = Advisor(threshold=get("advice_threshold", -0.6).value)
+            raise ValueError(f"the evaluation {p.evaluation} is of {evaluation.plan.task}, the session of {task}")
+        advisor = Advisor(threshold=p.advice_threshold)
 
         self._heart = time.monotonic()
         self._stopping = False
@@ -129,7 +144,7 @@ class SupervisorNode(Node):
         self._figure = Figure(described)
         self._reader = messages.JointReader(self._figure.table)
         self.url = ""
-        ros.claim_role(self, topics.MODE, "supervisor", get("discovery", 0.5).value)
+        ros.claim_role(self, topics.MODE, "supervisor", p.discovery)
         self.session = ros.session_id(self)
         self.mode_pub = ros.publisher(self, topics.MODE)
         self.episode_pub = ros.publisher(self, topics.EPISODE)
@@ -139,10 +154,12 @@ class SupervisorNode(Node):
         )
         self.policy_parameters = AsyncParameterClient(self, "policy") if evaluation is not None else None
         self._set_at, self._setting = -float("inf"), None
-        if bags := get("bags", "").value:
-            self.supervisor.log.before = collected_before(Path(bags), task)
+        if p.bags:
+            self.supervisor.log.before = collected_before(Path(p.bags), task)
         self.panel = (
-            PanelServer(self.supervisor, self.snapshot, self.request, self.heart, port, access) if port >= 0 else None
+            PanelServer(self.supervisor, self.snapshot, self.request, self.heart, p.panel_port, access)
+            if p.panel_port >= 0
+            else None
         )
         if self.panel is not None:
             self.url = self.panel.start()

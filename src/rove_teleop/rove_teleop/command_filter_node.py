@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from dataclasses import dataclass
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -13,6 +14,7 @@ from sensor_msgs.msg import JointState
 from rove_contract import messages, ros, timing, topics
 from rove_contract.latency import Latency
 from rove_contract.modes import Mode, Source
+from rove_contract.parameters import parameter
 from rove_contract.priority import raise_priority
 from rove_contract.realtime_publisher import RealtimePublisher
 from rove_contract.sender_clock import SenderClock
@@ -38,44 +40,65 @@ BLOCKED = "commands do not leave: the middleware blocks"
 LATE_S = 2.0 * timing.CONTROL_PERIOD_S  # a command that waited longer is dropped: a newer one is there
 
 
-PARAMETERS = {
-    "guard": "keep links apart and hands inside the workspace",
-    "guard_margin": "distance kept between links, m",
-    "guard_slow": "from this distance on approaching slows down, m",
-    "workspace_lower": "lower corner of the box for hands and forearms, m, pelvis frame",
-    "workspace_upper": "upper corner of the box for hands and forearms, m, pelvis frame",
-    "discovery": "how long to look for another publisher of /joint_command before starting, s",
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "realtime": "SCHED_FIFO priority of this process; 0: none",
-    "nice": "its priority where real time is not permitted; 0: as it is",
-}
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    guard: bool = parameter(True, "keep links apart and hands inside the workspace")
+    guard_margin: float = parameter(GuardConfig.margin_m, "distance kept between links", unit="m", low=0.0, high=0.5)
+    guard_slow: float = parameter(
+        GuardConfig.slow_m, "from this distance on approaching slows down", unit="m", low=0.0, high=1.0
+    )
+    workspace_lower: list[float] = parameter(
+        list(GuardConfig.lower),
+        "lower corner of the box for hands and forearms, pelvis frame",
+        unit="m",
+        low=-10.0,
+        high=10.0,
+    )
+    workspace_upper: list[float] = parameter(
+        list(GuardConfig.upper),
+        "upper corner of the box for hands and forearms, pelvis frame",
+        unit="m",
+        low=-10.0,
+        high=10.0,
+    )
+    discovery: float = parameter(
+        1.0, "how long to look for another publisher of /joint_command before starting", unit="s", low=0.0, high=60.0
+    )
+    robot: str = parameter(robot.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    realtime: int = parameter(20, "SCHED_FIFO priority of this process; 0: none", low=0, high=99)
+    nice: int = parameter(-10, "its priority where real time is not permitted; 0: as it is", low=-20, high=19)
+
+
+def corner(values: list[float]) -> tuple[float, float, float]:
+    """Of the workspace box, m."""
+    x, y, z = values
+    return x, y, z
 
 
 class CommandFilterNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("command_filter")
-        get = ros.parameter_reader(self, PARAMETERS)
+        p = ros.read_parameters(self, Parameters)
         config = GuardConfig(
-            margin_m=get("guard_margin", GuardConfig.margin_m).value,
-            slow_m=get("guard_slow", GuardConfig.slow_m).value,
-            lower=tuple(get("workspace_lower", list(GuardConfig.lower)).value),
-            upper=tuple(get("workspace_upper", list(GuardConfig.upper)).value),
+            margin_m=p.guard_margin,
+            slow_m=p.guard_slow,
+            lower=corner(p.workspace_lower),
+            upper=corner(p.workspace_upper),
         )
-        guarded = get("guard", True).value
-        discovery_s = get("discovery", 1.0).value
-        described = robot.load(get("robot", robot.DEFAULT).value)
+        described = robot.load(p.robot)
         self.table = described.table
-        realtime, nice = get("realtime", 20).value, get("nice", -10).value
-        ros.claim_role(self, topics.JOINT_COMMAND, "command filter", discovery_s)
+        ros.claim_role(self, topics.JOINT_COMMAND, "command filter", p.discovery)
 
         self.reader = messages.JointReader(self.table)
         self.chunk_reader = messages.JointReader(self.table)
         self.teleop_reader = messages.JointReader(self.table)
         self.limiter = CommandFilter(self.table.limits, timing.CONTROL_PERIOD_S)
         self.approach = Approach(self.table.limits, self.limiter)
-        self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config, robot=described) if guarded else None
+        self.guard = Guard(self.table, timing.CONTROL_PERIOD_S, config, robot=described) if p.guard else None
         self.source = CommandSource(self.table.limits)
         self.robot_clock, self.policy_clock, self.teleop_clock = (
             SenderClock(ros.now_ns(), time.monotonic()) for _ in range(3)
@@ -108,8 +131,8 @@ class CommandFilterNode(Node):
         ros.timer(self, timing.CONTROL_PERIOD_S, self.tick)
         ros.timer(self, 0.5, self.look_for_foreign_publishers)
         # Camera, recorder and learning on the same cores must not delay the 100 Hz loop.
-        priority = raise_priority(realtime=realtime, nice=nice)
-        if not priority and (realtime or nice):
+        priority = raise_priority(realtime=p.realtime, nice=p.nice)
+        if not priority and (p.realtime or p.nice):
             self.get_logger().warning(
                 "may not raise its priority (needs root, CAP_SYS_NICE or an rtprio limit); periods may come late"
             )

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from rclpy.node import Node
@@ -21,6 +22,7 @@ from sensor_msgs.msg import JointState
 from rove_contract import messages, ros, timing, topics
 from rove_contract.latency import Latency
 from rove_contract.modes import OPERATOR_DRIVES, Mode
+from rove_contract.parameters import parameter
 from rove_contract.priority import raise_priority
 from rove_contract.thresholds import TAKEOVER_RAD
 from rove_description import joints, mjcf, robot
@@ -30,27 +32,43 @@ from rove_teleop.retargeting.intake import LIMITED, OK
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources import ReceivedFrame, RobotView
 from rove_teleop.sources.endpoint import open_source
-from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT
+from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, PATTERNS
 
 ALIGNMENT_HZ = 20.0
 POLL_S = 0.05
 
 
-PARAMETERS = {
-    "endpoint": "where operator frames come from: tcp://…, mvn://…, https://… or browser://…",
-    "pattern": "sub (a PUB of the suit) or pull (a PUSH)",
-    "bind": "false: connect to the suit instead of waiting for it",
-    "keys": "CURVE key directory, needed beyond loopback; for pages that of certificate and token",
-    "peer": "IP address of the MVN computer, where mvn:// is not on loopback",
-    "input_timeout_s": "input that is older or comes later is stale, s",
-    "mode": "absolute (the operator's pose) or relative (motion counts from the takeover)",
-    "smoothing": "filter the operator's tracking noise",
-    "calibration": "file of `rove run rove_teleop calibrate`; empty: a person with the robot's proportions",
-    "robot": "the robot: a name, or a folder with robot.yaml",
-    "alignment_warn_rad": "diagnostics warn when operator and robot are further apart, rad",
-    "discovery": "how long it looks for another teleop node before it starts, s",
-    "nice": "priority of this process where permitted; 0: as it is",
-}
+@dataclass(frozen=True)
+class Parameters:
+    """Of the node."""
+
+    endpoint: str = parameter(
+        DEFAULT_ENDPOINT, "where operator frames come from: tcp://…, mvn://…, https://… or browser://…"
+    )
+    pattern: str = parameter("sub", "sub (a PUB of the suit) or pull (a PUSH)", choices=tuple(PATTERNS))
+    bind: bool = parameter(True, "false: connect to the suit instead of waiting for it")
+    keys: str = parameter("", "CURVE key directory, needed beyond loopback; for pages that of certificate and token")
+    peer: str = parameter("", "IP address of the MVN computer, where mvn:// is not on loopback")
+    input_timeout_s: float = parameter(
+        timing.TELEOP_STALE_S, "input that is older or comes later is stale", unit="s", low=0.01, high=60.0
+    )
+    mode: str = parameter(
+        "absolute",
+        "absolute (the operator's pose) or relative (motion counts from the takeover)",
+        choices=("absolute", "relative"),
+    )
+    smoothing: bool = parameter(True, "filter the operator's tracking noise")
+    calibration: str = parameter(
+        "", "file of `rove run rove_teleop calibrate`; empty: a person with the robot's proportions"
+    )
+    robot: str = parameter(robot.DEFAULT, "the robot: a name, or a folder with robot.yaml")
+    alignment_warn_rad: float = parameter(
+        TAKEOVER_RAD, "diagnostics warn when operator and robot are further apart", unit="rad", low=0.0, high=10.0
+    )
+    discovery: float = parameter(
+        0.5, "how long it looks for another teleop node before it starts", unit="s", low=0.0, high=60.0
+    )
+    nice: int = parameter(-10, "priority of this process where permitted; 0: as it is", low=-20, high=19)
 
 
 def warm_up(described: robot.Robot) -> None:
@@ -64,39 +82,34 @@ def warm_up(described: robot.Robot) -> None:
 
 
 class TeleopNode(Node):
-    """See PARAMETERS."""
+    """See Parameters."""
 
     def __init__(self):
         super().__init__("teleop")
-        get = ros.parameter_reader(self, PARAMETERS)
-        endpoint = get("endpoint", DEFAULT_ENDPOINT).value
-        pattern = get("pattern", "sub").value
-        bind = get("bind", True).value
-        keys = get("keys", "").value
-        peer = get("peer", "").value
-        self.timeout_s = get("input_timeout_s", timing.TELEOP_STALE_S).value
-        mode = get("mode", "absolute").value
-        smoothing = get("smoothing", True).value
-        size = get("calibration", "").value
-        self.warn_rad = get("alignment_warn_rad", TAKEOVER_RAD).value
-        discovery_s = get("discovery", 0.5).value
+        p = ros.read_parameters(self, Parameters)
+        self.timeout_s, self.warn_rad = p.input_timeout_s, p.alignment_warn_rad
         self.session = ros.session_id(self)
-        described = robot.load(get("robot", robot.DEFAULT).value)
+        described = robot.load(p.robot)
         self.table = described.table
         # The pages know the default robot's body: a headset works without seeing the robot's, a body to drag must be
         # it.
         self.drawable = described.table.names == joints.load().names
-        if endpoint.startswith("browser://") and not self.drawable:
+        if p.endpoint.startswith("browser://") and not self.drawable:
             raise ValueError(
-                f"the page at {endpoint} drags the hands of {robot.DEFAULT}, this robot is {described.name}; use "
+                f"the page at {p.endpoint} drags the hands of {robot.DEFAULT}, this robot is {described.name}; use "
                 "device:=zmq with a suit, or device:=webxr with a headset"
             )
         self.retargeter = any_robot.make(
-            described, mode=mode, smoothing=smoothing, calibration=calibration.load(size) if size else None
+            described,
+            mode=p.mode,
+            smoothing=p.smoothing,
+            calibration=calibration.load(p.calibration) if p.calibration else None,
         )
         warm_up(described)
         self.reader = messages.JointReader(self.table)
-        self.source = open_source(endpoint, pattern, bind=bind, keys=keys, peer=peer, max_delay_s=self.timeout_s)
+        self.source = open_source(
+            p.endpoint, p.pattern, bind=p.bind, keys=p.keys, peer=p.peer, max_delay_s=p.input_timeout_s
+        )
         self.mode = Mode.IDLE
         self.measured: np.ndarray | None = None
         self.measured_s = -np.inf
@@ -110,7 +123,7 @@ class TeleopNode(Node):
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self._running = True
 
-        ros.claim_role(self, topics.TELEOP_TARGETS, "teleop node", discovery_s)
+        ros.claim_role(self, topics.TELEOP_TARGETS, "teleop node", p.discovery)
         self.targets_pub = ros.publisher(self, topics.TELEOP_TARGETS)
         self.alignment_pub = ros.publisher(self, topics.TELEOP_ALIGNMENT)
         ros.subscription(self, topics.JOINT_STATES, self.on_state)
@@ -122,10 +135,10 @@ class TeleopNode(Node):
         self._thread = threading.Thread(target=self.receive, name="operator input", daemon=True)
         self._thread.start()
         raise_priority(
-            nice=get("nice", -10).value
+            nice=p.nice
         )  # on a busy computer the operator's frames wait for the camera's rendering otherwise
         self.get_logger().info(
-            f"listening for operator frames at {self.source.endpoint}, {mode} retargeting. {self.source.invitation}"
+            f"listening for operator frames at {self.source.endpoint}, {p.mode} retargeting. {self.source.invitation}"
         )
 
     def on_state(self, msg) -> None:
