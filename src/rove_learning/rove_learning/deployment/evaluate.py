@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -24,6 +25,8 @@ from rove_contract import files, timing
 from rove_contract.modes import Outcome
 from rove_learning.deployment.simulation import FilterDrive, play_seeds
 from rove_learning.report.statistics import wilson
+from rove_sim.episode import Episode, Observer, Tick, play_episode
+from rove_sim.people.supervision import Patience, Supervision
 from rove_sim.tasks import task as tasks
 
 
@@ -45,11 +48,9 @@ class EvaluateConfig:
     out: str = ""  # JSON file; empty: print only
 
 
-def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
-    """A function seed -> row of the result; world and checkpoint are loaded once."""
+def make_player(config: EvaluateConfig) -> tuple[Callable[..., Episode], Any]:
+    """(a function (seed, *observers) -> Episode that nobody interrupts, its world); both are loaded once."""
     from rove_learning.inference import checkpoint
-    from rove_sim.episode import play_episode
-    from rove_sim.people.supervision import Patience, Supervision
 
     task = tasks.get(config.task)
     policy = checkpoint.load(config.checkpoint)
@@ -58,19 +59,13 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
     drive = FilterDrive(world)
     patience = Patience(autonomous_s=config.max_seconds or task.limit_s)
 
-    def play(seed: int) -> dict:
-        """One episode that nobody interrupts; returns its row of the result."""
+    def play(seed: int, *observers: Observer) -> Episode:
         rng = np.random.default_rng([seed, 3])
-        best = 0.0
 
         def act(images, q):
             return policy.act(images, q, task.instruction, guidance=config.guidance, rng=rng)
 
-        def observe(tick):
-            nonlocal best
-            best = max(best, tick.state["progress"])
-
-        episode = play_episode(
+        return play_episode(
             world,
             drive,
             Supervision(task, "rollout", 1, patience, intervene=False, rng=np.random.default_rng([seed, 4])),
@@ -78,10 +73,26 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
             start_stage=config.start_stage,
             policy=act,
             cameras=policy.cameras,
-            observers=(observe,),
+            observers=observers,
             execute=config.execute,
             latency_steps=config.latency_steps,
         )
+
+    return play, world
+
+
+def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
+    """A function seed -> row of the result."""
+    play, _ = make_player(config)
+
+    def row(seed: int) -> dict:
+        best = 0.0
+
+        def observe(tick: Tick) -> None:
+            nonlocal best
+            best = max(best, tick.state["progress"])
+
+        episode = play(seed, observe)
         return {
             "seed": seed,
             "success": episode.outcome == Outcome.SUCCESS,
@@ -92,7 +103,7 @@ def make_worker(config: EvaluateConfig) -> Callable[[int], dict]:
             "reason": episode.reasons[-1],
         }
 
-    return play
+    return row
 
 
 def evaluate(config: EvaluateConfig, progress: bool = True) -> dict:

@@ -7,7 +7,8 @@
 A policy is NAME=FILE.json that `evaluate` wrote, or NAME=FOLDER of a checkpoint, which is evaluated now. Every policy
 is compared with the first one, on the seeds that both played: exact McNemar test, Holm's correction where there are
 several, Wilson intervals, and the difference with its interval (Newcombe). A file may also hold trials of a robot:
-{"rows": [{"seed": 1, "success": true}, ...]}, with the same number for the same start.
+{"rows": [{"seed": 1, "success": true}, ...]}, with the same number for the same start. With --out a page shows all
+of it, with film strips of a few seeds on which only one of two policies succeeded.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import Any
 
 from rove_contract import files
 from rove_learning.deployment.evaluate import EvaluateConfig, evaluate
-from rove_learning.report import figures
-from rove_learning.report.page import Section, embed, key_figures, page, paragraph, table, warning
+from rove_learning.report import figures, film_strips
+from rove_learning.report.page import Section, embed, film_strip, key_figures, page, paragraph, table, warning
 from rove_learning.report.statistics import compare_paired, holm, wilson
 
 # Of an evaluation: what must be the same for a paired comparison to mean anything.
@@ -39,6 +40,7 @@ class CompareConfig:
     seed: int = EvaluateConfig.seed
     workers: int = EvaluateConfig.workers
     start_stage: str = EvaluateConfig.start_stage
+    films: int = 4  # with --out: seeds on which two policies differ, shown as film strips; 0: none
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def compare(config: CompareConfig, progress: bool = True) -> dict:
     if config.out:
         out = Path(config.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        files.write(out, render(result, read_losses(played)))
+        films = show_differences(played, config.films)
+        files.write(out, render(result, read_losses(played), films))
         files.write(out.with_suffix(".json"), json.dumps(result, indent=1) + "\n")
     return result
 
@@ -175,8 +178,35 @@ def read_losses(played: list[Played]) -> dict[str, dict[str, list[dict]]]:
     return found
 
 
-def render(result: dict, losses: dict[str, dict[str, list[dict]]]) -> str:
-    """The page."""
+def show_differences(played: list[Played], count: int) -> str:
+    """HTML: both policies of each pair on at most `count` seeds on which one of them succeeded; "" where there is
+    nothing to show. Only the simulator's episodes can be played once more.
+    """
+    parts = []
+    for pair in ((played[0], other) for other in played[1:]):
+        configs = [film_strips.settings_of(one.settings) for one in pair]
+        before, after = (one.outcomes for one in pair)
+        differ = [seed for seed in before.keys() & after.keys() if before[seed] is not after[seed]]
+        seeds = film_strips.choose(
+            [seed for seed in differ if after[seed]], [seed for seed in differ if before[seed]], count
+        )
+        if not seeds or None in configs:
+            continue
+        try:
+            films = [film_strips.film(config, seeds) for config in configs]
+        except (ValueError, OSError) as error:
+            parts.append(warning(f"{pair[0].name} and {pair[1].name} cannot be filmed: {error}"))
+            continue
+        for seed in seeds:
+            parts.append(f"<h3>Seed {seed}</h3>")
+            for one, film in zip(pair, films, strict=True):
+                words = film_strips.caption(one.name, film[seed], one.outcomes[seed])
+                parts.append(paragraph(words) + film_strip(film[seed].pictures, words))
+    return "".join(parts)
+
+
+def render(result: dict, losses: dict[str, dict[str, list[dict]]], films: str = "") -> str:
+    """The page. films: HTML of the episodes in which the policies differ."""
     bars = [(row["name"], row["success_rate"], tuple(row["wilson95"])) for row in result["policies"]]
     head = key_figures({row["name"]: f"{100 * row['success_rate']:.0f} %" for row in result["policies"]})
     head += "".join(paragraph(pair["sentence"]) for pair in result["pairs"])
@@ -194,6 +224,8 @@ def render(result: dict, losses: dict[str, dict[str, list[dict]]]) -> str:
         for pair in result["pairs"]
     ]
     parts: list[Section] = [("Success", embed(figures.success_bars(bars))), ("Paired comparison", table(rows))]
+    if films:
+        parts.append(("Where they differ", films))
     if losses:
         parts.append(("Losses", embed(figures.loss_overlay(losses))))
     return page("ROVE: " + ", ".join(row["name"] for row in result["policies"]), parts, head)

@@ -14,7 +14,9 @@ STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem a
 table{border-collapse:collapse;font-size:13px}td,th{padding:.2rem .6rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}img{max-width:100%}h2{margin-top:2rem}.scroll{max-height:24rem;overflow:auto}
 .figures{display:flex;gap:2rem;flex-wrap:wrap;margin:1.2rem 0}.figure b{display:block;font-size:1.8rem;line-height:1.1}
-.figure span{color:#4b5563;font-size:.9rem}.warn{background:#fef3c7;padding:.6rem 1rem;border-radius:.4rem}"""
+.figure span{color:#4b5563;font-size:.9rem}
+.strip{display:flex;gap:2px;font-size:12px;color:#4b5563}.strip figure{margin:0;flex:1}.strip img{width:100%}
+.warn{background:#fef3c7;padding:.6rem 1rem;border-radius:.4rem}"""
 
 
 def embed(figure) -> str:
@@ -26,7 +28,23 @@ def embed(figure) -> str:
 
 def embed_png(data: bytes) -> str:
     """The bytes of a PNG file as an inline picture."""
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+    return _picture(data, "png", "")
+
+
+def film_strip(pictures: Sequence[tuple[float, bytes]], words: str) -> str:
+    """Pictures (s, bytes of a JPEG file) side by side with their times. words: what they show, for those who do not
+    see them.
+    """
+    figures = (
+        f"<figure>{_picture(data, 'jpeg', f'{words}, at {seconds:.1f} s')}"
+        f"<figcaption>{seconds:.1f} s</figcaption></figure>"
+        for seconds, data in pictures
+    )
+    return f'<div class="strip">{"".join(figures)}</div>'
+
+
+def _picture(data: bytes, kind: str, words: str) -> str:
+    return f'<img alt="{html.escape(words)}" src="data:image/{kind};base64,{base64.b64encode(data).decode()}">'
 
 
 def table(rows: Sequence[dict]) -> str:

@@ -1,17 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies are compared on the seeds that both played, and told apart only where these show it."""
 
+import base64
 import json
+import re
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rove_contract import images
+from rove_description import robot
+from rove_learning.deployment.evaluate import EvaluateConfig
+from rove_learning.inference import checkpoint
+from rove_learning.models.actor import Actor
+from rove_learning.models.critic import Critic
 from rove_learning.report import compare as module
+from rove_learning.report import film_strips
 from rove_learning.report.compare import CompareConfig, compare
 from rove_learning.report.statistics import difference, holm, mcnemar
+from rove_learning.testing.synthetic import ACTOR, CRITIC
 
 
 def evaluation(path, successes, first=0, **settings):
@@ -83,6 +95,36 @@ def test_checkpoints_are_played_on_the_same_seeds(tmp_path, monkeypatch):
     assert module.main() == 0
     assert played == [(str(tmp_path / name), 5, 12, "start") for name in ("bad", "good")]
     assert "Losses" in (tmp_path / "page.html").read_text()
+
+
+def test_the_page_shows_both_policies_on_seeds_on_which_one_succeeded(tmp_path):
+    """A real checkpoint in the simulator; its outcomes are made up, and the strips say that they were others."""
+    described = robot.load()
+    actor = Actor(ACTOR, len(described.table))
+    actor.action_mean.copy_(torch.from_numpy(described.home))
+    folder = checkpoint.save(tmp_path / "policy", actor, Critic(CRITIC), info={"robot": described.card.to_dict()})
+    settings = asdict(EvaluateConfig(str(folder), image_size=32, max_seconds=1.0, workers=1))
+    files = [
+        evaluation(tmp_path / f"{name}.json", successes, **settings)
+        for name, successes in (("base", [True, True, False]), ("new", [True, False, False]))
+    ]
+    policies = tuple(f"{file.stem}={file}" for file in files)
+    compare(CompareConfig(policies, out=str(tmp_path / "page.html")))
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/jpeg") == 2 * 3 and "<h3>Seed 1</h3>" in page and "Seed 0" not in page
+    assert "base: failure after 1.1 s, reached: nothing done (it was a success when it was evaluated" in page
+    assert re.search("new: failure after 1.1 s, reached: nothing done<", page)
+    assert re.findall("<figcaption>([^<]*)<", page) == 2 * ["0.0 s", "0.5 s", "1.0 s"]
+    picture = base64.b64decode(re.search(r"data:image/jpeg;base64,([^\"]+)", page)[1])
+    assert images.decode(picture).shape == (32, 32, 3)
+    compare(CompareConfig(policies, out=str(tmp_path / "page.html"), films=0))
+    assert "Where they differ" not in (tmp_path / "page.html").read_text()
+
+
+def test_films_are_chosen_of_what_was_won_and_lost_by_turns():
+    assert film_strips.choose([5, 3, 9], [4], 4) == [3, 4, 5, 9]
+    assert film_strips.choose([], [4, 2], 1) == [2]
+    assert film_strips.choose([1], [2], 0) == []
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_played(tmp_path):
