@@ -49,7 +49,7 @@ ATTEND_S = 2.0  # an emergency stop, or a robot that stands still in mid-episode
 AGAIN_S = 2.0  # between two calls of the attendant
 SAMPLE_S = 5.0  # between two looks at memory and limits
 WARM_UP_S = 120.0  # of a process, before its memory counts
-WINDOW_S = 30.0  # of the two means that are compared
+WINDOW_S = 90.0  # of the two windows that are compared: several episodes begin and end in each
 MOST_GROWTH = 0.05
 STUCK_S = 300.0
 NODES = ("robot", "operator", "teleop", "policy", "filter", "supervisor", "people", "recorder")
@@ -290,13 +290,15 @@ class Soak(Session):
 
 
 def growth(samples):
-    """(MB after the warm-up, MB at the end, growth) of one process; None for one that did not live long enough."""
+    """(MB after the warm-up, MB at the end, growth) of one process; None for one that did not live long enough. MB: the
+    lowest of a window; what an episode that is being written or drawn holds for a while comes and goes, a leak stays.
+    """
     begin, end = samples[0][0] + WARM_UP_S, samples[-1][0]
     first = [used for at, used in samples if begin <= at <= begin + WINDOW_S]
     last = [used for at, used in samples if at >= end - WINDOW_S]
     if not first or end < begin + 2 * WINDOW_S:
         return None
-    return float(np.mean(first)), float(np.mean(last)), float(np.mean(last) / np.mean(first) - 1.0)
+    return min(first), min(last), min(last) / min(first) - 1.0
 
 
 def fates(told, bags, out):
