@@ -10,7 +10,7 @@ setup(
     name=name,
     version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
     packages=find_packages(include=[name, f"{name}.*"]),
-    package_data={name: ["py.typed", "configs/*.yaml"]},
+    package_data={name: ["py.typed", "configs/*.yaml", "weights/*.safetensors"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),
@@ -65,6 +65,7 @@ setup(
             "report = rove_learning.report.run_report:main",
             "human_videos = rove_learning.deployment.human_videos:main",
             "interventions = rove_learning.deployment.interventions:main",
+            "pretrain_backbone = rove_learning.training.pretrain_backbone:main",
         ]
     },
 )

@@ -54,8 +54,9 @@ class BackboneConfig:
     width: int = 128
     layers: int = 1  # transformer layers over image and text tokens together
     heads: int = 4
+    queries: int = 16  # tokens of a scene backbone
     text_bytes: int = 64  # longest instruction, UTF-8 bytes; a longer one is refused
-    path: str = ""  # pretrained kinds (qwen3vl, vlac): folder or hub id of the checkpoint
+    path: str = ""  # pretrained kinds: folder or hub id of the checkpoint (scene: file; empty: the one that is shipped)
     revision: str = ""  # of the hub id: commit or tag; empty: the newest
     layer: int | None = (
         None  # k: tokens after k text layers (hidden_states[k]); -1: after the final norm; None: qwen3vl -1, vlac 23

@@ -308,6 +308,26 @@ class World:
             "progress": round(float(own["progress"]), 4),
         }
 
+    def landmarks(self) -> tuple[np.ndarray, np.ndarray]:
+        """What a picture of the task shows, for pretraining a backbone: points (K, 3) m, pelvis frame, and amounts
+        (M,) of the order of 1. A task adds to both hands' palms.
+        """
+        points, amounts = self.task_landmarks()
+        return np.concatenate([[self.site(f"{side}_palm") for side in mjcf.SIDES], points]), np.asarray(amounts)
+
+    def task_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
+        """The task's own part of `landmarks`: here none."""
+        return np.zeros((0, 3)), np.zeros(0)
+
+    def site(self, name: str) -> np.ndarray:
+        """(3,) m of a site, pelvis frame."""
+        return self.data.site(name).xpos - [0.0, 0.0, mjcf.PELVIS_HEIGHT]
+
+    def camera_pose(self, camera: str = "ego") -> tuple[np.ndarray, np.ndarray]:
+        """(3,) m and rotation (3, 3) of a camera as it is mounted in this trial, pelvis frame; it looks along -z."""
+        seen = self.data.camera(camera)
+        return seen.xpos - [0.0, 0.0, mjcf.PELVIS_HEIGHT], seen.xmat.reshape(3, 3).copy()
+
     def render(self, camera: str = "ego") -> np.ndarray:
         """(H, W, 3) uint8 RGB of a camera of `CAMERAS`."""
         return self.camera.render(self.data.qpos, camera)

@@ -130,7 +130,7 @@ class Policy:
     @property
     def shared(self) -> bool:
         """The critic reads a layer of the actor's own pretrained backbone, which can then run once for both."""
-        if self.critic is None or self.actor.config.backbone.kind == "compact":
+        if self.critic is None or self.actor.config.backbone.kind in ("compact", "scene"):
             return False
         a, b = self.actor.backbone, self.critic.backbone
         return a.model is b.model and replace(a.config, layer=None) == replace(b.config, layer=None)

@@ -31,6 +31,7 @@ MOST_CAMERAS = 16
 # kind -> module:class; the class is called with the BackboneConfig.
 KINDS = {
     "compact": "rove_learning.models.compact:CompactBackbone",
+    "scene": "rove_learning.models.scene:SceneBackbone",
     "qwen3vl": "rove_learning.models.qwen3vl:Qwen3VLBackbone",
     "vlac": "rove_learning.models.vlac:VLACBackbone",
 }

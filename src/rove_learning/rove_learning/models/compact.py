@@ -65,14 +65,19 @@ class CompactBackbone(Backbone):
             ids = ids[torch.tensor([row[text] for text in texts]).to(device)]
         return self.bytes(ids) + self.byte_position[: ids.shape[1]], ids > 0
 
-    def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
-        self.check(images, texts, conditions)
+    def _patches(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, ..., S, S, 3) uint8 -> (B, C (S / patch)^2, D)."""
         pixels = (
             self.one_by_one(images).permute(0, 3, 1, 2).float().mul_(1.0 / 127.5).sub_(1.0)
         )  # channels last in memory, as the stem wants it
         patches = self.stem(pixels).flatten(2).transpose(1, 2) + self.patch_position
         if self.camera is not None:
             patches = (patches.unflatten(0, (len(images), -1)) + self.camera[:, None]).flatten(1, 2)
+        return patches
+
+    def forward(self, images: torch.Tensor, texts: Sequence[str], conditions: Sequence[Sequence[str]] = ()) -> Context:
+        self.check(images, texts, conditions)
+        patches = self._patches(images)
         words, visible = self._text(texts)
         tokens = torch.cat([patches, words], dim=1)
         mask = torch.cat([visible.new_ones(patches.shape[:2]), visible], dim=1)

@@ -15,7 +15,7 @@ from rove_description import mjcf
 from rove_description.kinematics import Kinematics, reach_columns, solve
 from rove_sim.tasks.erase_whiteboard import grasp
 from rove_sim.tasks.erase_whiteboard.board import FACE, Board
-from rove_sim.tasks.erase_whiteboard.ink import Ink, draw_strokes
+from rove_sim.tasks.erase_whiteboard.ink import POSITIONS, Ink, draw_strokes
 from rove_sim.tasks.task import ERASE_WHITEBOARD
 from rove_sim.world import World
 
@@ -227,6 +227,22 @@ class WhiteboardWorld(World):
             "milestone": milestone,
             "progress": 0.15 * (clasped or gone > 0.02) + 0.75 * gone + 0.10 * success,
         }
+
+    def task_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points: middle and two edges of the board; of the eraser the middle, its bar's top and an end. Amounts:
+        progress, held, pressed (10 N), felt over the board (dm), and the ink left at each of the twenty positions as a
+        share of a stroke.
+        """
+        state = self.task_state()
+        board = [self.board.point(u, v) for u, v in ((0.0, 0.0), (0.24, 0.0), (0.0, 0.165))]
+        position, rotation = self.pose_of("eraser")
+        eraser = position + np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.05], [0.06, 0.0, 0.0]]) @ rotation.T
+        ink = np.zeros(len(POSITIONS))
+        for _, u, v, amount in state["ink"]:
+            ink[np.argmin(np.abs(POSITIONS - (u, v)).sum(axis=1))] += 3.0 * amount  # a trial has two to four strokes
+        held, pressed = float(state["held"]), state["pressed"] / 10.0
+        amounts = [state["progress"], held, pressed, min(3.0, 10.0 * state["felt_height"]), *ink]
+        return np.concatenate([board, eraser]), np.array(amounts)
 
     def _reachable(self, position: np.ndarray, rotation: np.ndarray) -> bool:
         """Whether the eraser lies on tray or board, bar outwards, where the right hand can take it."""

@@ -200,6 +200,24 @@ class ToastBreadWorld(World):
             "insertion_attempts": self.insertion_attempts,
         }
 
+    def task_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points: of the slice nearest the right hand and of the other one both lower corners and the middle; both ends
+        of both slots at the rim. Amounts: progress, a slice in the hand, insertion of the nearer slice, thumb and
+        fingers pressing (10 N).
+        """
+        state, palm = self.task_state(), self.site("right_palm")
+        half = self.layout.slice_half
+        corners = np.array([[-half[0], 0.0, -half[2]], [half[0], 0.0, -half[2]], [0.0, 0.0, 0.0]])
+        poses = [self.pose_of(f"slice_{i}") for i in range(SLICES)]
+        order = sorted(range(SLICES), key=lambda i: float(np.linalg.norm(poses[i][0] - palm)))
+        slices = [poses[i][0] + corners @ poses[i][1].T for i in order]
+        reach, depth = self.layout.slot_half_length, self.layout.slot_depth
+        slots = [self.layout.slot(k).point([side * reach, 0.0, depth]) for k in range(SLOTS) for side in (-1.0, 1.0)]
+        near = state["slices"][order[0]]
+        inserted = 1.0 - near["height"] / depth if near["slot"] >= 0 else 0.0
+        amounts = [state["progress"], float(state["held"] >= 0), inserted, *(f / 10.0 for f in state["forces"])]
+        return np.concatenate([*slices, slots]), np.array(amounts)
+
     def _slice_state(self, i: int, forces: np.ndarray) -> dict:
         position, _ = self.pose_of(f"slice_{i}")
         slot, height = self.insertion(i)
