@@ -8,8 +8,9 @@ All get the same 60 Hz frames: head, chest, elbows and wrists of a smooth motion
 and hands of human proportions (rove_teleop/practice/human_hand.py), which no robot hand can copy exactly. Times are CPU
 time of the thread (`cpu`), which other load on the machine hardly inflates, and wall time. Errors stand beside them:
 ours by default smooths and so lags behind a moving target, the alternatives do not smooth; the row "smoothing off"
-compares like with like. Fingertips are measured in the wrist's frame against the operator's, times the scale that our
-hands learn and the alternatives are given. `speedup` is the CPU median of the cheaper alternative over that of "rove".
+compares like with like; "any robot's" is the solver of robots that the closed forms do not fit, on this one.
+Fingertips are measured in the wrist's frame against the operator's, times the scale that our hands learn and the
+alternatives are given. `speedup` is the CPU median of the cheaper alternative over that of "rove".
 Without dex-retargeting the hands of the alternative are left out, it is said so, and there is no speedup. Prints a
 table, then one JSON line.
 """
@@ -30,10 +31,11 @@ from alternatives.person import RATE, SIDES, Person
 from scipy.spatial.transform import Rotation
 
 from rove_contract.operator_frame import OperatorFrame
-from rove_description import joints
+from rove_description import joints, robot
 from rove_description.kinematics import Kinematics
 from rove_teleop.practice.human_hand import FINGERTIPS, THUMB_TIP
 from rove_teleop.retargeting import hand_chains
+from rove_teleop.retargeting.any_robot import AnyRobot
 from rove_teleop.retargeting.retarget import Retargeter
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 
@@ -146,7 +148,9 @@ def main() -> None:
     scale = {side: hand.scale for side, hand in calibrated.hands.items()}
 
     def ours(shown, **settings):
-        retargeter = Retargeter(table, **settings)
+        return timed(Retargeter(table, **settings), shown)
+
+    def timed(retargeter, shown):
         retargeter.reset(start)
         return measure(lambda frame, q: retargeter.retarget(frame), shown, skeleton, start, scale)
 
@@ -156,8 +160,14 @@ def main() -> None:
         "rove, body alone": ours(without(frames, "_hand")),
         "rove, no elbows": ours(without(frames, "_elbow")),
         "rove, out of reach": ours(out_of_reach(frames)),
+        "rove, any robot's": timed(AnyRobot(robot.load()), frames),
+        "rove, any robot's, far": timed(AnyRobot(robot.load()), out_of_reach(frames)),
     }
-    for name, keep in (("rove, body alone", "tip"), ("rove, out of reach", "")):  # errors are the point of the last
+    for name, keep in (
+        ("rove, body alone", "tip"),
+        ("rove, out of reach", ""),
+        ("rove, any robot's, far", ""),
+    ):  # errors are the point of the last
         results[name] = {
             k: v if "_ms_" in k or (keep and not k.startswith(keep)) else None for k, v in results[name].items()
         }

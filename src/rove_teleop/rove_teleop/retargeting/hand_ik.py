@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 
 from rove_teleop.command_filter.stop_law import compiled
+from rove_teleop.retargeting.cholesky import cholesky_solve
 from rove_teleop.retargeting.hand_chains import HandChains
 
 # m/rad: a last link turned by 0.1 rad counts as much as a tip 1 mm off. A stretched finger needs it: bending both its
@@ -151,28 +152,6 @@ def _normal_equations(h, g, start, at, along, middle_at, tip_at, wanted, directi
                     h[j, k] += w * columns[j, i] * columns[k, i]
 
 
-@njit(numba.void(_F2, _F1, _F1), **compiled)
-def _cholesky_solve(h, g, x):
-    """x with h x = g; h symmetric positive definite, overwritten."""
-    n = len(g)
-    for i in range(n):
-        for k in range(i + 1):
-            total = h[i, k]
-            for m in range(k):
-                total -= h[i, m] * h[k, m]
-            h[i, k] = math.sqrt(total) if i == k else total / h[k, k]
-    for i in range(n):
-        total = g[i]
-        for m in range(i):
-            total -= h[i, m] * x[m]
-        x[i] = total / h[i, i]
-    for i in range(n - 1, -1, -1):
-        total = x[i]
-        for m in range(i + 1, n):
-            total -= h[m, i] * x[m]
-        x[i] = total / h[i, i]
-
-
 @njit(
     numba.float64(_F1, numba.int64, numba.float64, _I1, _F2, _F2, _F2, _F2, _I1, _F1, _F1, _F2, _F2, _F2, _F1),
     **compiled,
@@ -204,7 +183,7 @@ def solve(
                 for k in range(n):
                     h[j, k] = h[k, j] = 0.0
                 h[j, j] = 1.0
-        _cholesky_solve(h, g, step)
+        cholesky_solve(h, g, step)
         moved = 0.0
         for j in range(n):
             trial[j] = min(max(q[j] + step[j], lower[j]), upper[j])
