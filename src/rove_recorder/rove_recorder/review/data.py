@@ -22,7 +22,7 @@ from rove_recorder.dataset import correction_fields, corrections, reader, video
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.correction_fields import EDITS
 from rove_recorder.dataset.flags import FLAGS
-from rove_recorder.dataset.lerobot_format import ACTION, CAMERA, STATE, DatasetError
+from rove_recorder.dataset.lerobot_format import ACTION, IMAGES, STATE, DatasetError
 from rove_recorder.dataset.quality import Quality
 from rove_recorder.dataset.quality import read as read_quality
 from rove_recorder.dataset.reader import LeRobotReader
@@ -72,7 +72,7 @@ class ReviewData:
                     raise DatasetError(f"{self.root}: episode {row['episode_index']} has outcome {row['outcome']}")
             self.reader, self.tasks, self.fps, self.names = source, tasks, source.fps, source.names
             self.robot = source.robot
-            self.camera = source.camera
+            self.cameras = source.cameras
             self.episodes = {row["episode_index"]: row for row in rows}
             self._version = version
 
@@ -104,7 +104,7 @@ class ReviewData:
                 "name": self.root.resolve().name,
                 "root": str(self.root),
                 "fps": self.fps,
-                "camera": self.camera,
+                "cameras": list(self.cameras),
                 "joints": list(self.names),
                 "groups": groups(self.robot),
                 "scores": score_names(self.root),
@@ -209,19 +209,22 @@ class ReviewData:
                 out[number] = source.vectors(table, key)
         return out.tobytes()
 
-    def pictures(self, index: int, start: int, count: int) -> list[bytes]:
+    def pictures(self, index: int, start: int, count: int, camera: str = "") -> list[bytes]:
         """JPEGs of frames [start, start + count) of an episode, cut at its end. Exact to the frame, whatever the
-        video's codec.
+        video's codec. camera: its name, the main one if left out. Raises DatasetError.
         """
         row = self.row(index)
         count = min(count, row["length"] - start)
         if start < 0 or count <= 0:
             raise DatasetError(f"episode {index} has frames 0 to {row['length'] - 1}, not {start}")
-        if self.camera == "image":
-            return self.reader.jpegs(self.reader.episode(row, [CAMERA]).slice(start, count))
-        if self.camera != "video":
+        if not self.cameras:
             raise DatasetError(f"{self.root} has no camera")
-        place = self.reader.video(row)
+        camera = camera or next(iter(self.cameras))
+        if camera not in self.cameras:
+            raise DatasetError(f"{self.root} has no camera {camera[:80]!r}; it has {', '.join(self.cameras)}")
+        if self.cameras[camera] == "image":
+            return self.reader.jpegs(self.reader.episode(row, [IMAGES + camera]).slice(start, count), camera)
+        place = self.reader.video(row, camera)
         file, first = place.path, place.first + start
         try:
             found = [

@@ -75,7 +75,8 @@ class ReviewServer(WebServer):
             raise web.HTTPBadRequest(text="expected ?start=FRAME&count=NUMBER") from None
         if not 1 <= count <= MOST_PICTURES or not 0 <= start < MOST_NUMBER:
             raise web.HTTPBadRequest(text=f"expected a frame from 0 and a count of 1 to {MOST_PICTURES}")
-        jpegs = await asyncio.to_thread(self.data.pictures, int(request.match_info["index"]), start, count)
+        index, camera = int(request.match_info["index"]), request.query.get("camera", "")
+        jpegs = await asyncio.to_thread(self.data.pictures, index, start, count, camera)
         return web.Response(body=packed(jpegs), content_type="application/octet-stream")
 
     async def _correct(self, request: web.Request) -> web.Response:

@@ -213,6 +213,38 @@ def test_every_picture_is_exactly_the_one_of_its_frame(tmp_path, camera):
         data.pictures(0, 40, 1)
 
 
+VIEWS = {"ego": (32, 48), "left_wrist": (24, 24), "right_wrist": (24, 32)}
+GREY = {"ego": 20, "left_wrist": 90, "right_wrist": 160}  # of frame 0; each frame is brighter by 2
+
+
+def three_cameras(folder, camera="image", length=30):
+    """A dataset of one episode whose pictures tell camera and frame by their grey."""
+    flat = np.zeros((length, 50))
+    pictures = {
+        name: np.stack([np.full((*size, 3), GREY[name] + 2 * i, np.uint8) for i in range(length)])
+        for name, size in VIEWS.items()
+    }
+    labels = (np.full(length, kind) for kind in (Stage.ROLLOUT, Source.POLICY, Mode.ROLLOUT))
+    with DatasetWriter(folder, robot=CARD, image_size=VIEWS, camera=camera) as out:
+        out.add_episode(
+            EpisodeFrames(flat, flat, pictures, *labels, task=TASK, outcome=Outcome.SUCCESS, episode_id="e")
+        )
+    return folder
+
+
+@pytest.mark.parametrize("camera", ["video", "image"])
+def test_the_pictures_of_every_camera_can_be_asked_for_by_its_name(tmp_path, camera):
+    data = ReviewData(three_cameras(tmp_path / "d", camera))
+    assert data.listing()["cameras"] == list(VIEWS)
+    for name, size in VIEWS.items():
+        seen = [images.decode(jpeg) for jpeg in data.pictures(0, 7, 3, name)]
+        assert {picture.shape for picture in seen} == {(*size, 3)}
+        np.testing.assert_allclose([picture.mean() for picture in seen], GREY[name] + 2.0 * np.arange(7, 10), atol=2)
+    assert data.pictures(0, 7, 3) == data.pictures(0, 7, 3, "ego")
+    with pytest.raises(DatasetError, match="has no camera 'head'; it has ego, left_wrist, right_wrist"):
+        data.pictures(0, 7, 3, "head")
+
+
 def test_corrections_show_and_the_exported_files_keep_their_content(root):
     before = contents(root)
     data = ReviewData(root)
@@ -496,3 +528,48 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_claimed_stored(browser, ro
     page.wait_for_selector("#lost:not([hidden])")
     assert page.locator("#training").text_content() == "Trained on"
     page.close()
+
+
+def test_all_cameras_are_on_the_page_and_a_click_makes_another_one_large(browser, tmp_path):
+    server = Server(three_cameras(tmp_path / "d"))
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, bypass_csp=True)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+
+    def greys():
+        """Camera -> grey on the screen, the large one first."""
+        return page.evaluate("""() => Object.fromEntries(
+          [[review.large(), document.querySelector('#camera')],
+           ...[...document.querySelectorAll('#tiles button')].map((e) => [e.dataset.camera, e.querySelector('canvas')])]
+          .map(([name, canvas]) => [name, canvas.getContext('2d').getImageData(2, 2, 1, 1).data[0]]))""")
+
+    try:
+        page.goto(server.url)
+        ready(page)
+        for large, *small in (["ego", "left_wrist", "right_wrist"], ["right_wrist", "ego", "left_wrist"]):
+            if large != "ego":
+                page.click(f"#tiles button[data-camera={large}]")
+            for frame in (0, 25):  # of another block of pictures than frame 0
+                page.evaluate(f"document.activeElement.blur(), review.seek({frame})")
+                ready(page)
+                seen = greys()
+                assert list(seen) == [large, *small] and page.locator("#camera-name").is_visible()
+                assert all(abs(seen[name] - (GREY[name] + 2 * frame)) <= 3 for name in VIEWS), (frame, seen)
+        picture = page.locator(".picture").bounding_box()
+        for box in (tile.bounding_box() for tile in page.locator("#tiles button").all()):
+            assert box["width"] < picture["width"] / 2 and box["x"] + box["width"] <= picture["x"] + picture["width"]
+            assert box["y"] >= picture["y"] and box["y"] + box["height"] <= picture["y"] + picture["height"]
+        page.keyboard.press("Home")
+        page.keyboard.press(".")
+        page.keyboard.press(".")
+        page.keyboard.press(" ")
+        page.wait_for_function("review.frame() === 29 && !review.playing() && review.drawn() === 29")
+        assert all(abs(grey - (GREY[name] + 58)) <= 3 for name, grey in greys().items())
+    finally:
+        page.close()
+        assert server.stop() == 0
+    assert errors == []
+
+
+def test_a_dataset_of_one_camera_shows_neither_tiles_nor_its_name(page):
+    assert page.locator("#tiles").is_hidden() and page.locator("#camera-name").is_hidden()

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plays the camera frame by frame: pictures come as JPEGs in blocks, so that every frame is exact whatever codec the video has.
+// Plays the cameras frame by frame: pictures come as JPEGs in blocks, so that every frame is exact whatever codec the video has.
+import { paint } from "./pictures.js";
+
 const BLOCK = 24; // frames per request; 1.2 s at 20 fps
-const KEPT = 80; // blocks in memory: 20 MB of small pictures
+const KEPT = 80; // blocks in memory, of each camera: 20 MB of small pictures
 const AHEAD = 3; // blocks fetched before they are needed
 
 export class Player {
-  constructor(canvas, onFrame, onError) {
-    this.canvas = canvas;
-    this.context = canvas.getContext("2d");
+  // canvasOf: camera -> canvas that shows it now.
+  constructor(canvasOf, onFrame, onError) {
+    this.canvasOf = canvasOf;
+    this.cameras = []; // names
     this.onFrame = onFrame;
     this.onError = onError;
-    this.blocks = new Map(); // first frame -> array of Blobs, or a promise of it
+    this.blocks = new Map(); // "first frame/camera" -> array of Blobs, or a promise of it
     this.frame = 0;
-    this.shown = -1; // frame of the picture on the canvas
+    this.shown = -1; // frame of the pictures on the canvases
     this.length = 0;
     this.fps = 20;
     this.speed = 1;
@@ -21,11 +24,11 @@ export class Player {
     this.decoding = false;
   }
 
-  open(index, length, fps, camera) {
+  open(index, length, fps, cameras) {
     this.pause();
     this.generation++;
     this.blocks.clear();
-    Object.assign(this, { index, length, fps, camera, frame: 0, shown: -1 });
+    Object.assign(this, { index, length, fps, cameras, frame: 0, shown: -1 });
     this.seek(0);
   }
 
@@ -33,6 +36,12 @@ export class Player {
     this.frame = Math.max(0, Math.min(this.length - 1, Math.round(frame)));
     if (this.playing) this.restart();
     this.onFrame(this.frame);
+    this.show();
+  }
+
+  // The same frame again: a camera has another canvas.
+  redraw() {
+    this.shown = -1;
     this.show();
   }
 
@@ -65,7 +74,7 @@ export class Player {
     if (!this.playing) return;
     const due = this.from + Math.floor(((performance.now() - this.since) / 1000) * this.fps * this.speed);
     // Time waits for the picture: nothing is passed over because it was late.
-    if (this.camera && (this.shown !== this.frame || !this.ready(Math.min(due, this.length - 1)))) {
+    if (this.cameras.length && (this.shown !== this.frame || !this.ready(Math.min(due, this.length - 1)))) {
       this.restart();
       this.show();
     } else if (due !== this.frame) {
@@ -78,54 +87,51 @@ export class Player {
   }
 
   ready(frame) {
-    return Array.isArray(this.blocks.get(frame - (frame % BLOCK)));
+    return this.cameras.every((camera) => Array.isArray(this.blocks.get(`${frame - (frame % BLOCK)}/${camera}`)));
   }
 
-  async block(frame) {
-    const start = frame - (frame % BLOCK), generation = this.generation;
-    if (!this.blocks.has(start)) {
-      const loading = fetchBlock(this.index, start).then(
+  async block(frame, camera) {
+    const start = frame - (frame % BLOCK), generation = this.generation, key = `${start}/${camera}`;
+    if (!this.blocks.has(key)) {
+      const loading = fetchBlock(this.index, start, camera).then(
         (pictures) => {
-          if (generation === this.generation) this.blocks.set(start, pictures);
+          if (generation === this.generation) this.blocks.set(key, pictures);
           return pictures;
         },
         (error) => {
           if (generation === this.generation) {
-            this.blocks.delete(start);
+            this.blocks.delete(key);
             this.pause();
             this.onError(String(error.message || error));
           }
           return [];
         },
       );
-      this.blocks.set(start, loading);
-      for (const old of [...this.blocks.keys()].slice(0, Math.max(0, this.blocks.size - KEPT))) this.blocks.delete(old);
+      this.blocks.set(key, loading);
+      const most = KEPT * this.cameras.length;
+      for (const old of [...this.blocks.keys()].slice(0, Math.max(0, this.blocks.size - most))) this.blocks.delete(old);
     }
-    return this.blocks.get(start);
+    return this.blocks.get(key);
   }
 
   async show() {
-    if (!this.camera || !this.length || this.decoding) return;
+    if (!this.cameras.length || !this.length || this.decoding) return;
     const generation = this.generation;
     this.decoding = true;
     try {
       while (generation === this.generation && this.shown !== this.frame) {
         const frame = this.frame;
-        const pictures = await this.block(frame);
-        const blob = pictures[frame % BLOCK];
-        if (!blob) return;
-        const bitmap = await createImageBitmap(blob);
-        if (generation !== this.generation) return;
-        if (this.canvas.width !== bitmap.width || this.canvas.height !== bitmap.height) {
-          this.canvas.width = bitmap.width;
-          this.canvas.height = bitmap.height;
-        }
-        this.context.drawImage(bitmap, 0, 0);
-        bitmap.close();
+        const blocks = await Promise.all(this.cameras.map((camera) => this.block(frame, camera)));
+        const blobs = blocks.map((pictures) => pictures[frame % BLOCK]);
+        if (!blobs.every(Boolean)) return;
+        const bitmaps = await Promise.all(blobs.map((blob) => createImageBitmap(blob)));
+        if (generation !== this.generation) return bitmaps.forEach((bitmap) => bitmap.close());
+        // All cameras at once: what is side by side on the page is one moment.
+        bitmaps.forEach((bitmap, i) => paint(this.canvasOf(this.cameras[i]), bitmap));
         this.shown = frame;
         for (let ahead = 1; ahead <= AHEAD; ahead++) {
           const next = frame - (frame % BLOCK) + ahead * BLOCK;
-          if (next < this.length) this.block(next);
+          if (next < this.length) for (const camera of this.cameras) this.block(next, camera);
         }
       }
     } finally {
@@ -135,8 +141,8 @@ export class Player {
   }
 }
 
-async function fetchBlock(index, start) {
-  const answer = await fetch(`api/episode/${index}/pictures?start=${start}&count=${BLOCK}`);
+async function fetchBlock(index, start, camera) {
+  const answer = await fetch(`api/episode/${index}/pictures?start=${start}&count=${BLOCK}&camera=${encodeURIComponent(camera)}`);
   if (!answer.ok) throw new Error((await answer.json()).error);
   const data = await answer.arrayBuffer();
   const view = new DataView(data);

@@ -7,6 +7,7 @@ import { Player } from "./player.js";
 import { color } from "./plot.js";
 import { request } from "./server.js";
 import { Timeline } from "./timeline.js";
+import { Views } from "./views.js";
 import { fieldName, item, legend, minus, past } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -20,7 +21,8 @@ let arrays = null; // its joints
 let group = 0;
 let busy = false;
 
-const player = new Player($("camera"), draw, (text) => say(text, "bad"));
+const views = new Views($("camera"), $("tiles"), $("camera-name"), () => player.redraw());
+const player = new Player((camera) => views.canvas(camera), draw, (text) => say(text, "bad"));
 const timeline = new Timeline($("timeline"), (frame) => player.seek(frame));
 const joints = new Joints($("joints"), (frame) => player.seek(frame));
 
@@ -96,9 +98,10 @@ async function open(index) {
   const half = episode.length * data.joints.length;
   arrays = { state: new Float32Array(bytes, 0, half), action: new Float32Array(bytes, 4 * half, half) };
   if (fresh) {
-    $("camera-note").hidden = Boolean(data.camera);
+    $("camera-note").hidden = data.cameras.length > 0;
     $("camera-note").textContent = "This dataset has no camera.";
-    player.open(episode.index, episode.length, data.fps, Boolean(data.camera));
+    views.update(data.cameras);
+    player.open(episode.index, episode.length, data.fps, data.cameras);
     say(episode.scores_error, "bad");
   }
   show();
@@ -357,7 +360,7 @@ document.addEventListener("visibilitychange", async () => {
 showKeys($("quick-keys"), $("all-keys"));
 
 window.review = { // for tests and the curious
-  episode: () => episode, shown: () => shown.map((e) => e.index), frame: () => player.frame, drawn: () => player.shown, playing: () => player.playing,
+  episode: () => episode, shown: () => shown.map((e) => e.index), frame: () => player.frame, drawn: () => player.shown, large: () => views.large_name, seek: (frame) => player.seek(frame), playing: () => player.playing,
   scores: () => episode?.scores,
 };
 try {
