@@ -150,3 +150,22 @@ def motionless_policy(tmp_path):
     actor.action_mean.copy_(torch.from_numpy(described.home))
     info = {"robot": described.card.to_dict(), "instructions": ["erase the whiteboard"]}
     return checkpoint.save(tmp_path / "demo" / "policy", actor, Critic(CriticConfig()), info=info)
+
+
+@pytest.fixture
+def holding_robin(tmp_path):
+    """A checkpoint for robin_h1 that sees two of its cameras and holds its home pose."""
+    from dataclasses import replace
+
+    import torch
+
+    from rove_description import robot
+    from rove_learning.inference import checkpoint
+    from rove_learning.models.actor import Actor
+    from rove_learning.testing.synthetic import ACTOR, BACKBONE
+
+    described = robot.load("robin_h1")
+    cameras = tuple(described.cameras)[:2]
+    actor = Actor(replace(ACTOR, backbone=replace(BACKBONE, cameras=cameras)), len(described.table))
+    actor.action_mean.copy_(torch.from_numpy(described.home))
+    return checkpoint.save(tmp_path / "untrained", actor, info={"robot": described.card.to_dict()})

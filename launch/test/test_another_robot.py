@@ -3,19 +3,15 @@
 namespace. A session records a rollout with a takeover over ZMQ; its bag is exported, trained on, and the policy loads.
 """
 
-import socket
-import threading
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import zmq
 
 from rove_bringup.bag_audit import audit
+from rove_bringup.testing.suit import Suit, free_endpoint
 from rove_contract.modes import Stage
-from rove_contract.operator_frame import encode
-from rove_description import joints, mjcf, robot
+from rove_description import robot
 from rove_supervisor.testing.panel_client import Panel
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -24,65 +20,22 @@ CAMERAS = ("ego", "left_wrist", "right_wrist")
 LONG_S = 90.0
 
 
-def free_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-
-
-class Suit:
-    """A person in a motion-capture suit who bends the right elbow when `bent` is set."""
-
-    def __init__(self, endpoint: str):
-        from rove_teleop.retargeting.robot_geometry import RobotSkeleton
-
-        table = joints.load()
-        self.skeleton, self.pose, self.elbow = RobotSkeleton(table), mjcf.home(table), table.index["right_elbow"]
-        self.bent, self.stop = threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=self.send, args=(endpoint,), daemon=True)
-        self.thread.start()
-
-    def send(self, endpoint: str) -> None:
-        context = zmq.Context()
-        out = context.socket(zmq.PUB)
-        out.setsockopt(zmq.LINGER, 0)
-        out.connect(endpoint)
-        seq = 0
-        while not self.stop.wait(1 / 40):
-            goal = -0.6 if self.bent.is_set() else -1.4
-            self.pose[self.elbow] += np.clip(goal - self.pose[self.elbow], -0.03, 0.03)
-            out.send(encode(self.skeleton.frame(self.pose, seq, time.time(), "suit")))
-            seq += 1
-        out.close()
-        context.term()
-
-
 @pytest.fixture
 def suit():
-    suit = Suit(endpoint := free_endpoint())
-    yield suit, endpoint
-    suit.stop.set()
-    suit.thread.join(5.0)
+    suit = Suit(free_endpoint())
+    yield suit
+    suit.close()
 
 
-@pytest.fixture
-def untrained(tmp_path):
-    """A checkpoint for this robot that sees two of its cameras and holds its home pose."""
-    import torch
-
-    from rove_learning.inference import checkpoint
-    from rove_learning.models.actor import Actor
-    from rove_learning.testing.synthetic import ACTOR, BACKBONE
-
-    actor = Actor(replace(ACTOR, backbone=replace(BACKBONE, cameras=CAMERAS[:2])), len(ROBIN.table))
-    actor.action_mean.copy_(torch.from_numpy(ROBIN.home))
-    return checkpoint.save(tmp_path / "untrained", actor, info={"robot": ROBIN.card.to_dict()})
-
-
-def test_the_whole_loop_runs_on_another_robot(rove_launch, own_domain, suit, untrained, tmp_path):
-    suit, endpoint = suit
-    arguments = ["robot:=robin_h1", "task:=free_space", "namespace:=lab/robin", "device:=zmq", f"endpoint:={endpoint}"]
-    arguments += [f"checkpoint:={untrained}", f"bags:={tmp_path / 'bags'}", "panel_port:=0", "operator:=ann"]
+def test_the_whole_loop_runs_on_another_robot(rove_launch, own_domain, suit, holding_robin, tmp_path):
+    arguments = ["robot:=robin_h1", "task:=free_space", "namespace:=lab/robin", "device:=zmq"]
+    arguments += [
+        f"endpoint:={suit.endpoint}",
+        f"checkpoint:={holding_robin}",
+        f"bags:={tmp_path / 'bags'}",
+        "panel_port:=0",
+        "operator:=ann",
+    ]
     session = rove_launch("session.launch.yaml", *arguments, cwd=tmp_path)
     panel = Panel(session.wait_for_word_after("panel: ", timeout_s=LONG_S))
     panel.wait(lambda state: state["links"]["operator"]["ok"], "an operator")
