@@ -159,9 +159,6 @@ class ActorConfig:
     weight_hand: float = 0.1
     weight_end_effector: float = 1.0
     idle_weight: float = 0.1  # factor of joints that move less than 0.003 rad in all the data (ours)
-    # a joint that the data of a later iteration move beyond the first one's statistics weighs as if they were its own:
-    # else a slice that was fetched again makes one shoulder joint most of the loss (ours)
-    weight_by_spread: bool = True
     weight_tail: float = 0.5  # loss weight of chunk steps that are never executed (after 2 x execute steps) (ours)
 
 

@@ -37,25 +37,15 @@ def joint_weights(blocks: Sequence[str], action_std: np.ndarray, config: ActorCo
 
 
 def set_statistics(actor: Actor, buffer: Buffer) -> None:
-    """Normalisation of state and action from D^actor. Not touched again in later iterations."""
+    """Normalisation of state and action and loss weights from D^actor. Not touched again in later iterations."""
     config = actor.config
     for name, data in (("state", buffer.state), ("action", buffer.action)):
         getattr(actor, f"{name}_mean").copy_(torch.from_numpy(data.mean(0, dtype=np.float64)))
         getattr(actor, f"{name}_std").copy_(
             torch.from_numpy(np.maximum(data.std(0, dtype=np.float64), config.std_floor))
         )
-
-
-def set_weights(actor: Actor, buffer: Buffer) -> None:
-    """Loss weights from D^actor, in every iteration. The normalisation stays that of the first one, so a joint that
-    the new data move z times as far has z^2 times its loss; `weight_by_spread` divides that out again.
-    """
-    config, action = actor.config, buffer.action
-    weight = joint_weights(buffer.robot.blocks, action.std(0, dtype=np.float64), config)
-    if config.weight_by_spread:
-        mean, std = (getattr(actor, f"action_{name}").cpu().numpy() for name in ("mean", "std"))
-        weight = weight / np.maximum(1.0, np.mean(np.square((action - mean) / std, dtype=np.float64), axis=0))
-    actor.loss_weight.copy_(torch.from_numpy(weight / weight.mean()))
+    weight = joint_weights(buffer.robot.blocks, buffer.action.std(0, dtype=np.float64), config)
+    actor.loss_weight.copy_(torch.from_numpy(weight))
 
 
 def extend_range(actor: Actor, buffer: Buffer) -> None:
@@ -178,7 +168,6 @@ def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observati
         if previous.joints != actor.joints:
             raise ValueError(f"the previous actor has {previous.joints} joints, the dataset {actor.joints}")
         actor.load_state_dict(previous.state_dict())
-    set_weights(actor, buffer)
     extend_range(actor, buffer)
     average = phases.frozen_copy(actor)
     observe = observe or observations(plan, buffer, actor.backbone, conditions=trained_conditions(settings))

@@ -5,7 +5,6 @@ one.
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ from rove_learning.models.compact import CompactBackbone
 from rove_learning.models.critic import Critic, ema_update
 from rove_learning.models.guidance import sample
 from rove_learning.testing.synthetic import ACTOR, BACKBONE, CRITIC, episode_frames, make_plan, write_dataset
-from rove_learning.training.train_actor import joint_weights, set_statistics, set_weights, train_actor
+from rove_learning.training.train_actor import joint_weights, train_actor
 from rove_learning.training.train_critic import train_critic
 
 QUIET = RegulariseConfig(dropout=0.0, noise=0.0, image_gain=0.0)
@@ -284,25 +283,3 @@ def test_steps_that_share_a_token_give_a_chunk_of_the_same_shape_and_gradient_to
     assert (x.grad.abs().sum(-1) > 0).all()
     with pytest.raises(ValueError, match="no multiple of token_steps 3"):
         Actor(replace(ACTOR, token_steps=3))
-
-
-def test_a_joint_that_a_later_iteration_moves_far_does_not_drown_the_others():
-    actor, far = Actor(ActorConfig(width=16, layers=1, heads=2), 50), 7
-    rng = np.random.default_rng(0)
-    first = SimpleNamespace(robot=robot.load().card, state=rng.normal(0, 0.2, (400, 50)))
-    first.action = first.state + 0.01
-    set_statistics(actor, first)
-    set_weights(actor, first)
-    before = actor.loss_weight.clone()
-    later = SimpleNamespace(robot=first.robot, state=first.state, action=first.action.copy())
-    later.action[:200, far] += 3.0
-
-    def share(weight):
-        squares = torch.from_numpy(later.action - first.action.mean(0)).float() / actor.action_std
-        loss = weight * squares.square().mean(0)
-        return float(loss[far] / loss.sum())
-
-    set_weights(actor, later)
-    assert share(before) > 0.4
-    assert share(actor.loss_weight) < 0.06
-    assert actor.loss_weight.mean() == pytest.approx(1.0)
