@@ -32,11 +32,12 @@ setup(
         "matplotlib",
         "numpy",
         "pyyaml",
+        "pyzmq",
         "rosbags",
         "tyro",
     ],
     # colcon test runs pytest where a package says so
-    extras_require={"hub": ["huggingface-hub"], "test": ["hypothesis", "psutil", "pytest", "pyzmq", "scipy", "torch"]},
+    extras_require={"hub": ["huggingface-hub"], "test": ["hypothesis", "psutil", "pytest", "scipy", "torch"]},
     zip_safe=False,
     maintainer="ROVE developers",
     maintainer_email="rove@example.org",

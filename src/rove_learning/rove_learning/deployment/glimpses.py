@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -34,16 +33,6 @@ class GlimpseConfig:
     image_size: int = 192
 
 
-class Glimpse(NamedTuple):
-    """pictures: (N, S, S, 3) uint8. points: (N, 2 K, 3) m, the landmarks in the camera's frame and, in the pelvis's
-    axes, from the right palm. amounts: (N, M).
-    """
-
-    pictures: np.ndarray
-    points: np.ndarray
-    amounts: np.ndarray
-
-
 class _Stopped(Supervision):
     """Ends a demonstration after a drawn time."""
 
@@ -57,8 +46,10 @@ class _Stopped(Supervision):
         return super()._watch_work(view, succeed)
 
 
-def make_worker(config: GlimpseConfig) -> Callable[[int], Glimpse]:
-    """A function seed -> `Glimpse`; the world is made once."""
+def make_worker(config: GlimpseConfig) -> Callable[[int], dict]:
+    """A function seed -> one glimpse: `pictures` (N, S, S, 3) uint8, and `points` (N, 2 K, 3) m and `amounts` (N, M) of
+    `describe`; empty when there was nothing to see. The world is made once.
+    """
     from rove_sim.episode import play_episode
     from rove_sim.people.operator import CREW, EXPERT, Operator
 
@@ -68,7 +59,7 @@ def make_worker(config: GlimpseConfig) -> Callable[[int], Glimpse]:
     people = (*CREW, EXPERT)
     every = round(EVERY_S * timing.POLICY_HZ)
 
-    def look(seed: int) -> Glimpse:
+    def look(seed: int) -> dict:
         rng = np.random.default_rng([seed, SEED_STREAM])
         number = seed - config.seed
         operator = Operator(task, people[number % len(people)], rng, 1.0 / timing.POLICY_HZ, world.table)
@@ -88,14 +79,15 @@ def make_worker(config: GlimpseConfig) -> Callable[[int], Glimpse]:
             observers=(observe,),
             cameras=(),
         )
-        return Glimpse(*(np.array(column) for column in zip(*rows)))
+        return {name: np.array(column) for name, column in zip(("pictures", "points", "amounts"), zip(*rows))}
 
     return look
 
 
 def describe(world) -> tuple[np.ndarray, np.ndarray]:
-    """Points (2 K, 3) and amounts (M,) of a `Glimpse`, now. The camera's frame is what one picture tells, up to its
-    mounting; the way from the palm is what a hand needs to know.
+    """Points (2 K, 3) m, the landmarks in the camera's frame and, in the pelvis's axes, from the right palm; and
+    amounts (M,); now. The camera's frame is what one picture tells, up to its mounting; the way from the palm is what a
+    hand needs to know.
     """
     points, amounts = world.landmarks()
     position, rotation = world.camera_pose()

@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,9 +78,9 @@ def look(config: PretrainConfig, name: str) -> Scenes:
         source = GlimpseConfig(name, begin, config.backbone.image_size)
         seeds = range(begin, begin + config.glimpses)
         played = play_seeds(make_worker, source, seeds, config.workers)
-        glimpses = [g for g in tqdm(played, total=len(seeds), desc=name, unit="glimpse") if len(g)]
-        arrays = dict(zip(("pictures", "points", "amounts"), (np.concatenate(column) for column in zip(*glimpses))))
-        arrays["glimpse"] = np.repeat(np.arange(len(glimpses)), [len(g.pictures) for g in glimpses])
+        glimpses = [glimpse for glimpse in tqdm(played, total=len(seeds), desc=name, unit="glimpse") if glimpse]
+        arrays: dict[str, Any] = {key: np.concatenate([glimpse[key] for glimpse in glimpses]) for key in glimpses[0]}
+        arrays["glimpse"] = np.repeat(np.arange(len(glimpses)), [len(glimpse["pictures"]) for glimpse in glimpses])
         kept.parent.mkdir(parents=True, exist_ok=True)
         with files.replaced(kept, durable=False) as part, part.open("wb") as stream:
             np.savez(stream, **arrays)
