@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,15 +108,20 @@ class Robot:
         return RobotCard(self.name, self.hash, self.table.names, self.table.blocks, self.table.sides)
 
 
+def shipped() -> tuple[str, ...]:
+    """Names of the robots of this package: what a file may name without a path being opened for it."""
+    return tuple(sorted(entry.name for entry in ROBOTS.iterdir() if (entry / "robot.yaml").is_file()))
+
+
 def load(robot: str | Path = DEFAULT) -> Robot:
     """A robot of this package by name, or any by its folder. Raises RobotError with one line per fault."""
-    named = ROBOTS / str(robot)
-    folder = named if named.is_dir() and "/" not in str(robot) else Path(robot).expanduser().resolve()
-    if not folder.is_dir():
-        known = ", ".join(sorted(entry.name for entry in ROBOTS.iterdir() if entry.is_dir()))
+    own = shipped()
+    folder = ROBOTS / str(robot) if str(robot) in own else Path(robot).expanduser()
+    if not os.path.isdir(folder):  # False also for what cannot be a path, where Path.is_dir raises
         raise RobotError(
-            f"robot {str(robot)!r}: expected a folder with robot.yaml or one of {known}, got no such folder"
+            f"robot {str(robot)!r}: expected a folder with robot.yaml or one of {', '.join(own)}, got no such folder"
         )
+    folder = folder.resolve()
     root = read(folder / "robot.yaml")
     table_file = root.values.get("joints", "joints.csv")
     margin, ignore = _guard(root)

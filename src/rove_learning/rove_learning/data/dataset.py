@@ -143,7 +143,7 @@ class Dataset:
     def _read_robot(self) -> RobotCard:
         """The robot, blocks included: where another tool dropped them, those of ROVE's own robot of that name."""
         card = self.reader.robot
-        own = _card_of(card.name) if card.name and (robots.ROBOTS / card.name).is_dir() else None
+        own = _card_of(card.name) if card.name in robots.shipped() else None
         if own is not None and (refusal := card.refusal(own, f"dataset {self.root}")):
             raise DatasetError(refusal)
         if not card.blocks and own is None:

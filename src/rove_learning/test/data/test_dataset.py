@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rove_description import robot
 from rove_learning.config import RewardConfig, TrainConfig
 from rove_learning.data.buffer import Buffer
 from rove_learning.data.dataset import Dataset, DatasetError
@@ -230,6 +231,14 @@ def test_another_robot_or_the_same_data_twice_is_refused_by_the_run(copy, tmp_pa
     change_info(copy, rename)
     with pytest.raises(DatasetError, match="joint 0 is head_pitch, expected head_yaw"):
         run(copy)
+
+
+def test_the_robots_name_in_a_dataset_opens_no_folder(copy, tmp_path):
+    """A name is looked up among ROVE's own robots; nothing of a stranger's is read for it, however it is spelled."""
+    mine = shutil.copytree(robot.ROBOTS / "robin_h1", tmp_path / "mine")
+    for name in ("x" * 300, str(mine), "../robots/robin_h1", ".", "iron\0"):
+        change_info(copy, lambda info, name=name: info.update(robot_type=name))
+        assert Dataset(copy).robot.name == name
 
 
 def test_human_videos_alone_are_refused_before_the_critic_is_trained(tmp_path):

@@ -239,7 +239,7 @@ def _robot_name(usable: list) -> str:
                 name = (read_metadata(folder)["custom_data"] or {}).get("robot", "")
             except BagError:
                 continue
-        if name and not (robots.ROBOTS / files.name(name, "robot")).is_dir():
+        if name and files.name(name, "robot") not in robots.shipped():
             raise BagError(f"{parts[0]} belongs to the robot {name}; give its folder: --robot FOLDER")
         if name:
             return name
