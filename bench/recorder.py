@@ -96,6 +96,23 @@ def ours(folder: Path, session: list[list[RawMessage]], seconds: int, compressio
     }
 
 
+def memory(root: Path, session: list[list[RawMessage]], count: int) -> dict:
+    """Of this process after each of `count` recordings of 15 s, MB: the lowest of the first and of the last third, and
+    the highest of all. What a recording holds for a while comes and goes; a leak raises the lowest.
+    """
+    used, part = [], max(1, count // 3)
+    for i in range(count):
+        ours(root / f"memory{i}", session, 15, "zstd")
+        shutil.rmtree(root / f"memory{i}")
+        used.append(psutil.Process().memory_full_info().uss / 1e6)
+    return {
+        "recordings": count,
+        "lowest_mb_first": round(min(used[:part]), 1),
+        "lowest_mb_last": round(min(used[-part:]), 1),
+        "highest_mb": round(max(used), 1),
+    }
+
+
 def rosbags(folder: Path, session: list[list[RawMessage]], seconds: int, compressed: bool, synced: bool) -> dict:
     """rosbags' writer in the same thread. compressed: each message by itself with zstd, the way it can with MCAP.
     synced: the finished file is brought to the disk, once.
@@ -174,6 +191,7 @@ def over_ros(folder: Path, seconds: float, scale: float) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less than 30 s")
+    parser.add_argument("--recordings", type=int, help="one after the other, for the writer's memory (40; quick: none)")
     parser.add_argument("--dir", default=None, help="disk to write to (default: the system's temporary folder)")
     args = parser.parse_args()
     seconds = 60 if args.quick else 600
@@ -188,6 +206,9 @@ def main() -> None:
     }
     result["session_messages_per_s"] = len(session[0])
     try:
+        # before the other writers: what they leave in the heap would hide a leak
+        if count := (0 if args.quick else 40) if args.recordings is None else args.recordings:
+            result["memory"] = memory(root, session, count)
         for name, run in (
             ("rove_zstd", lambda path: ours(path, session, seconds, "zstd")),
             ("rove_lz4", lambda path: ours(path, session, seconds, "lz4")),
@@ -215,6 +236,11 @@ def main() -> None:
         f"node at the session's rate: {row['cpu_percent_of_core']} % of a core, {row['dropped']} dropped, "
         f"{row['missed']} missed"
     )
+    if row := result.get("memory"):
+        print(
+            f"memory after {row['recordings']} recordings: lowest {row['lowest_mb_first']} MB in the first third, "
+            f"{row['lowest_mb_last']} MB in the last, highest {row['highest_mb']} MB"
+        )
     print(json.dumps(result))
 
 

@@ -18,6 +18,7 @@ from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import Pictures
 from rove_learning.models.critic import Critic
 from rove_learning.models.guidance import guidance_conditions, with_branches
+from rove_learning.models.pretrained import PretrainedBackbone
 
 View = np.ndarray | Mapping[str, np.ndarray]
 
@@ -130,10 +131,10 @@ class Policy:
     @property
     def shared(self) -> bool:
         """The critic reads a layer of the actor's own pretrained backbone, which can then run once for both."""
-        if self.critic is None or self.actor.config.backbone.kind in ("compact", "scene"):
+        if self.critic is None or not isinstance(self.actor.backbone, PretrainedBackbone):
             return False
         a, b = self.actor.backbone, self.critic.backbone
-        return a.model is b.model and replace(a.config, layer=None) == replace(b.config, layer=None)
+        return a.model is getattr(b, "model", None) and replace(a.config, layer=None) == replace(b.config, layer=None)
 
     def act_and_value(
         self, image: View, q: np.ndarray, instruction: str, *, guidance: float | None = None, rng=None, known=None

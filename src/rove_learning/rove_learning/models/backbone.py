@@ -79,6 +79,10 @@ class Backbone(nn.Module):
         self.config = config
         self.cameras, self.image_size = config.cameras, config.image_size
 
+    @classmethod
+    def check_files(cls, config: BackboneConfig) -> None:
+        """Its files from elsewhere are there, or are fetched now. Raises `pretrained.BackboneError`. Here: none."""
+
     @property
     def picture_shape(self) -> tuple[int, ...]:
         """(S, S, 3), or (C, S, S, 3) of several cameras: one moment's pictures."""
@@ -108,12 +112,17 @@ class Backbone(nn.Module):
                 raise ValueError(f"expected one text per picture, got {len(texts_)} texts for {len(images)} pictures")
 
 
-def build(config: BackboneConfig) -> Backbone:
-    """The backbone of `config.kind`. Raises ValueError for an unknown kind."""
+def kind_of(config: BackboneConfig) -> type[Backbone]:
+    """The class of `config.kind`. Raises ValueError for an unknown one."""
     if config.kind not in KINDS:
         raise ValueError(f"unknown backbone {config.kind!r}; known: {', '.join(KINDS)}")
     module, name = KINDS[config.kind].split(":")
-    return getattr(importlib.import_module(module), name)(config)
+    return getattr(importlib.import_module(module), name)
+
+
+def build(config: BackboneConfig) -> Backbone:
+    """The backbone of `config.kind`. Raises ValueError for an unknown kind."""
+    return kind_of(config)(config)
 
 
 def encode(backbone: Backbone, observation: Pictures | Context) -> Context:

@@ -108,6 +108,10 @@ class PretrainedBackbone(Backbone):
     image_slices: list[slice]  # where the tokens of each camera's picture stand in every prompt
     layer: int
 
+    @classmethod
+    def check_files(cls, config: BackboneConfig) -> None:
+        weight_files(folder(config))
+
     def prompt(self, text: str) -> list[int]:
         """Token ids of picture and instruction."""
         raise NotImplementedError

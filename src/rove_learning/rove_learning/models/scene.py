@@ -54,6 +54,10 @@ class SceneBackbone(CompactBackbone):
         except (RuntimeError, SafetensorError, OSError) as error:
             raise BackboneError(f"{file} does not fit a scene backbone of these sizes: {error}") from error
 
+    @classmethod
+    def check_files(cls, config: BackboneConfig) -> None:
+        cls(config)  # they are small: what is read is also what fits
+
     def save(self, file: Path) -> None:
         """Write the weights, as the constructor reads them."""
         save_file({name: weights.contiguous() for name, weights in self.state_dict().items()}, file)

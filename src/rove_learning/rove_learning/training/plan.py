@@ -18,9 +18,8 @@ from rove_learning.data import picture_cache
 from rove_learning.data.dataset import Dataset, DatasetError
 from rove_learning.inference import checkpoint
 from rove_learning.inference.policy import Policy
-from rove_learning.models import pretrained
 from rove_learning.models.actor import Actor
-from rove_learning.models.backbone import build
+from rove_learning.models.backbone import kind_of
 from rove_learning.models.critic import Critic
 from rove_learning.training import processes
 from rove_learning.training.tracking import Tracking
@@ -134,10 +133,7 @@ def _check_backbones(config: TrainConfig, previous: Policy | None, critic: Criti
     wanted = [config.actor.backbone] if previous is None else []
     wanted += [config.critic.backbone] if critic is None and previous is None else []
     for backbone in wanted:
-        if backbone.kind == "scene":
-            build(backbone)
-        elif backbone.kind != "compact":
-            pretrained.weight_files(pretrained.folder(backbone))
+        kind_of(backbone).check_files(backbone)
 
 
 def _start_critic(config: TrainConfig, previous: Policy | None) -> Critic | None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import sys
 import time
-from dataclasses import dataclass, field
+import zipfile
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,11 @@ def look(config: PretrainConfig, name: str) -> Scenes:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with files.replaced(kept, durable=False) as part, part.open("wb") as stream:
             np.savez(stream, **arrays)
-    with np.load(kept) as arrays:
+    try:
+        found = np.load(kept)
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise ValueError(f"{kept} is damaged ({error}); remove it and start again") from error
+    with found as arrays:
         points = arrays["points"].reshape(len(arrays["points"]), -1)
         values = np.concatenate([points, arrays["amounts"]], axis=1).astype(np.float32)
         scale = values.std(axis=0)
@@ -132,6 +138,10 @@ def measure(reader: Reader, name: str, seen: Scenes) -> dict:
 
 def pretrain(config: PretrainConfig) -> dict:
     """Write the weights; returns what `measure` says of each task."""
+    if config.glimpses < 2 or not config.tasks:
+        raise ValueError(f"{config.glimpses} glimpses of {len(config.tasks)} tasks, expected 2 or more of at least one")
+    for name in config.tasks:
+        tasks.get(name)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     scenes = {name: look(config, name) for name in config.tasks}
@@ -139,14 +149,23 @@ def pretrain(config: PretrainConfig) -> dict:
     optimiser = torch.optim.AdamW(reader.parameters(), lr=config.lr, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps, pct_start=0.05)
     rng, first = np.random.default_rng(config.seed), 0
+    train = {name: np.flatnonzero(~seen.held_out) for name, seen in scenes.items()}
+    if (fewest := min(map(len, train.values()))) < config.batch:
+        raise ValueError(f"{fewest} pictures of a task are fewer than a batch of {config.batch}: ask for more glimpses")
     half_way = config.out.with_suffix(".part")
+    chosen = {key: value for key, value in asdict(config).items() if key not in ("out", "workers", "threads")}
+    settings = json.dumps(chosen, sort_keys=True)
     if half_way.is_file():
-        saved = torch.load(half_way, weights_only=False)
+        try:
+            saved = torch.load(half_way, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise ValueError(f"{half_way} is damaged ({error}); remove it and start again") from error
+        if saved["settings"] != settings:
+            raise ValueError(f"{half_way} is of a run with other settings; remove it, or choose another --out")
         reader.load_state_dict(saved["reader"])
         optimiser.load_state_dict(saved["optimiser"])
         schedule.load_state_dict(saved["schedule"])
         rng.bit_generator.state, first = saved["rng"], saved["step"]
-    train = {name: np.flatnonzero(~seen.held_out) for name, seen in scenes.items()}
     begin = time.monotonic()
     with tqdm(range(first, config.steps), initial=first, total=config.steps, desc="scene backbone", unit="step") as bar:
         for step in bar:
@@ -168,6 +187,7 @@ def pretrain(config: PretrainConfig) -> dict:
                 reader.train()
                 state = {"reader": reader.state_dict(), "optimiser": optimiser.state_dict()}
                 state |= {"schedule": schedule.state_dict(), "rng": rng.bit_generator.state, "step": step + 1}
+                state["settings"] = settings
                 with files.replaced(half_way, durable=False) as part:
                     torch.save(state, part)
     reader.eval()
@@ -175,8 +195,7 @@ def pretrain(config: PretrainConfig) -> dict:
     config.out.parent.mkdir(parents=True, exist_ok=True)
     with files.replaced(config.out) as part:
         reader.backbone.save(part)
-    settings = {"steps": config.steps, "batch": config.batch, "glimpses": config.glimpses, "seed": config.seed}
-    result = {"settings": settings, "held_out": result, "seconds": round(time.monotonic() - begin)}
+    result = {"settings": json.loads(settings), "held_out": result, "seconds": round(time.monotonic() - begin)}
     files.write(config.out.with_suffix(".json"), json.dumps(result, indent=2) + "\n")
     half_way.unlink(missing_ok=True)
     return result

@@ -101,6 +101,8 @@ def test_pretraining_goes_on_after_a_kill_and_its_weights_make_one_policy_everyw
         pretrain_backbone.pretrain(config)
     monkeypatch.setattr(pretrain_backbone, "measure", measure)
     assert not config.out.exists()
+    with pytest.raises(ValueError, match="other settings"):
+        pretrain_backbone.pretrain(replace(config, lr=0.1))
     pretrain_backbone.pretrain(config)
     assert config.out.read_bytes() == weights
 
@@ -122,6 +124,19 @@ def test_pretraining_goes_on_after_a_kill_and_its_weights_make_one_policy_everyw
     other.write_bytes(weights)
     moved = checkpoint.load(tmp_path / "policy", backbones={"actor": str(other), "critic": str(other)})
     np.testing.assert_array_equal(moved.act(image, q, "put the bread into the toaster"), chunk)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [({"glimpses": 0}, "0 glimpses"), ({"tasks": ("juggle",)}, "juggle"), ({"batch": 10**6}, "fewer than a batch")],
+)
+def test_what_cannot_be_pretrained_on_is_said_before_the_work(tmp_path, change, message):
+    config = pretrain_backbone.PretrainConfig(
+        tmp_path / "scene.safetensors", tasks=("toast_bread",), glimpses=2, workers=1, threads=1, backbone=TINY
+    )
+    with pytest.raises(ValueError, match=message):
+        pretrain_backbone.pretrain(replace(config, **change))
+    assert not config.out.exists()
 
 
 def test_weights_that_are_missing_or_of_other_sizes_are_named(tmp_path):

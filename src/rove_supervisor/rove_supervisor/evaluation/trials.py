@@ -92,6 +92,7 @@ class Evaluation:
             trials = tuple(Trial(**row) for row in values.pop("trials"))
             self.plan = Plan(trials=trials, **values)
             self.attempts = self._read()
+            self.results()  # reads every field of every line
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{self.folder} holds no evaluation that can be read ({error!r}); "

@@ -23,6 +23,7 @@ from rove_description.coupling import couplings
 from rove_description.kinematics import Kinematics
 from rove_teleop.command_filter.stop_law import compiled
 from rove_teleop.retargeting.cholesky import cholesky_solve
+from rove_teleop.retargeting.screw import turn_about
 
 ROTATION_WEIGHT = 0.1  # m/rad: 0.1 rad of rotation counts as much as 1 cm of position
 ELBOW_WEIGHT = 0.1  # the elbow is a wish, the wrist is the task
@@ -141,19 +142,7 @@ def linearise(
                 for i in range(3):
                     t[i] += by * along[j, i]
                 continue
-            s, cosine = math.sin(by), math.cos(by)
-            v = 1.0 - cosine
-            e[0, 0], e[0, 1], e[0, 2] = cosine + v * x * x, v * x * y - s * z, v * x * z + s * y
-            e[1, 0], e[1, 1], e[1, 2] = v * x * y + s * z, cosine + v * y * y, v * y * z - s * x
-            e[2, 0], e[2, 1], e[2, 2] = v * x * z - s * y, v * y * z + s * x, cosine + v * z * z
-            for i in range(3):
-                moved[i] = anchor[j, i]
-                for k in range(3):
-                    moved[i] -= e[i, k] * anchor[j, k]
-                    turned[i, k] = r[i, 0] * e[0, k] + r[i, 1] * e[1, k] + r[i, 2] * e[2, k]
-            for i in range(3):
-                t[i] += r[i, 0] * moved[0] + r[i, 1] * moved[1] + r[i, 2] * moved[2]
-            r[:] = turned
+            turn_about(r, t, j, axis, anchor, by, e, turned, moved)
         for i in range(3):
             position[g, i] = t[i]
             for k in range(3):

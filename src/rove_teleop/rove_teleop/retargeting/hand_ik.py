@@ -23,6 +23,7 @@ from numba import njit
 from rove_teleop.command_filter.stop_law import compiled
 from rove_teleop.retargeting.cholesky import cholesky_solve
 from rove_teleop.retargeting.hand_chains import HandChains
+from rove_teleop.retargeting.screw import turn_about
 
 # m/rad: a last link turned by 0.1 rad counts as much as a tip 1 mm off. A stretched finger needs it: bending both its
 # joints against each other hardly moves the tip.
@@ -64,21 +65,7 @@ def forward(q, start, anchor, axis, middle, tip, middle_joints, at, along, middl
             for i in range(3):
                 at[n, i] = t[i] + r[i, 0] * anchor[n, 0] + r[i, 1] * anchor[n, 1] + r[i, 2] * anchor[n, 2]
                 along[n, i] = r[i, 0] * x + r[i, 1] * y + r[i, 2] * z
-            s, c = math.sin(q[n]), math.cos(q[n])
-            v = 1.0 - c
-            e[0, 0], e[0, 1], e[0, 2] = c + v * x * x, v * x * y - s * z, v * x * z + s * y
-            e[1, 0], e[1, 1], e[1, 2] = v * x * y + s * z, c + v * y * y, v * y * z - s * x
-            e[2, 0], e[2, 1], e[2, 2] = v * x * z - s * y, v * y * z + s * x, c + v * z * z
-            for i in range(3):
-                moved[i] = anchor[n, i]
-                for k in range(3):
-                    moved[i] -= e[i, k] * anchor[n, k]
-                    turned[i, k] = r[i, 0] * e[0, k] + r[i, 1] * e[1, k] + r[i, 2] * e[2, k]
-            for i in range(3):
-                t[i] += r[i, 0] * moved[0] + r[i, 1] * moved[1] + r[i, 2] * moved[2]
-            for i in range(3):
-                for k in range(3):
-                    r[i, k] = turned[i, k]
+            turn_about(r, t, n, axis, anchor, q[n], e, turned, moved)
         for i in range(3):
             tip_at[d, i] = t[i] + r[i, 0] * tip[d, 0] + r[i, 1] * tip[d, 1] + r[i, 2] * tip[d, 2]
 
