@@ -7,7 +7,7 @@ from each drawing of places, colours and light.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ class GlimpseConfig:
     task: str
     seed: int
     image_size: int = 192
+    cameras: tuple[str, ...] = ("ego",)
 
 
 class _Stopped(Supervision):
@@ -47,8 +48,8 @@ class _Stopped(Supervision):
 
 
 def make_worker(config: GlimpseConfig) -> Callable[[int], dict]:
-    """A function seed -> one glimpse: `pictures` (N, S, S, 3) uint8, and `points` (N, 2 K, 3) m and `amounts` (N, M) of
-    `describe`; empty when there was nothing to see. The world is made once.
+    """A function seed -> one glimpse: `pictures` (N, C, S, S, 3) uint8 of C cameras, and `points` (N, (C + 1) K, 3) m and
+    `amounts` (N, M) of `describe`; empty when there was nothing to see. The world is made once.
     """
     from rove_sim.episode import play_episode
     from rove_sim.people.operator import CREW, EXPERT, Operator
@@ -67,7 +68,8 @@ def make_worker(config: GlimpseConfig) -> Callable[[int], dict]:
 
         def observe(tick):
             if tick.mode is Mode.DEMONSTRATION and tick.number % every == 0:
-                rows.append((world.render(), *describe(world)))
+                pictures = np.stack([world.render(camera) for camera in config.cameras])
+                rows.append((pictures, *describe(world, config.cameras)))
 
         play_episode(
             world,
@@ -84,11 +86,12 @@ def make_worker(config: GlimpseConfig) -> Callable[[int], dict]:
     return look
 
 
-def describe(world) -> tuple[np.ndarray, np.ndarray]:
-    """Points (2 K, 3) m, the landmarks in the camera's frame and, in the pelvis's axes, from the right palm; and
-    amounts (M,); now. The camera's frame is what one picture tells, up to its mounting; the way from the palm is what a
+def describe(world, cameras: Sequence[str] = ("ego",)) -> tuple[np.ndarray, np.ndarray]:
+    """Points ((C + 1) K, 3) m, the landmarks in each camera's frame and, in the pelvis's axes, from the right palm; and
+    amounts (M,); now. A camera's frame is what its picture tells, up to its mounting; the way from the palm is what a
     hand needs to know.
     """
     points, amounts = world.landmarks()
-    position, rotation = world.camera_pose()
-    return np.concatenate([(points - position) @ rotation, points - world.site("right_palm")]), amounts
+    poses = [world.camera_pose(camera) for camera in cameras]
+    seen = [(points - position) @ rotation for position, rotation in poses]
+    return np.concatenate([*seen, points - world.site("right_palm")]), amounts

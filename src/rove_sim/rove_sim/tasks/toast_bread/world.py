@@ -27,6 +27,7 @@ REACH_X, REACH_Y = (0.20, 0.62), (-0.55, 0.20)  # m, where the right hand can gr
 HELD_N = 0.05  # N, normal force of thumb and fingers each; 40 g ask for 0.2 N at friction 1
 AT_RIM, DRAWN_UP = 0.004, 0.012  # m above the rim: an attempt to insert begins, has been given up
 LIFTED = 0.02  # m above its place in the container
+NEAR_CM = 3.0  # a slice within this of a slot is about to be inserted: `task_landmarks`
 
 AT_GRASP, AT_LIFT, AT_SLOT, AT_INSERTION = 0.20, 0.35, 0.60, 0.85  # progress at the milestones
 
@@ -203,7 +204,9 @@ class ToastBreadWorld(World):
     def task_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
         """Points: of the slice nearest the right hand and of the other one both lower corners and the middle; both ends
         of both slots at the rim. Amounts: progress, a slice in the hand, insertion of the nearer slice, thumb and
-        fingers pressing (10 N).
+        fingers pressing (10 N); and for each slot how the nearer slice stands to it, which decides an insertion: middle
+        of its lower edge from the middle of the rim along, across and above the slot, cm and at most 3, and the sines
+        of its turn and lean.
         """
         state, palm = self.task_state(), self.site("right_palm")
         half = self.layout.slice_half
@@ -216,6 +219,12 @@ class ToastBreadWorld(World):
         near = state["slices"][order[0]]
         inserted = 1.0 - near["height"] / depth if near["slot"] >= 0 else 0.0
         amounts = [state["progress"], float(state["held"] >= 0), inserted, *(f / 10.0 for f in state["forces"])]
+        lower, turned = slices[0][:2].mean(axis=0), poses[order[0]][1]
+        for k in range(SLOTS):
+            slot = self.layout.slot(k)
+            away = slot.rotation.T @ (lower - slot.point([0.0, 0.0, depth]))
+            axes = slot.rotation.T @ turned
+            amounts += [*np.clip(100.0 * away, -NEAR_CM, NEAR_CM), axes[1, 0], axes[1, 2]]
         return np.concatenate([*slices, slots]), np.array(amounts)
 
     def _slice_state(self, i: int, forces: np.ndarray) -> dict:
