@@ -26,6 +26,7 @@ from rove_description.description_file import SIDES, Node, RobotError, of_side, 
 ROBOTS = Path(__file__).parent / "robots"
 DEFAULT = "iron_r01"
 EGO = "ego"  # the main camera
+MODEL_FILES = (".xml", ".urdf")
 FOVY_DEG = 60.0  # of a link that serves as a camera and of which nothing says what it sees
 # Digits of a person: keypoints of the base, of the joint before the robot's last link, and of the tip.
 PERSON = {"thumb": (1, 3, 4), "index": (5, 6, 8), "middle": (9, 10, 12), "ring": (13, 14, 16), "little": (17, 18, 20)}
@@ -122,7 +123,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
             f"robot {str(robot)!r}: expected a folder with robot.yaml or one of {', '.join(own)}, got no such folder"
         )
     folder = folder.resolve()
-    root = read(folder / "robot.yaml")
+    root, folders = _read(folder)
     table_file = root.values.get("joints", "joints.csv")
     margin, ignore = _guard(root)
     try:
@@ -140,7 +141,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
     found = Robot(
         name=root.take("name", str, "a name", folder.name),
         folder=folder,
-        hash=_hash(folder, table_file),
+        hash=_hash(folders, table_file),
         table=table,
         model=model,
         home=_pose(root, "home", table, np.arange(len(table))),
@@ -151,7 +152,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
         cameras=_cameras(root, check),
         guard_margin_m=margin,
         guard_ignore=ignore,
-        model_file=folder / text if (text := root.values["model"]).endswith((".xml", ".urdf")) else None,
+        model_file=folder / text if (text := root.values["model"]).endswith(MODEL_FILES) else None,
     )
     root.close()
     if root.faults:
@@ -172,10 +173,35 @@ class _Names:
         return value or ""
 
 
+def _read(folder: Path, extending: tuple[Path, ...] = ()) -> tuple[Node, tuple[Path, ...]]:
+    """robot.yaml, what it `extends` included; and all folders that say something, this one first."""
+    root = read(folder / "robot.yaml")
+    if "extends" not in root.values:
+        return root, (folder,)
+    other, begun = str(root.values.pop("extends")), (*extending, folder)
+    parent = (ROBOTS / other if other in shipped() else folder / other).resolve()
+    if not (parent / "robot.yaml").is_file() or parent in begun:
+        root.fault("extends", f"another robot, one of {', '.join(shipped())} or a folder", repr(other))
+        raise RobotError("\n".join(root.faults))
+    inherited, folders = _read(parent, begun)
+    values = dict(inherited.values)
+    values.setdefault("name", parent.name)
+    values["joints"] = str(parent / str(values.get("joints", "joints.csv")))
+    if str(values.get("model")).endswith(MODEL_FILES):
+        values["model"] = str(parent / str(values["model"]))
+    return Node(root.file, _merged(values, root.values)), (folder, *folders)
+
+
+def _merged(values: dict, changes: dict) -> dict:
+    """Mappings within mappings, those of `changes` over those of `values`."""
+    both = {key for key in changes if isinstance(changes[key], dict) and isinstance(values.get(key), dict)}
+    return values | {key: _merged(values[key], new) if key in both else new for key, new in changes.items()}
+
+
 def _model(root: Node, folder: Path, table: joints.JointTable) -> mujoco.MjModel:
     text = root.take("model", str, "a model file (.xml, .urdf) or a module with mjcf(table)", "")
     try:
-        if text.endswith((".xml", ".urdf")):
+        if text.endswith(MODEL_FILES):
             views = root.node("cameras", needed=False).values.values()
             fovy = {str(view.get("frame")): view.get("fovy_deg", FOVY_DEG) for view in views if isinstance(view, dict)}
             return _compile(folder / text, fovy)
@@ -354,11 +380,12 @@ def _guard(root: Node) -> tuple[float, tuple[tuple[str, str], ...]]:
     return margin, tuple(pairs)
 
 
-def _hash(folder: Path, table_file: str) -> str:
-    """12 hex digits of the folder's files, names and contents, and of a joint table that lies elsewhere."""
+def _hash(folders: tuple[Path, ...], table_file: str) -> str:
+    """12 hex digits of the folders' files, names and contents, and of a joint table that lies elsewhere."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    for folder in folders:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     if ".." in Path(table_file).parts or Path(table_file).is_absolute():
-        digest.update((folder / table_file).read_bytes())
+        digest.update((folders[0] / table_file).read_bytes())
     return digest.hexdigest()[:12]

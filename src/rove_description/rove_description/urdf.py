@@ -139,7 +139,8 @@ def _mesh(tree: LinkTree, geom: int, position: np.ndarray, quaternion: np.ndarra
     mesh = int(model.geom_dataid[geom])
     at = int(model.mesh_pathadr[mesh])
     name = model.paths[at:].split(b"\0", 1)[0].decode() if at >= 0 else ""
-    file = tree.robot.folder / name
+    folder = tree.robot.model_file.parent if tree.robot.model_file is not None else tree.robot.folder
+    file = folder / name
     if name and file.is_file():  # MuJoCo moved the mesh into its principal axes: its file's frame is the inverse
         back = model.mesh_quat[mesh] * [1, -1, -1, -1]
         turned = multiply(quaternion, back)

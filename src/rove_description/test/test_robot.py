@@ -69,6 +69,34 @@ def test_pairs_that_are_to_be_ignored_are_left_out(folder):
     )
 
 
+def test_a_description_that_extends_another_says_only_what_differs(folder, tmp_path):
+    plain, wrist = robot.load("iron_r01"), robot.load("iron_r01_wrist")
+    assert list(wrist.cameras) == ["ego", "right_wrist"] and wrist.cameras["ego"] == plain.cameras["ego"]
+    assert not wrist.card.refusal(plain.card, "a checkpoint") and wrist.hash != plain.hash
+    np.testing.assert_array_equal(wrist.home, plain.home)
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "robot.yaml").write_text(
+        "extends: ../robin\nguard: {margin_m: 0.03}\nhome: {head_tilt: 0.4}\n"
+    )
+    mine, basis = robot.load(tmp_path / "mine"), robot.load(folder)
+    assert mine.guard_margin_m == 0.03 and mine.guard_ignore == basis.guard_ignore
+    tilt = basis.table.index["head_tilt"]
+    assert mine.home[tilt] == 0.4 and np.flatnonzero(mine.home != basis.home).tolist() == [tilt]
+    before = mine.hash
+    edited(folder, "head_tilt: 0.6", "head_tilt: 0.5")
+    assert robot.load(tmp_path / "mine").hash != before
+
+
+@pytest.mark.parametrize("other", ["../nobody", "../mine", "../robin"])
+def test_a_description_that_extends_nothing_or_itself_is_refused(folder, tmp_path, other):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "robot.yaml").write_text(f"extends: {other}\n")
+    (folder / "robot.yaml").write_text("extends: ../mine\n")
+    with pytest.raises(RobotError, match="extends: expected another robot"):
+        robot.load(tmp_path / "mine")
+
+
 def test_a_description_is_known_by_its_contents(folder):
     before = robot.load(folder).hash
     assert before == robot.load("robin_h1").hash
@@ -121,7 +149,7 @@ def test_a_side_that_is_none_is_refused_with_its_row(folder):
 
 
 def test_a_name_that_is_no_robot_is_answered_with_those_there_are():
-    with pytest.raises(RobotError, match="iron_r01, robin_h1"):
+    with pytest.raises(RobotError, match="iron_r01, iron_r01_wrist, robin_h1"):
         robot.load("nobody")
 
 

@@ -35,6 +35,7 @@ from rove_sim.tasks import task as tasks
 
 RESET_DELAY_S = 1.0  # after an episode's end: its last frames still show how it ended
 CATCH_UP_STEPS = 5  # physics steps at once after a stall of the machine; a longer one slows the simulated time down
+IDLE_S = 1.0  # of the camera thread of a robot without cameras
 STATE_EVERY = round(timing.CONTROL_HZ / 20.0)  # control periods between two /sim/state
 
 
@@ -46,7 +47,9 @@ class Parameters:
     seed: int = parameter(0, "seed of the first scene; each reset goes on to the next", low=0)
     image_size: int = parameter(192, "side of the pictures", unit="px", low=16, high=2048)
     jpeg_quality: int = parameter(90, "of the pictures", low=1, high=100)
-    camera_hz: float = parameter(timing.CAMERA_HZ, "rate of the cameras", unit="Hz", low=0.1, high=240.0)
+    camera_hz: float = parameter(
+        timing.CAMERA_HZ, "highest rate of a camera; each has its own", unit="Hz", low=0.1, high=240.0
+    )
     start_stage: str = parameter(
         "start", "where the next episode begins; the supervisor's topic sets it too", live=True
     )
@@ -222,14 +225,16 @@ class RobotNode(Node):
     # ---- pictures, in their own thread
 
     def draw(self) -> None:
-        """Newest snapshot -> one JPEG of each camera, at camera_hz."""
-        period = 1.0 / self.camera_hz
-        due = time.monotonic()
+        """Newest snapshot -> JPEGs of the cameras, of each at its own rate, at most camera_hz."""
+        periods = {name: 1.0 / min(self.camera_hz, camera.rate_hz) for name, (_, camera) in self.cameras.items()}
+        due = dict.fromkeys(self.cameras, time.monotonic())
         try:
-            while not self._stop.wait(max(0.0, due - time.monotonic())):
-                due = max(due + period, time.monotonic() - period)
+            while not self._stop.wait(max(0.0, min(due.values()) - time.monotonic()) if due else IDLE_S):
+                now = time.monotonic()
                 qpos, stamp = self.snapshot
-                for name, (publisher, camera) in self.cameras.items():
+                for name in [name for name, at in due.items() if at <= now]:
+                    due[name] = max(due[name] + periods[name], now - periods[name])
+                    publisher, camera = self.cameras[name]
                     msg = CompressedImage(format="jpeg")
                     messages.set_stamp(msg.header.stamp, stamp)
                     msg.header.frame_id = frames.optical(name)
@@ -238,7 +243,7 @@ class RobotNode(Node):
                     info_publisher, info = self.camera_infos[name]
                     info.header.stamp = msg.header.stamp
                     info_publisher.publish(info)
-                self.images += 1
+                    self.images += 1
         except (RCLError, InvalidHandle):
             if rclpy.ok():  # else: the process is ending
                 raise
