@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rove_bringup import demo_report
@@ -37,18 +37,37 @@ class DemoConfig:
     episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
     max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
     experience: int = 40  # further deployment episodes with interventions, in-process and so faster than the session's
-    # Optimiser steps, cut to what 2 cores do in the time; rove_learning's own defaults are longer.
-    base_critic_steps: int = 150  # MC pretraining
-    base_actor_steps: int = 800
-    critic_steps: int = 600  # OVE on the frozen backbone of the pretrained critic, which then runs once per frame
-    actor_steps: int = 600
-    token_steps: int = 5  # action steps that share a token of the actor's head
-    picture: int = 96  # px of the pictures collected in-process: what the policy sees
+    config: str = ""  # settings of `train`; empty: what two cores learn this task with in the time
     evaluation_episodes: int = 100  # per policy, the same seeds for both
     workers: int = 2  # processes for collection and evaluation
     seed: int = 0
     domain: int = ros_domain.DEMO  # ROS_DOMAIN_ID of the session, so that it meets no other
     resume: bool = False  # go on after the last finished stage instead of starting anew
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How the demo trains. base, iteration: arguments of `train`. cameras: that the policy sees, of px `picture`.
+    robot: that has them.
+    """
+
+    base: tuple[str, ...]
+    iteration: tuple[str, ...]
+    cameras: tuple[str, ...] = ("ego",)
+    picture: int = 96
+    robot: str = "iron_r01"
+
+
+# Steps are cut to what 2 cores do in the time; rove_learning's own defaults are longer.
+PRETRAINED = Learning(("--config", "demo"), ("--config", "demo"), ("ego", "right_wrist"), 192, "iron_r01_wrist")
+SCRATCH = Learning(
+    tuple("--critic.mc-steps 150 --actor.steps 800 --actor.token-steps 5".split()),
+    # OVE on the frozen backbone of the pretrained critic, which then runs once per frame
+    tuple(
+        "--critic.freeze-backbone --critic.steps 600 --critic.batch 64 --critic.lr 1e-3 --critic.ema 0.02 "
+        "--actor.steps-next 600".split()
+    ),
+)
 
 
 class StageFailed(RuntimeError):
@@ -104,9 +123,21 @@ class Demo:
         files.write(self._times_path, json.dumps(self.times, indent=1))
 
 
+def pretrained_tasks(cameras: tuple[str, ...]) -> tuple[str, ...]:
+    """Tasks whose pictures the package's scene backbone knows."""
+    from rove_learning.config import BackboneConfig
+    from rove_learning.models import scene
+
+    return scene.known_tasks(BackboneConfig(kind="scene", cameras=cameras))
+
+
 def run_stages(config: DemoConfig) -> Path:
     """Run the demo; returns the path of report.html. Raises StageFailed."""
     task = tasks.get(config.task)
+    learning = PRETRAINED if task.name in pretrained_tasks(PRETRAINED.cameras) else SCRATCH
+    if config.config:
+        own = ("--config", config.config)
+        learning = replace(learning, base=own, iteration=own)
     stages = config.start_stages or task.part or task.start_stages
     demo = Demo(config)
     out, seed = demo.out, config.seed
@@ -133,7 +164,9 @@ def run_stages(config: DemoConfig) -> Path:
         "--seed",
         seed,
         "--image-size",
-        config.picture,
+        learning.picture,
+        "--cameras",
+        *learning.cameras,
         "--start-stages",
         *stages,
     )
@@ -152,12 +185,7 @@ def run_stages(config: DemoConfig) -> Path:
         "sft",
         "--seed",
         seed,
-        "--critic.mc-steps",
-        config.base_critic_steps,
-        "--actor.steps",
-        config.base_actor_steps,
-        "--actor.token-steps",
-        config.token_steps,
+        *learning.base,
     )
     demo.stage(
         3,
@@ -166,6 +194,7 @@ def run_stages(config: DemoConfig) -> Path:
         "launch",
         "session.launch.yaml",
         f"task:={config.task}",
+        f"robot:={learning.robot}",
         f"start_stage:={stages[0]}",
         f"checkpoint:={base}",
         "device:=scripted",
@@ -212,7 +241,9 @@ def run_stages(config: DemoConfig) -> Path:
             "--seed",
             5000 + seed,
             "--image-size",
-            config.picture,
+            learning.picture,
+            "--cameras",
+            *learning.cameras,
             "--start-stages",
             *stages,
         )
@@ -233,17 +264,7 @@ def run_stages(config: DemoConfig) -> Path:
         "rove",
         "--seed",
         seed,
-        "--critic.steps",
-        config.critic_steps,
-        "--critic.freeze-backbone",
-        "--critic.batch",
-        64,
-        "--critic.lr",
-        1e-3,
-        "--critic.ema",
-        0.02,
-        "--actor.steps-next",
-        config.actor_steps,
+        *learning.iteration,
     )
     for name, checkpoint in (("before", base), ("after", policy)):
         demo.stage(
@@ -262,7 +283,7 @@ def run_stages(config: DemoConfig) -> Path:
             "--start-stage",
             stages[0],
             "--image-size",
-            config.picture,
+            learning.picture,
             "--seed",
             evaluation_seed,
             "--workers",

@@ -10,7 +10,7 @@ setup(
     name=name,
     version=re.search("<version>(.+)</version>", Path(__file__).with_name("package.xml").read_text())[1],
     packages=find_packages(include=[name, f"{name}.*"]),
-    package_data={name: ["py.typed", "configs/*.yaml", "weights/*.safetensors"]},
+    package_data={name: ["py.typed", "configs/*.yaml", "weights/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (f"share/{name}", ["package.xml"]),

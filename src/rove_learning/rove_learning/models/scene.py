@@ -11,6 +11,7 @@ tokens alone, never what they were trained to tell.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,15 +25,26 @@ from rove_learning.models.backbone import Context
 from rove_learning.models.compact import CompactBackbone
 from rove_learning.models.pretrained import BackboneError
 
-WEIGHTS = Path(__file__).parent.parent / "weights" / "scene.safetensors"
+WEIGHTS = Path(__file__).parent.parent / "weights"  # of the package: scene-CAMERA-CAMERA.safetensors
 RANDOM = "random"  # path of a backbone with random weights: before pretraining, and in tests
+
+
+def shipped(config: BackboneConfig) -> Path:
+    """The package's weights for the cameras of `config`; there need not be any."""
+    return WEIGHTS / f"scene-{'-'.join(config.cameras)}.safetensors"
+
+
+def known_tasks(config: BackboneConfig) -> tuple[str, ...]:
+    """Names of the tasks on whose pictures the package's weights for these cameras were trained."""
+    report = shipped(config).with_suffix(".json")
+    return tuple(json.loads(report.read_text(encoding="utf-8"))["held_out"]) if report.is_file() else ()
 
 
 class SceneBackbone(CompactBackbone):
     """`config.queries` tokens of a picture and an instruction.
 
-    config.path: weights of `pretrain_backbone`; empty: those that come with the package; "random": random ones. Raises
-    BackboneError when they are missing or belong to other sizes.
+    config.path: weights of `pretrain_backbone`; empty: those that come with the package for these cameras; "random":
+    random ones. Raises BackboneError when they are missing or belong to other sizes.
     """
 
     def __init__(self, config: BackboneConfig):
@@ -40,7 +52,7 @@ class SceneBackbone(CompactBackbone):
         if config.queries < 1:
             raise ValueError(f"backbone.queries is {config.queries}, expected at least 1 of a scene backbone")
         self.queries = nn.Parameter(torch.randn(config.queries, config.width) * 0.3)
-        self.fingerprint = RANDOM if config.path == RANDOM else self._load(Path(config.path or WEIGHTS))
+        self.fingerprint = RANDOM if config.path == RANDOM else self._load(Path(config.path or shipped(config)))
 
     def _load(self, file: Path) -> str:
         """Read the weights; -> their hash."""

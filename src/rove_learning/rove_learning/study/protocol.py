@@ -41,7 +41,8 @@ class Arm:
 @dataclass(frozen=True)
 class Profile:
     """How much of everything. arms: names; empty: all. data_from: start stages of all data, in turn; empty: all of the
-    task. evaluate_from: start stage of every evaluation. change: dotted fields of the settings.
+    task. evaluate_from: start stage of every evaluation. config: settings, as of `train --config`. change: dotted fields
+    of them.
     """
 
     tasks: tuple[str, ...]
@@ -54,6 +55,7 @@ class Profile:
     arms: tuple[str, ...] = ()
     data_from: tuple[str, ...] = ()
     evaluate_from: str = "start"
+    config: str = "study"
     change: Mapping[str, object] = field(default_factory=dict)
 
 

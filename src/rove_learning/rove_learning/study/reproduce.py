@@ -57,11 +57,10 @@ class ReproduceConfig:
     task: str = ""  # only this one
     seed: int | None = None  # only this training seed
     arm: tuple[str, ...] = ()  # only these, and what they need
-    config: str = "study"  # settings of every training, as `train --config`
+    config: str = ""  # settings of every training, as `train --config`; empty: the profile's
     workers: int = 2  # processes that play episodes
     threads: int = 2  # of a training
     device: str = "cpu"
-    picture: int = 96  # px of the stored pictures
 
 
 def apply(config: TrainConfig, change: Mapping[str, object]) -> TrainConfig:
@@ -84,8 +83,12 @@ class Study:
         self.folder = config.out / config.profile / task / str(seed)
         self.arms = {arm.name: arm for arm in arms(profile.iterations)}
         settings = {**command_line.to_plain(to_dict(TrainConfig((), ""))), "dataset": [], "out": ""}
-        settings = command_line.merge(settings, command_line.read_yaml(config.config))
+        self.name = config.config or profile.config
+        settings = command_line.merge(settings, command_line.read_yaml(self.name))
         self.settings = apply(from_dict(TrainConfig, settings), profile.change)
+        seen = self.settings.actor.backbone, self.settings.critic.backbone
+        self.cameras = tuple(dict.fromkeys(camera for backbone in seen for camera in backbone.cameras))
+        self.picture = max(backbone.image_size for backbone in seen)  # px of what is stored
 
     # ---- data
 
@@ -108,7 +111,8 @@ class Study:
                     episodes or self.profile.demonstrations,
                     self.config.workers,
                     first + SEED_STRIDE * self.seed,
-                    image_size=self.config.picture,
+                    image_size=self.picture,
+                    cameras=self.cameras,
                     start_stages=self.profile.data_from,
                 )
             ),
@@ -125,7 +129,7 @@ class Study:
                     self.profile.videos,
                     self.config.workers,
                     VIDEOS + SEED_STRIDE * self.seed,
-                    self.config.picture,
+                    self.picture,
                     self.profile.data_from,
                 )
             ),
@@ -144,7 +148,8 @@ class Study:
                     self.profile.experience,
                     self.config.workers,
                     EXPERIENCE + SEED_STRIDE * self.seed + ITERATION_STRIDE * k,
-                    image_size=self.config.picture,
+                    image_size=self.picture,
+                    cameras=self.cameras,
                     start_stages=self.profile.data_from,
                 )
             ),
@@ -206,7 +211,7 @@ class Study:
                 self.profile.evaluation,
                 EVALUATION,
                 self.config.workers,
-                image_size=self.config.picture,
+                image_size=self.picture,
                 start_stage=self.profile.evaluate_from,
                 out=str(self.folder / name / "evaluation.json"),
             )
@@ -223,7 +228,7 @@ class Study:
             success=[row["success"] for row in found["rows"]],
             seconds=[row["seconds"] for row in found["rows"] if row["success"]],
             milestones=found["milestones"],
-            settings=self.config.config,
+            settings=self.name,
             training={
                 k: v for k, v in trained.items() if isinstance(v, (int, float))
             },  # no paths: others read the file
