@@ -59,11 +59,16 @@ def picture(name: str) -> Topic:
     return Topic(name, EGO_IMAGE.type, SENSOR_DATA, "robot", required=False)
 
 
+def sensor(name: str, kind: str) -> Topic:
+    """The topic of a depth camera or tactile array of the robot's description; kind: its type."""
+    return Topic(name, kind, SENSOR_DATA, "robot", required=False)
+
+
 def camera_info(picture_topic: str) -> Topic:
     """The topic of a camera's calibration, where image_transport looks for it: beside the last part of the pictures'
     name where that says `image` (/ego_camera/image/compressed -> /ego_camera/camera_info), else under it.
     """
-    name = picture_topic.removesuffix("/compressed")
+    name = picture_topic.removesuffix("/compressed").removesuffix("/compressedDepth")
     camera, _, last = name.rpartition("/")
     folder = camera if camera and last.startswith("image") else name
     offered = Qos("reliable", "volatile", 5)

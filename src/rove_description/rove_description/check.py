@@ -42,6 +42,16 @@ def describe(found: robot.Robot) -> list[str]:
             f"camera {name}: {camera.width} x {camera.height} at {camera.rate_hz:g} Hz on {camera.topic}, seen by "
             f"{' and '.join(seen) or 'nobody'}"
         )
+    for name, depth in found.sensors.depth.items():
+        lines.append(
+            f"depth camera {name}: {depth.width} x {depth.height} at {depth.rate_hz:g} Hz on {depth.topic} "
+            f"({depth.type}), recorded and exported"
+        )
+    for name, array in found.sensors.tactile.items():
+        lines.append(
+            f"tactile array {name}: {array.size} values at {array.rate_hz:g} Hz on {array.topic} ({array.type}), "
+            f"recorded and exported"
+        )
     kinematics = Kinematics(table, found.model, found.base)
     pairs = collision.guarded_pairs(kinematics, found.home, found.guard_ignore)
     geoms = collision.link_geoms(found.model, found.base)

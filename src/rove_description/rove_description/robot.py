@@ -22,21 +22,24 @@ import numpy as np
 from rove_description import joints
 from rove_description.card import RobotCard
 from rove_description.description_file import SIDES, Node, RobotError, of_side, read
+from rove_description.sensors import (
+    EGO,
+    FOVY_DEG,
+    Camera,
+    ModelNames,
+    Sensors,
+    one_each,
+    read_cameras,
+    read_sensors,
+)
+
+__all__ = ["DEFAULT", "EGO", "Arm", "Camera", "Finger", "Robot", "RobotError", "find_mesh", "load", "shipped"]
 
 ROBOTS = Path(__file__).parent / "robots"
 DEFAULT = "iron_r01"
-EGO = "ego"  # the main camera
 MODEL_FILES = (".xml", ".urdf")
-FOVY_DEG = 60.0  # of a link that serves as a camera and of which nothing says what it sees
 # Digits of a person: keypoints of the base, of the joint before the robot's last link, and of the tip.
 PERSON = {"thumb": (1, 3, 4), "index": (5, 6, 8), "middle": (9, 10, 12), "ring": (13, 14, 16), "little": (17, 18, 20)}
-KINDS = {
-    "body": mujoco.mjtObj.mjOBJ_BODY,
-    "site": mujoco.mjtObj.mjOBJ_SITE,
-    "camera": mujoco.mjtObj.mjOBJ_CAMERA,
-    "joint": mujoco.mjtObj.mjOBJ_JOINT,
-    "geom": mujoco.mjtObj.mjOBJ_GEOM,
-}
 
 
 @dataclass(frozen=True)
@@ -66,22 +69,6 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Camera:
-    """frame: the model's camera. width, height: pixels. policy, critic: who sees it. fovy_deg: vertical field of view,
-    None where nothing says it.
-    """
-
-    frame: str
-    topic: str
-    width: int
-    height: int
-    rate_hz: float
-    policy: bool
-    critic: bool
-    fovy_deg: float | None = None
-
-
-@dataclass(frozen=True)
 class Robot:
     """A robot. table: its joints. model: compiled MuJoCo model. home: (J,) rad. base: body that everything is measured
     from. head, chest: sites, "" where there is none. arms: side -> Arm. hash: of all files of the folder. model_file:
@@ -99,6 +86,7 @@ class Robot:
     chest: str
     arms: dict[str, Arm]
     cameras: dict[str, Camera]
+    sensors: Sensors
     guard_margin_m: float
     guard_ignore: tuple[tuple[str, str], ...]
     model_file: Path | None = None
@@ -133,11 +121,13 @@ def load(robot: str | Path = DEFAULT) -> Robot:
         raise RobotError(str(error)) from error
     model = _model(root, folder, table)
     _check_joints(root, table, model)
-    check = _Names(model)
+    check = ModelNames(model)
     base = check.name(root, "base", "body")
     frames = root.node("frames", needed=False)
     head, chest = (check.name(frames, key, "site", needed=False) for key in ("head", "chest"))
     frames.close()
+    cameras, sensors = read_cameras(root, check), read_sensors(root, check)
+    one_each(root, cameras, sensors)
     found = Robot(
         name=root.take("name", str, "a name", folder.name),
         folder=folder,
@@ -149,7 +139,8 @@ def load(robot: str | Path = DEFAULT) -> Robot:
         head=head,
         chest=chest,
         arms={side: arm for side in SIDES if (arm := _arm(root, check, table, side)) is not None},
-        cameras=_cameras(root, check),
+        cameras=cameras,
+        sensors=sensors,
         guard_margin_m=margin,
         guard_ignore=ignore,
         model_file=folder / text if (text := root.values["model"]).endswith(MODEL_FILES) else None,
@@ -158,19 +149,6 @@ def load(robot: str | Path = DEFAULT) -> Robot:
     if root.faults:
         raise RobotError("\n".join(dict.fromkeys(root.faults)))
     return found
-
-
-class _Names:
-    """Names in the file that must be the model's."""
-
-    def __init__(self, model: mujoco.MjModel):
-        self.model = model
-
-    def name(self, node: Node, key: str, kind: str, needed: bool = True) -> str:
-        value = node.take(key, str, f"the name of a {kind} of the model", None if needed else "")
-        if value and mujoco.mj_name2id(self.model, KINDS[kind], value) < 0:
-            node.fault(key, f"the name of a {kind} of the model", repr(value))
-        return value or ""
 
 
 def _read(folder: Path, extending: tuple[Path, ...] = ()) -> tuple[Node, tuple[Path, ...]]:
@@ -202,7 +180,7 @@ def _model(root: Node, folder: Path, table: joints.JointTable) -> mujoco.MjModel
     text = root.take("model", str, "a model file (.xml, .urdf) or a module with mjcf(table)", "")
     try:
         if text.endswith(MODEL_FILES):
-            views = root.node("cameras", needed=False).values.values()
+            views = [*root.node("cameras", False).values.values(), *root.node("depth", False).values.values()]
             fovy = {str(view.get("frame")): view.get("fovy_deg", FOVY_DEG) for view in views if isinstance(view, dict)}
             return _compile(folder / text, fovy)
         return mujoco.MjModel.from_xml_string(importlib.import_module(text).mjcf(table))
@@ -283,7 +261,7 @@ def _pose(node: Node, key: str, table: joints.JointTable, allowed: np.ndarray) -
     return np.clip(q, table.limits.lower, table.limits.upper)[allowed]
 
 
-def _arm(root: Node, check: _Names, table: joints.JointTable, side: str) -> Arm | None:
+def _arm(root: Node, check: ModelNames, table: joints.JointTable, side: str) -> Arm | None:
     """The arm of a side; None where the table has no arm joint there."""
     arms, hands = (_of_side(root, key, side) for key in ("arms", "hands"))
     at, hand = table.indices("arm", side), table.indices("hand", side)
@@ -315,7 +293,7 @@ def _of_side(root: Node, key: str, side: str) -> Node:
     return Node(root.file, of_side(node.values, side), f"{key} ({side})", root.faults)
 
 
-def _fingers(hands: Node, check: _Names) -> dict[str, Finger]:
+def _fingers(hands: Node, check: ModelNames) -> dict[str, Finger]:
     fingers = {}
     node = hands.node("fingers", needed=False)
     for name in node.values:
@@ -327,44 +305,6 @@ def _fingers(hands: Node, check: _Names) -> dict[str, Finger]:
         entry.close()
         fingers[name] = Finger(**sites, person=person)
     return fingers
-
-
-def _cameras(root: Node, check: _Names) -> dict[str, Camera]:
-    cameras = {}
-    node = root.node("cameras", needed=False)
-    for name in node.values:
-        entry = node.node(name)
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
-            node.fault(str(name), "a name of lower-case letters, digits and _", repr(name))
-        topic = entry.take("topic", str, "a topic", "")
-        if not topic.startswith("/"):
-            entry.fault("topic", "a topic that begins with /", repr(topic))
-        cameras[name] = Camera(
-            frame=check.name(entry, "frame", "camera"),
-            topic=topic,
-            width=int(entry.number("width", 16, 8192)),
-            height=int(entry.number("height", 16, 8192)),
-            rate_hz=entry.number("rate_hz", 1.0, 240.0),
-            policy=entry.take("policy", bool, "true or false", True),
-            critic=entry.take("critic", bool, "true or false", False),
-            fovy_deg=_fovy(entry, check.model),
-        )
-        entry.close()
-    if cameras and EGO not in cameras:
-        node.fault(EGO, "the main camera, which panel and critic see first, under this name", ", ".join(cameras))
-    return cameras
-
-
-def _fovy(entry: Node, model: mujoco.MjModel) -> float | None:
-    """deg: what the file says, else the model's camera; None for a link that only serves as one."""
-    if "fovy_deg" in entry.values:
-        return entry.number("fovy_deg", 1.0, 179.0)
-    frame = str(entry.values.get("frame"))
-    if mujoco.mj_name2id(model, KINDS["camera"], frame) < 0:
-        return None  # a fault already
-    fovy = float(model.camera(frame).fovy[0])
-    is_link = mujoco.mj_name2id(model, KINDS["body"], frame) >= 0
-    return None if is_link and fovy == FOVY_DEG else fovy
 
 
 def _guard(root: Node) -> tuple[float, tuple[tuple[str, str], ...]]:

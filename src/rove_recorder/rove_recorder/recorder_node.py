@@ -81,6 +81,8 @@ class RecorderNode(Node):
         described = robot.load(p.robot)
         # Where a camera is described it is recorded, and nothing begins without it.
         self.cameras = [topics.picture(camera.topic) for camera in described.cameras.values()]
+        # Depth cameras and tactile arrays are no input of a policy: an episode may begin without them, but says so.
+        self.sensors = [topics.sensor(each.topic, each.type) for each in described.sensors.by_name.values()]
         required = [topic.name for topic in (*REQUIRED, *self.cameras)]
         self.require = set(required if p.require == [""] else p.require)
         provenance = {
@@ -97,8 +99,10 @@ class RecorderNode(Node):
             raise ValueError(
                 f"cannot record into {out_dir}: {error.strerror}; give a writable folder as out_dir"
             ) from error
-        infos = [topics.camera_info(topic.name) for topic in self.cameras]
-        self.in_namespace = {topic.name: topic for topic in (*topics.TOPICS, *self.cameras, *infos)}
+        depth = [each.topic for each in described.sensors.depth.values()]
+        infos = [topics.camera_info(name) for name in (*(topic.name for topic in self.cameras), *depth)]
+        described_topics = (*topics.TOPICS, *self.cameras, *self.sensors, *infos)
+        self.in_namespace = {topic.name: topic for topic in described_topics}
         for topic in (*self.in_namespace.values(), ROSOUT):
             # `check` finds out what its publishers offer
             self.recorder.add_topic(replace(BagTopic.of(topic), qos=()))
@@ -111,6 +115,7 @@ class RecorderNode(Node):
             self.subscribe(topic.name, topic.type, topic.qos)
         self.refused: set[str] = set()
         self.waiting = "starting"
+        self.absent: list[str] = []  # sensors of the description that nobody sends
         # Topics of one publisher: those of several have as many sequence counters, which say nothing about one stream.
         self.single: set[str] = set()
         self.announced = None
@@ -178,6 +183,7 @@ class RecorderNode(Node):
             if matched < self.count_publishers(sub.topic_name) or (name in self.require and matched == 0):
                 waiting.append(name)
         self.single = single
+        self.absent = [topic.name for topic in self.sensors if self.subs[topic.name].get_publisher_count() == 0]
         self.waiting = f"waiting for the publishers of {', '.join(waiting)}" if waiting else ""
 
     def every_second(self) -> None:
@@ -235,9 +241,10 @@ class RecorderNode(Node):
             return 2, f"{values['dropped']} messages were dropped", values
         if float(str(values["unsaved_s"])) > UNSAVED_S:
             return 1, f"the disk does not keep up: a crash now would lose {values['unsaved_s']} s", values
+        without = f" without {', '.join(self.absent)}, which nobody sends" if self.absent else ""
         if recorder.recording is not None:
-            return 0, "recording", values
-        return (1, reason, values) if reason else (0, "ready", values)
+            return int(bool(without)), f"recording{without}", values
+        return (1, reason, values) if reason else (int(bool(without)), f"ready{without}", values)
 
     def close(self) -> None:
         if self.context.ok():

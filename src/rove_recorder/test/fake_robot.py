@@ -4,6 +4,8 @@ process.
 
     python fake_robot.py DURATION_S [EPISODES]
 
+FAKE_ROBOT, a folder with robot.yaml: its depth cameras and tactile arrays are sent, too.
+
 Waits until the recorder says ready, so that nothing is left to luck. Prints one JSON line: {topic: number sent while
 recording}.
 """
@@ -18,14 +20,14 @@ import time
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from sensor_msgs.msg import CompressedImage, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger as TriggerService
 
+from rove_contract import depth, images, messages, ros, topics
 from rove_contract import episode as episodes
-from rove_contract import images, messages, ros, topics
 from rove_contract.modes import Mode, Outcome, Trigger
-from rove_description import joints
+from rove_description import joints, robot
 
 TABLE = joints.load()
 SIZE = (64, 96)
@@ -42,6 +44,10 @@ class Robot:
         self.pubs = {
             topic.name: ros.publisher(node, topic) for topic in topics.TOPICS if topic != topics.RECORDER_STATUS
         }
+        sensors = robot.load(os.environ.get("FAKE_ROBOT", robot.DEFAULT)).sensors
+        self.depth, self.touch = sensors.depth.values(), sensors.tactile.values()
+        for sensor in (*self.depth, *self.touch):
+            self.pubs[sensor.topic] = ros.publisher(node, topics.sensor(sensor.topic, sensor.type))
         self.jpegs = [images.encode_jpeg(picture(i), 80) for i in range(30)]
         self.sent = dict.fromkeys(self.pubs, 0)
         self.log = open(os.environ.get("FAKE_LOG", os.devnull), "w", buffering=1)  # noqa: SIM115 (when joint states were sent)
@@ -83,6 +89,21 @@ class Robot:
         messages.set_stamp(msg.header.stamp, ros.now_ns())
         return msg
 
+    def sense(self, i):
+        """What the description's further sensors send in the control period i: its number, wherever there is room."""
+        for sensor in self.touch:
+            msg = ros.message_class(sensor.type)(data=[float(i)] * sensor.size)
+            self.publish(topics.sensor(sensor.topic, sensor.type), msg)
+        for sensor in self.depth if i % 3 == 0 else ():
+            picture = np.full((sensor.height, sensor.width), 1 + i, np.uint16)
+            if sensor.type.endswith("CompressedImage"):
+                msg = depth.fill_compressed(CompressedImage(), depth.encode(picture))
+            else:
+                msg = Image(height=sensor.height, width=sensor.width, step=2 * sensor.width, encoding="16UC1")
+                msg.data = array.array("B", picture.tobytes())
+            messages.set_stamp(msg.header.stamp, ros.now_ns())
+            self.publish(topics.sensor(sensor.topic, sensor.type), msg)
+
     def switch(self, trigger, mode):
         self.previous, self.mode, self.mode_stamp = self.mode, mode, ros.now_ns()
         self.publish(topics.MODE, ros.mode_event(self.previous, trigger, mode, self.mode_stamp))
@@ -94,6 +115,7 @@ class Robot:
         self.publish(topics.JOINT_COMMAND, self.joints(i + 5))
         if i % 3 == 0:
             self.publish(topics.EGO_IMAGE, self.image(i // 3))
+        self.sense(i)
         if i % 5 == 0:
             self.publish(topics.MODE, ros.mode_event(self.previous, None, self.mode, self.mode_stamp))
             self.publish(topics.SIM_STATE, String(data='{"progress": 0.5}'))
@@ -124,44 +146,44 @@ def main():
     rclpy.init()
     node = rclpy.create_node("fake_robot")
     node.declare_parameter("scale", scale)
-    robot = Robot(node, scale)
+    fake = Robot(node, scale)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     spinning = threading.Thread(target=executor.spin, daemon=True)
     spinning.start()
-    robot.publish(topics.SIM_SUCCESS, Bool(data=False))
+    fake.publish(topics.SIM_SUCCESS, Bool(data=False))
     try:
         pause, begin = threading.Event(), time.monotonic()
-        while not robot.all_listen():  # the recorder is ready only once it has seen publishers; they exist already
+        while not fake.all_listen():  # the recorder is ready only once it has seen publishers; they exist already
             pause.wait(0.01)
             if time.monotonic() - begin > 30.0:
-                heard = {name: pub.get_subscription_count() for name, pub in robot.pubs.items()}
+                heard = {name: pub.get_subscription_count() for name, pub in fake.pubs.items()}
                 raise SystemExit(
-                    f"not every recorder listens: {heard}; nodes {node.get_node_names()}; last status {robot.status}"
+                    f"not every recorder listens: {heard}; nodes {node.get_node_names()}; last status {fake.status}"
                 )
         print("READY", flush=True)
         sent = []
         for k in range(count):
-            robot.closed.clear()
-            robot.expected = f"episode-{k}"
-            robot.run(0.3)  # idle: fills the pre-roll
+            fake.closed.clear()
+            fake.expected = f"episode-{k}"
+            fake.run(0.3)  # idle: fills the pre-roll
             episode = episodes.Episode(f"episode-{k}", "erase the whiteboard", operator="op", started_ns=ros.now_ns())
-            before = dict(robot.sent)
-            robot.publish(topics.EPISODE, ros.episode_status(episode))
-            robot.switch(Trigger.START_ROLLOUT, Mode.ROLLOUT)
+            before = dict(fake.sent)
+            fake.publish(topics.EPISODE, ros.episode_status(episode))
+            fake.switch(Trigger.START_ROLLOUT, Mode.ROLLOUT)
             node.get_logger().info(f"episode {k} has begun")
             print(f"STARTED {ros.now_ns()}", flush=True)
-            robot.run(seconds, STORY)
-            if robot.recorders > 1:  # they were killed
+            fake.run(seconds, STORY)
+            if fake.recorders > 1:  # they were killed
                 return
-            robot.switch(Trigger.SUCCEED, Mode.IDLE)
-            robot.publish(topics.EPISODE, ros.episode_status(episode.ended(Outcome.SUCCESS, ros.now_ns())))
-            sent.append({name: n - before[name] for name, n in robot.sent.items()})
-            if not robot.closed.wait(10.0):
-                raise SystemExit(f"the recorder did not close the bag; its last status: {robot.status}")
-        robot.run(0.05)
+            fake.switch(Trigger.SUCCEED, Mode.IDLE)
+            fake.publish(topics.EPISODE, ros.episode_status(episode.ended(Outcome.SUCCESS, ros.now_ns())))
+            sent.append({name: n - before[name] for name, n in fake.sent.items()})
+            if not fake.closed.wait(10.0):
+                raise SystemExit(f"the recorder did not close the bag; its last status: {fake.status}")
+        fake.run(0.05)
         print(
-            json.dumps({"sent": sent, "status": robot.status, "said": list(robot.said), "aborted": robot.aborted}),
+            json.dumps({"sent": sent, "status": fake.status, "said": list(fake.said), "aborted": fake.aborted}),
             flush=True,
         )
     finally:

@@ -50,7 +50,7 @@ def bake(root: Path | str, out: Path | str, progress: bool = True) -> tuple[int,
     fixes, reports = corrections.fixes(root, rows), quality.read(root)
     sizes, kind = layout.stored_sizes(source.features), layout.storage(source.features)
     written = 0
-    with DatasetWriter(out, source.robot, round(source.fps), sizes, kind) as writer:
+    with DatasetWriter(out, source.robot, round(source.fps), sizes, kind, shapes=source.shapes) as writer:
         for row in tqdm(rows, unit="episode", disable=not progress):
             fix = fixes[row["episode_index"]]
             now = exported(row) | fix
@@ -92,7 +92,8 @@ def read_parts(source: LeRobotReader, row: dict, kept: list[tuple[int, int]], mo
     """
     in_columns = [IMAGES + name for name, kind in source.cameras.items() if kind == "image"]
     robot = [key for key in (STATE, ACTION) if row["kind"] != HUMAN_VIDEO]
-    table = source.episode(row, [*robot, *LABELS, *in_columns])
+    table = source.episode(row, [*robot, *LABELS, *in_columns, *source.sensor_columns])
+    depth, tactile = source.depth(table), source.tactile(table)
     arrays = {key: source.vectors(table, key) for key in robot}
     labels = {key: source.labels(table, key) for key in LABELS}
     if moved:
@@ -124,6 +125,8 @@ def read_parts(source: LeRobotReader, row: dict, kept: list[tuple[int, int]], mo
             milestone=(row.get("milestone") or "") if last else "",
             excluded=row["excluded"],
             started_ns=(row.get("started_ns") or 0) and row["started_ns"] + round(start / source.fps * 1e9),
+            depth={name: held[start:stop] for name, held in depth.items()},
+            tactile={name: held[start:stop] for name, held in tactile.items()},
         )
 
 

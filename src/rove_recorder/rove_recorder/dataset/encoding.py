@@ -10,23 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
+from rove_contract import depth as depths
 from rove_contract import images
 from rove_contract.modes import Outcome
 from rove_recorder.dataset import video
 from rove_recorder.dataset.lerobot_format import (
     ACTION,
     CODEC_OF,
+    DEPTH,
     EGO,
     HUMAN_VIDEO,
     IMAGES,
     LABELS,
     STATE,
+    TACTILE,
     DatasetError,
+    Shapes,
     Sizes,
     sizes_of,
 )
 from rove_recorder.dataset.quality import Quality
-from rove_recorder.dataset.stats import ImageStats, Stats, column_stats
+from rove_recorder.dataset.stats import ImageStats, Stats, column_stats, depth_stats, sampled
+
+LARGEST_COLUMN = 2**31 - 1  # bytes of one column of an episode: Arrow's offsets have 32 bits
 
 
 @dataclass
@@ -36,11 +42,11 @@ class EpisodeFrames:
     state, action: (T, J) rad, contract order; action is the joint command at that tick. Both None for a human video and
     only for one: kind "human_video" marks an episode without robot, whose state and action are stored as NaN and have
     no statistics. images: (T, H, W, 3) uint8 RGB, or T such pictures or JPEGs as bytes (anything with a length that can
-    be iterated), of the main camera, or camera -> such pictures; None for a dataset without camera. stage, source,
-    mode: (T,) ids of rove_contract.modes. t_r, takeover: frame index of the first RECOVERY / ADAPTATION frame, -1 if
-    none. kind: "demonstration" | "rollout" | "human_video". milestone: farthest that was reached, in the task's words,
-    "" = unknown. excluded: kept, not trained on. started_ns: when it was recorded, ns since the epoch, 0 = unknown;
-    shards are merged in this order.
+    be iterated), of the main camera, or camera -> such pictures; None for a dataset without camera. depth: depth camera
+    -> T PNGs of 16 bits. tactile: array -> (T, n). stage, source, mode: (T,) ids of rove_contract.modes. t_r, takeover:
+    frame index of the first RECOVERY / ADAPTATION frame, -1 if none. kind: "demonstration" | "rollout" | "human_video".
+    milestone: farthest that was reached, in the task's words, "" = unknown. excluded: kept, not trained on. started_ns:
+    when it was recorded, ns since the epoch, 0 = unknown; shards are merged in this order.
     """
 
     state: np.ndarray | None
@@ -60,6 +66,8 @@ class EpisodeFrames:
     milestone: str = ""
     excluded: bool | None = None  # None: aborted episodes are excluded
     started_ns: int = 0
+    depth: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+    tactile: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.stage if self.state is None else self.state)
@@ -78,7 +86,7 @@ class EncodedEpisode:
     column but the indices.
     """
 
-    frames: EpisodeFrames  # with images=None
+    frames: EpisodeFrames  # with images=None; depth as lists
     stats: dict[str, Stats]
     segments: dict[str, Path] = field(default_factory=dict)
     jpegs: dict[str, list[bytes]] = field(default_factory=dict)
@@ -93,10 +101,11 @@ def encode_episode(
     image_size: tuple[int, int] | Sizes | None,
     joints: int,
     camera: str = "video",
+    shapes: Shapes | None = None,
 ) -> EncodedEpisode:
     """Check an episode and encode its pictures into `folder`. image_size: (H, W) of each camera, see
-    `lerobot_format.sizes_of`. Raises DatasetError or video.VideoError saying what is
-    wrong.
+    `lerobot_format.sizes_of`. shapes: of depth cameras and tactile arrays. Raises DatasetError or video.VideoError
+    saying what is wrong.
     """
     name = frames.episode_id or "the episode"
     length = len(frames)
@@ -146,6 +155,7 @@ def encode_episode(
                 if image.shape != (*size, 3):
                     raise DatasetError(f"{name}: an image of {view} is {image.shape}, expected {(*size, 3)}")
         stats[IMAGES + view] = image_stats.result()
+    depth, tactile = _sensors(frames, shapes or Shapes(), stats)
     excluded = frames.outcome == Outcome.ABORTED if frames.excluded is None else frames.excluded
     plain = EpisodeFrames(
         columns[STATE],
@@ -163,8 +173,49 @@ def encode_episode(
         milestone=frames.milestone,
         excluded=bool(excluded),
         started_ns=int(frames.started_ns),
+        depth=depth,
+        tactile=tactile,
     )
     return EncodedEpisode(plain, stats, segments, jpegs)
+
+
+def _sensors(
+    frames: EpisodeFrames, shapes: Shapes, stats: dict[str, Stats]
+) -> tuple[dict[str, list[bytes]], dict[str, np.ndarray]]:
+    """Depth pictures and tactile values (T, n) float32 of an episode, checked; their statistics go into `stats`."""
+    episode = frames.episode_id or "the episode"
+    for word, given, wanted in (
+        ("depth cameras", frames.depth, shapes.depth),
+        ("tactile arrays", frames.tactile, shapes.tactile),
+    ):
+        if given.keys() != wanted.keys():
+            has, wants = (", ".join(names) or "none" for names in (given, wanted))
+            raise DatasetError(f"{episode} has the {word} {has}, the dataset wants {wants}")
+    depth, tactile = {}, {}
+    for name, size in shapes.depth.items():
+        pngs = list(frames.depth[name])
+        if len(pngs) != len(frames):
+            raise DatasetError(f"{episode}: {len(pngs)} depth pictures of {name} for {len(frames)} frames")
+        if sum(map(len, pngs)) > LARGEST_COLUMN:
+            raise DatasetError(
+                f"{episode}: its depth pictures of {name} have {sum(map(len, pngs)) / 2**30:.1f} GB, at most 2 GB of "
+                f"one episode can be stored; leave the camera out, or record fewer pixels"
+            )
+        for png in dict.fromkeys(pngs):
+            if (got := depths.check(png)) != tuple(size):
+                raise DatasetError(f"{episode}: a depth picture of {name} is {got}, expected {tuple(size)}")
+        depth[name] = pngs
+        stats[DEPTH + name] = depth_stats([depths.decode(pngs[i]) for i in sampled(len(pngs))])
+    for name, width in shapes.tactile.items():
+        values = np.ascontiguousarray(frames.tactile[name], dtype=np.float32)
+        if values.shape != (len(frames), width):
+            raise DatasetError(f"{episode}: tactile {name} is {values.shape}, expected ({len(frames)}, {width})")
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise DatasetError(f"{episode}: tactile {name} is not finite at frame {row}, value {column}")
+        tactile[name] = values
+        stats[TACTILE + name] = column_stats(values)
+    return depth, tactile
 
 
 def _picture(image) -> np.ndarray:

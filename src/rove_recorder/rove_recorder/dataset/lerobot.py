@@ -30,13 +30,13 @@ __all__ = ["DatasetError", "DatasetWriter", "EncodedEpisode", "EpisodeFrames", "
 
 
 class DatasetWriter:
-    """Creates `root`, or appends to it when it holds a dataset of the same robot, rate and picture size.
+    """Creates `root`, or appends to it when it holds a dataset of the same robot, rate, picture size and sensors.
 
     robot: whose episodes they are. image_size: (H, W) of the main camera, or camera -> (H, W); None for no camera.
     camera: "video" (H.264) | "av1" | "image" (JPEG in the data files). grow: append to the last data, video and episode
-    files; False: leave existing ones as they are and begin new ones (see remote.py). Raises DatasetError when the
-    existing dataset differs, staging.Busy when another process writes to it. Leaving a `with` block normally commits;
-    an exception drops everything since the last commit.
+    files; False: leave existing ones as they are and begin new ones (see remote.py). shapes: of depth cameras and
+    tactile arrays. Raises DatasetError when the existing dataset differs, staging.Busy when another process writes to
+    it. Leaving a `with` block normally commits; an exception drops everything since the last commit.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class DatasetWriter:
         image_size=None,
         camera: str = "video",
         grow=True,
+        shapes: layout.Shapes | None = None,
     ):
         self.root = Path(root)
         self.fps = fps
@@ -54,7 +55,8 @@ class DatasetWriter:
         self.camera = camera
         self.grow = grow
         self.robot = robot
-        self.features = layout.features(robot, fps, self.sizes, camera)
+        self.shapes = shapes or layout.Shapes()
+        self.features = layout.features(robot, fps, self.sizes, camera, self.shapes)
         self.joints = len(robot.joints)
         if not self.joints:
             raise DatasetError("DatasetWriter needs a robot with joints, e.g. rove_description.robot.load().card")
@@ -145,7 +147,13 @@ class DatasetWriter:
         """Encode and append one episode; returns its episode_index. Raises DatasetError when it does not fit."""
         return self.add_encoded(
             encode_episode(
-                frames, self.segments, fps=self.fps, image_size=self.sizes, joints=self.joints, camera=self.camera
+                frames,
+                self.segments,
+                fps=self.fps,
+                image_size=self.sizes,
+                joints=self.joints,
+                camera=self.camera,
+                shapes=self.shapes,
             )
         )
 
@@ -160,6 +168,7 @@ class DatasetWriter:
         columns = {
             STATE: frames.state,
             ACTION: frames.action,
+            **{layout.TACTILE + name: values for name, values in frames.tactile.items()},
             **{key: getattr(frames, key) for key in LABELS},
             **frame_flags(frames.stage, frames.outcome, bool(frames.excluded)),
             "timestamp": (index / self.fps).astype(np.float32),
@@ -183,7 +192,8 @@ class DatasetWriter:
                 for key in ("episode_id", "kind", "operator", "start_stage", "milestone", "excluded", "started_ns")
             },
         }
-        row |= self._append_data(columns, episode.jpegs)
+        pictures = {layout.IMAGES + name: held for name, held in episode.jpegs.items()}
+        row |= self._append_data(columns, pictures | {layout.DEPTH + name: held for name, held in frames.depth.items()})
         for view, segment in episode.segments.items():
             row |= self._append_video(layout.IMAGES + view, segment, length)
         for name, values in stats.items():
@@ -213,17 +223,18 @@ class DatasetWriter:
         pq.write_table(pa.Table.from_pylist(self._rows, schema=self._episode_schema), self._staging.path(relative))
         self._tables.append(relative)
 
-    def _append_data(self, columns: dict[str, np.ndarray], jpegs: dict[str, list[bytes]]) -> dict:
+    def _append_data(self, columns: dict[str, np.ndarray], pictures: dict[str, list[bytes]]) -> dict:
+        """columns, pictures (JPEGs, PNGs): by their features."""
         arrays = []
         for field in self._data_schema:
-            if field.name.startswith(layout.IMAGES):
-                of_camera = jpegs[field.name.removeprefix(layout.IMAGES)]
-                arrays.append(pa.array([{"bytes": jpeg, "path": None} for jpeg in of_camera], field.type))
+            if field.name in pictures:
+                of_camera = pictures[field.name]
+                arrays.append(pa.array([{"bytes": picture, "path": None} for picture in of_camera], field.type))
             elif pa.types.is_fixed_size_list(field.type):
                 flat = pa.array(np.ascontiguousarray(columns[field.name]).reshape(-1), field.type.value_type)
                 arrays.append(pa.FixedSizeListArray.from_arrays(flat, type=field.type))
             else:
-                arrays.append(pa.array(columns[field.name], field.type))
+                arrays.append(pa.array(columns[field.name].reshape(-1), field.type))
         table = pa.Table.from_arrays(arrays, schema=self._data_schema)
         if self._data is not None and self._data_bytes + table.nbytes > layout.DATA_FILE_MB * 2**20:
             self._data.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from rove_contract import files
 from rove_description.card import RobotCard
+from rove_description.sensors import Sensors
 from rove_recorder.dataset.flags import FLAGS
 
 VERSION = "v3.0"
@@ -26,6 +27,8 @@ EPISODES_PER_FILE = 1000  # rows of meta/episodes, about 12 kB each
 DATA_FILE_MB, VIDEO_FILE_MB = 100, 200
 STATE, ACTION = "observation.state", "action"
 IMAGES = "observation.images."  # and a camera's name
+DEPTH = "observation.depth."  # and a depth camera's name: PNGs of 16 bits, mm, in the data files
+TACTILE = "observation.tactile."  # and a tactile array's name: float32
 EGO = "ego"  # the main camera, the one that is always there
 CAMERA = IMAGES + EGO
 QUALITY = "meta/quality.jsonl"  # see quality.py
@@ -74,6 +77,35 @@ class Slot:
 Sizes = Mapping[str, tuple[int, int]]  # camera -> (H, W)
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """What a dataset has beside joints and cameras. depth: depth camera -> (H, W). tactile: array -> its size."""
+
+    depth: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    tactile: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sensors: Sensors) -> Shapes:
+        """Of a robot's sensors."""
+        return cls(
+            {name: (sensor.height, sensor.width) for name, sensor in sensors.depth.items()},
+            {name: sensor.size for name, sensor in sensors.tactile.items()},
+        )
+
+    @classmethod
+    def stored(cls, feats: Mapping[str, dict]) -> Shapes:
+        """Of a dataset; feats: of its info.json."""
+        found = {name: feature["shape"] for name, feature in feats.items()}
+        return cls(
+            {name.removeprefix(DEPTH): (shape[0], shape[1]) for name, shape in found.items() if name.startswith(DEPTH)},
+            {name.removeprefix(TACTILE): shape[0] for name, shape in found.items() if name.startswith(TACTILE)},
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.depth, *self.tactile]
+
+
 def sizes_of(image_size: tuple[int, int] | Sizes | None) -> dict[str, tuple[int, int]]:
     """(H, W) of each camera; (H, W) alone are those of the main one."""
     if image_size is None:
@@ -93,11 +125,12 @@ def stored_sizes(feats: Mapping[str, dict]) -> dict[str, tuple[int, int]]:
     return {name: tuple(feature["shape"][:2]) for name, feature in cameras(feats).items()}
 
 
-def features(robot: RobotCard, fps: int, sizes: Sizes, camera: str) -> dict:
+def features(robot: RobotCard, fps: int, sizes: Sizes, camera: str, shapes: Shapes | None = None) -> dict:
     """The `features` of info.json. `action` of a frame is the command in force one period after its observation; the
     state says the robot's hash, and block and side of each joint.
 
-    robot: whose joints. sizes: (H, W) of each camera. camera: one of CAMERAS."""
+    robot: whose joints. sizes: (H, W) of each camera. camera: one of CAMERAS. shapes: of depth cameras and tactile
+    arrays."""
     scalar = {"shape": [1], "names": None}
     joints = {"dtype": "float32", "shape": [len(robot.joints)], "names": list(robot.joints)}
     told = {key: value for key, value in robot.to_dict().items() if key in TOLD and value}
@@ -122,6 +155,16 @@ def features(robot: RobotCard, fps: int, sizes: Sizes, camera: str) -> dict:
                 "video.channels": 3,
                 "has_audio": False,
             }
+    shapes = shapes or Shapes()
+    for name, (height, width) in shapes.depth.items():
+        result[DEPTH + name] = {
+            "dtype": "image",
+            "shape": [height, width, 1],
+            "names": ["height", "width", "channels"],
+            "info": {"is_depth_map": True, "depth_unit": "mm"},  # where LeRobot looks for it
+        }
+    for name, size in shapes.tactile.items():
+        result[TACTILE + name] = {"dtype": "float32", "shape": [size], "names": None}
     result |= {name: {"dtype": "int64", **scalar} for name in LABELS}
     result |= {name: {"dtype": "bool", **scalar} for name in FLAGS}
     result["timestamp"] = {"dtype": "float32", **scalar}
@@ -201,7 +244,7 @@ def episode_schema(feats: dict) -> pa.Schema:
     fields += [(name, text) for name in ("episode_id", "kind", "operator", "start_stage", "milestone")]
     fields += [("excluded", pa.bool_()), ("started_ns", integer)]
     for name in feats:
-        image = name.startswith(IMAGES)
+        image = name.startswith((IMAGES, DEPTH))
         kind = pa.list_(pa.list_(pa.list_(number))) if image else pa.list_(number)
         fields += [(f"stats/{name}/{stat}", kind) for stat in ("min", "max", "mean", "std", *QUANTILES)]
         fields.append((f"stats/{name}/count", pa.list_(integer)))

@@ -55,7 +55,7 @@ def read_encoded(source: LeRobotReader, row: dict, folder: Path) -> EncodedEpiso
     """
     stored = source.cameras
     in_columns = [IMAGES + name for name, kind in stored.items() if kind == "image"]
-    table = source.episode(row, [STATE, ACTION, *LABELS, *in_columns])
+    table = source.episode(row, [STATE, ACTION, *LABELS, *in_columns, *source.sensor_columns])
     columns = {key: source.vectors(table, key) for key in (STATE, ACTION)}
     labels = {key: source.labels(table, key) for key in LABELS}
     jpegs = {name: source.jpegs(table, name) for name, kind in stored.items() if kind == "image"}
@@ -83,6 +83,8 @@ def read_encoded(source: LeRobotReader, row: dict, folder: Path) -> EncodedEpiso
         },
         milestone=row.get("milestone") or "",
         started_ns=row.get("started_ns") or 0,
+        depth=source.depth(table),
+        tactile=source.tactile(table),
     )
     return EncodedEpisode(frames, stats, segments, jpegs)
 
@@ -118,6 +120,7 @@ def merge(out: str | Path, keep: bool = False, progress: bool = True) -> Merged:
 def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) -> None:
     info = reader.read_info(roots[0])
     sizes, kind = layout.stored_sizes(info["features"]), layout.storage(info["features"])
+    shapes = layout.Shapes.stored(info["features"])
     found = sorted(
         (
             (row.get("started_ns") or 0, row["episode_id"], root, row)
@@ -130,7 +133,9 @@ def _append(roots: list[Path], out: str | Path, result: Merged, progress: bool) 
     sources = {root: LeRobotReader(root) for root in roots}
     with (
         remote.dataset(out) as local,
-        DatasetWriter(local, layout.robot_of(info), info["fps"], sizes, kind, grow=not remote.is_remote(out)) as writer,
+        DatasetWriter(
+            local, layout.robot_of(info), info["fps"], sizes, kind, grow=not remote.is_remote(out), shapes=shapes
+        ) as writer,
     ):
         for _, name, root, row in tqdm(found, unit="episode", disable=not progress):
             if name in writer.episode_ids:

@@ -29,7 +29,7 @@ from rove_recorder.dataset import reader
 
 STATE, COMMAND, IMAGE = topics.JOINT_STATES.name, topics.JOINT_COMMAND.name, topics.EGO_IMAGE.name
 JOINT_HZ = {STATE: CONTROL_HZ, COMMAND: CONTROL_HZ}
-LOST_PICTURES = 5  # in a row
+LOST_PICTURES = 5  # in a row; of other sensors likewise
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ class Quality:
     def line(self) -> str:
         stages = " ".join(f"{name.lower()} {count}" for name, count in self.stages.items())
         gaps = {name: f"gap {gap * 1e3:.0f} ms" for name, gap in self.longest_gap_s.items()}
-        rates = ", ".join(f"{name.split('/')[1]} {rate:.0f} Hz ({gaps[name]})" for name, rate in self.rates_hz.items())
+        first = [name.split("/")[1] for name in self.rates_hz]  # tells streams apart, unless one device has several
+        short = {name: word if first.count(word) == 1 else name for name, word in zip(self.rates_hz, first)}
+        rates = ", ".join(f"{short[name]} {rate:.0f} Hz ({gaps[name]})" for name, rate in self.rates_hz.items())
         skew = max((abs(self.delay_s.get(name, 0.0)) for name in self.rates_hz), default=0.0)
         text = (
             f"{self.length_s:.1f} s [{stages}], pauses {self.paused_s:.1f} s, {rates}, tracking "
@@ -100,7 +102,7 @@ def assess(
     action: np.ndarray,
     mode: np.ndarray,
     pictures: Mapping[str, Sequence[bytes]],
-    camera_hz: Mapping[str, float],
+    sensor_hz: Mapping[str, float],
     at_ns: np.ndarray,
     stretches: Sequence[tuple[int, int]],
     stamps: Mapping[str, np.ndarray],
@@ -110,15 +112,16 @@ def assess(
     recorded: Sequence[Mapping[str, str]] = (),
     limits: Thresholds = DEFAULT,
 ) -> Quality:
-    """state, action: (T, J) rad; mode: (T,) ids; pictures: of each camera's topic T JPEGs; camera_hz: of each camera's
-    topic; at_ns: (T,) source time of the frames; stretches: see resample.py; stamps: sorted reception times of each
-    stream, ns; ages_s: (T,) of each stream's sample at each frame. complete: the bag holds the episode's end. problems:
-    damage found while reading. recorded: custom_data of the bag, or of its parts."""
+    """state, action: (T, J) rad; mode: (T,) ids; pictures: of each camera's topic T JPEGs, or PNGs of depth; sensor_hz:
+    nominal rate of each camera, depth camera and tactile array, by topic; at_ns: (T,) source time of the frames;
+    stretches: see resample.py; stamps: sorted reception times of each stream, ns; ages_s: (T,) of each stream's sample
+    at each frame. complete: the bag holds the episode's end. problems: damage found while reading. recorded:
+    custom_data of the bag, or of its parts."""
     acted_s = sum(end - begin for begin, end in stretches) * 1e-9
     span_s = (stretches[-1][1] - stretches[0][0]) * 1e-9
     rates, gaps, oldest, flags = {}, {}, {}, list(problems)
-    stale_s = dict.fromkeys(JOINT_HZ, limits.stale_s) | {name: LOST_PICTURES / hz for name, hz in camera_hz.items()}
-    for name, nominal_hz in (JOINT_HZ | dict(camera_hz)).items():
+    stale_s = dict.fromkeys(JOINT_HZ, limits.stale_s) | {name: LOST_PICTURES / hz for name, hz in sensor_hz.items()}
+    for name, nominal_hz in (JOINT_HZ | dict(sensor_hz)).items():
         parts = [stamps[name][(stamps[name] >= begin) & (stamps[name] < end)] for begin, end in stretches]
         rates[name] = sum(map(len, parts)) / acted_s
         gaps[name] = max((float(np.diff(part).max()) * 1e-9 for part in parts if len(part) > 1), default=acted_s)

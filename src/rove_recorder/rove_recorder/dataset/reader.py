@@ -205,7 +205,7 @@ class LeRobotReader:
     the state.
 
     cameras: camera -> "video" or "image" (JPEGs in the data files), the main one first; camera: of the main one, None
-    where there is none. Raises DatasetError.
+    where there is none. shapes: of depth cameras and tactile arrays. Raises DatasetError.
     """
 
     def __init__(self, root: Path | str):
@@ -217,8 +217,9 @@ class LeRobotReader:
         self.names = self.robot.joints
         self.cameras: dict[str, str] = {name: feat["dtype"] for name, feat in layout.cameras(self.features).items()}
         self.camera: str | None = self.cameras.get(EGO)
+        self.shapes = layout.Shapes.stored(self.features)
         try:
-            for name in self.cameras:
+            for name in (*self.cameras, *self.shapes.names):
                 files.name(name, "camera")
         except files.UnsafePath as error:
             raise DatasetError(f"{self.root / layout.INFO}: {error}") from error
@@ -349,7 +350,30 @@ class LeRobotReader:
 
     def jpegs(self, table: pa.Table, camera: str = EGO) -> list[bytes]:
         """The pictures of a table with the camera's column. Raises DatasetError."""
-        key = IMAGES + camera
+        return self._pictures(table, IMAGES + camera)
+
+    def depth(self, table: pa.Table) -> dict[str, list[bytes]]:
+        """Depth camera -> the PNGs of a table with the columns of all. Raises DatasetError."""
+        return {name: self._pictures(table, layout.DEPTH + name) for name in self.shapes.depth}
+
+    def tactile(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """Tactile array -> (N, n) float32 of a table with the columns of all. Raises DatasetError."""
+        return {
+            name: self.vectors(table, layout.TACTILE + name)
+            if size > 1
+            else self.numbers(table, layout.TACTILE + name).astype(np.float32)[:, None]
+            for name, size in self.shapes.tactile.items()
+        }
+
+    @property
+    def sensor_columns(self) -> list[str]:
+        """The columns that `depth` and `tactile` need."""
+        return [
+            *(layout.DEPTH + name for name in self.shapes.depth),
+            *(layout.TACTILE + name for name in self.shapes.tactile),
+        ]
+
+    def _pictures(self, table: pa.Table, key: str) -> list[bytes]:
         kind = table.schema.field(key).type if key in table.column_names else None
         if kind is None or not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
             raise DatasetError(f"dataset {self.root}: {key} is of type {kind}, expected {{bytes, path}}"[:300])

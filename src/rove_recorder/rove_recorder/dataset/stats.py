@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -28,11 +28,25 @@ def column_stats(values: np.ndarray) -> Stats:
     return {**stats, **dict(zip(QUANTILES, quantiles))}
 
 
+def sampled(frames: int) -> list[int]:
+    """Which of an episode's pictures enter its statistics."""
+    return np.unique(np.linspace(0, max(frames - 1, 0), min(frames, IMAGE_SAMPLES)).round().astype(int)).tolist()
+
+
+def depth_stats(pictures: Sequence[np.ndarray]) -> Stats:
+    """Statistics of depth pictures (H, W) uint16, shaped (1, 1, 1), in mm as LeRobot has them of depth in `depth_unit`
+    mm; count (1,) = number of pictures.
+    """
+    pixels = np.concatenate([picture[::IMAGE_STRIDE, ::IMAGE_STRIDE].reshape(-1) for picture in pictures])
+    shaped = {name: value.reshape(1, 1, 1) for name, value in column_stats(pixels).items() if name != "count"}
+    return {**shaped, "count": np.array([len(pictures)])}
+
+
 class ImageStats:
     """Collects picture statistics per channel, scaled to [0, 1], while the pictures pass by."""
 
     def __init__(self, frames: int):
-        self._chosen = set(np.linspace(0, max(frames - 1, 0), min(frames, IMAGE_SAMPLES)).round().astype(int).tolist())
+        self._chosen = set(sampled(frames))
         self._samples: list[np.ndarray] = []
 
     def watch(self, frames: Iterable[np.ndarray]) -> Iterable[np.ndarray]:

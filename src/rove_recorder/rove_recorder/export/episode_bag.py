@@ -8,19 +8,22 @@ just the chosen messages, so memory grows with the episode's chosen JPEGs and no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rove_contract import episode as episodes
 from rove_contract import files, images, messages, topics
+from rove_contract.depth import TactileError, png_of
+from rove_contract.depth import tactile as tactile_of
 from rove_contract.episode import Episode
 from rove_contract.modes import SOURCE_OF, STAGE_OF, Mode, Outcome
 from rove_contract.timing import CAMERA_HZ
 from rove_description.card import RobotCard
 from rove_description.joints import JointTable
-from rove_description.robot import EGO, Camera
+from rove_description.sensors import EGO, Camera, Sensors
 from rove_recorder.bag.bag import CLOCK, BagError
 from rove_recorder.bag.mcap_stream import LATEST_NS, McapStream, Message
 from rove_recorder.bag.recover import files_of, read_metadata
@@ -36,20 +39,24 @@ KEPT_S = 1 / CAMERA_HZ  # as long as the last sample before such a gap still cou
 SET_BACK_S = 0.5  # that stamps may go back in a bag: messages wait in queues, but no longer
 
 
+NO_SENSORS = Sensors()
 EGO_ONLY = {EGO: Camera(EGO, IMAGE, 640, 480, CAMERA_HZ, policy=True, critic=True)}
 
 
 class EpisodeBag:
     """Index of one episode's bag: stamps of the streams, mode timeline, the robot, and the episode as last announced.
 
-    cameras: name -> camera of the robot's description, those that become part of the episode. streams: topics of joints
-    and cameras, all of which a bag must have. folders: the bag, or its parts when the recorder died within the episode
-    and came back. Times are those of the system clock at the start of the bag, see clock.py. Raises BagError.
+    cameras: name -> camera of the robot's description, those that become part of the episode. sensors: likewise, depth
+    cameras and tactile arrays. streams: topics of all these and of the joints, which a bag must have. folders: the bag,
+    or its parts when the recorder died within the episode and came back. Times are those of the system clock at the
+    start of the bag, see clock.py. Raises BagError.
     """
 
-    def __init__(self, *folders: Path, cameras: Mapping[str, Camera] = EGO_ONLY):
-        self.cameras = dict(cameras)
-        self.streams = (STATE, COMMAND, *(camera.topic for camera in cameras.values()))
+    def __init__(self, *folders: Path, cameras: Mapping[str, Camera] = EGO_ONLY, sensors: Sensors = NO_SENSORS):
+        self.cameras, self.sensors = dict(cameras), sensors
+        seen = (*cameras.values(), *sensors.by_name.values())
+        self.streams = (STATE, COMMAND, *(stream.topic for stream in seen))
+        self._types = {sensor.topic: sensor.type for sensor in sensors.by_name.values()}
         self.folders = tuple(map(Path, folders))
         self.folder = self.folders[0]
         self.files = [file for folder in self.folders for file in files_of(folder)]
@@ -92,7 +99,7 @@ class EpisodeBag:
     def decode(self, message):
         """CDR -> message object. Raises BagError for bytes that are no such message."""
         try:
-            kind = topics.BY_NAME.get(message.topic, topics.EGO_IMAGE).type
+            kind = self._types.get(message.topic) or topics.BY_NAME.get(message.topic, topics.EGO_IMAGE).type
             return typestore().deserialize_cdr(message.data, kind)
         except Exception as error:  # rosbags' generated readers raise whatever the damage leads to
             raise BagError(f"{self.folder}: a message on {message.topic} cannot be decoded ({error})") from error
@@ -197,6 +204,14 @@ class EpisodeBag:
             held = decoded[camera.topic].items()
             jpegs = {i: _resized(data, sizes.get(view)) for i, data in held}
             pictures[view] = RepeatedJpegs(jpegs, chosen[camera.topic])
+        depth = {
+            name: RepeatedJpegs(decoded[sensor.topic], chosen[sensor.topic])
+            for name, sensor in self.sensors.depth.items()
+        }
+        tactile = {
+            name: np.stack([decoded[sensor.topic][i] for i in chosen[sensor.topic].tolist()])
+            for name, sensor in self.sensors.tactile.items()
+        }
         modes = resample.modes_at(self.timeline, at)
         episode, complete = self.episode, self.episode.state == episodes.ENDED
         frames = EpisodeFrames(
@@ -217,14 +232,22 @@ class EpisodeBag:
             milestone=episode.milestone,
             excluded=not complete or episode.outcome in (Outcome.ABORTED, Outcome.NONE),
             started_ns=episode.started_ns,
+            depth=depth,
+            tactile=tactile,
         )
         quality = self._quality(table, frames, at, chosen, complete)
         frames.excluded = frames.excluded or quality.excluded
         return frames, quality
 
     def _decode(self, table: JointTable, wanted: dict[str, set[int]]) -> dict[str, dict[int, object]]:
-        """The chosen messages of each stream by their number in the bag: (J,) arrays, JPEG bytes."""
-        readers = {STATE: messages.JointReader(table), COMMAND: messages.JointReader(table)}
+        """The chosen messages of each stream by their number in the bag: (J,) and tactile arrays, bytes of JPEGs and
+        PNGs.
+        """
+        readers: dict[str, Callable] = {name: messages.JointReader(table).position for name in (STATE, COMMAND)}
+        readers |= {sensor.topic: png_of for sensor in self.sensors.depth.values()}
+        readers |= {
+            sensor.topic: functools.partial(tactile_of, size=sensor.size) for sensor in self.sensors.tactile.values()
+        }
         counters = dict.fromkeys(self.streams, -1)
         result: dict[str, dict[int, object]] = {name: {} for name in self.streams}
         for message in self.messages(frozenset(self.streams)):
@@ -233,10 +256,11 @@ class EpisodeBag:
             if counters[name] not in wanted[name]:
                 continue
             decoded = self.decode(message)
-            if name in readers:
-                result[name][counters[name]] = readers[name].position(decoded)
-            else:
-                result[name][counters[name]] = bytes(decoded.data)
+            read = readers.get(name, _data)
+            try:
+                result[name][counters[name]] = read(decoded)
+            except (images.ImageError, TactileError) as error:
+                raise BagError(f"{self.folder}: {name}: {error}") from error
         for name in (STATE, COMMAND):
             for q in result[name].values():
                 if np.isnan(q).any():
@@ -252,8 +276,13 @@ class EpisodeBag:
             state=frames.state,
             action=frames.action,
             mode=frames.mode,
-            pictures={self.cameras[name].topic: seen for name, seen in frames.pictures.items()},
-            camera_hz={camera.topic: camera.rate_hz for camera in self.cameras.values()},
+            pictures={
+                **{self.cameras[name].topic: seen for name, seen in frames.pictures.items()},
+                **{self.sensors.depth[name].topic: seen for name, seen in frames.depth.items()},
+            },
+            sensor_hz={
+                sensor.topic: sensor.rate_hz for sensor in (*self.cameras.values(), *self.sensors.by_name.values())
+            },
             at_ns=at,
             stretches=self.stretches,
             stamps={name: np.sort(self.stamps[name]) for name in self.streams},
@@ -264,8 +293,12 @@ class EpisodeBag:
         )
 
 
+def _data(message) -> bytes:
+    return bytes(message.data)
+
+
 class RepeatedJpegs(Sequence):
-    """T JPEGs of which neighbours may be the same one: held once."""
+    """T JPEGs or PNGs of which neighbours may be the same one: held once."""
 
     def __init__(self, jpegs: dict[int, bytes], index: np.ndarray):
         self._jpegs, self._index = jpegs, index.tolist()

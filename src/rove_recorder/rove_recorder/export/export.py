@@ -28,6 +28,7 @@ from rove_description.card import RobotCard
 from rove_description.description_file import RobotError
 from rove_description.joints import JointTable
 from rove_description.robot import Camera, Robot
+from rove_description.sensors import Sensors
 from rove_recorder.bag.bag import BagError
 from rove_recorder.bag.mcap_stream import LATEST_NS
 from rove_recorder.bag.recover import Unrepaired, find_bags, needs_recovery, read_metadata, recover
@@ -54,6 +55,7 @@ class Job:
     image_size: layout.Sizes
     camera: str
     resize: bool
+    sensors: Sensors = Sensors()
 
 
 @dataclass
@@ -76,12 +78,18 @@ def convert(job: Job) -> Result:
             for address, folder in zip(job.folders, folders):
                 if remote.is_remote(address) and needs_recovery(folder):
                     recover(folder)  # the copy here
-            bag = EpisodeBag(*folders, cameras=job.cameras)
+            bag = EpisodeBag(*folders, cameras=job.cameras, sensors=job.sensors)
             if refusal := bag.robot.refusal(job.robot, "the bag"):
                 raise BagError(f"{refusal}; export it with --robot {bag.robot.name}, or its folder")
             frames, quality = bag.frames(table, job.fps, job.image_size if job.resize else None)
             episode = encode_episode(
-                frames, job.segments, fps=job.fps, image_size=job.image_size, joints=len(table), camera=job.camera
+                frames,
+                job.segments,
+                fps=job.fps,
+                image_size=job.image_size,
+                joints=len(table),
+                camera=job.camera,
+                shapes=layout.Shapes.of(job.sensors),
             )
         episode.quality = quality
         return Result(job.folders[0], episode, quality)
@@ -174,6 +182,7 @@ def export_bags(
     camera: str | None = None,
     robot: str | Path | None = None,
     cameras: Sequence[str] | None = None,
+    sensors: Sequence[str] | None = None,
     workers: int = 0,
     engine: engines.Engine = "process",
     shard: Shard | None = None,
@@ -185,9 +194,9 @@ def export_bags(
     image_size: (H, W), other pictures are resized; None: that of the dataset, or of the first bag, and others are
     refused. camera: one of lerobot_format.CAMERAS; None: the dataset's, "video" for a new one. workers: 0 = one per
     core. robot: name or folder; None: what the bags name. cameras: those to export; None: the dataset's, all of the
-    robot's for a new one. shard: only the bags that fall to it, into `out`/shards/i-of-n. Episodes that the dataset has
-    already are left out with a note. Raises BagError, RobotError, DatasetError, Busy, EngineError, RemoteError for what
-    concerns all.
+    robot's for a new one. sensors: likewise, depth cameras and tactile arrays. shard: only the bags that fall to it,
+    into `out`/shards/i-of-n. Episodes that the dataset has already are left out with a note. Raises BagError,
+    RobotError, DatasetError, Busy, EngineError, RemoteError for what concerns all.
     """
     found = _find(bags)
     chosen = found if shard is None else [bag for bag in found if shard.takes(_stem(bag))]
@@ -202,6 +211,7 @@ def export_bags(
                 results,
                 robot,
                 cameras,
+                sensors,
                 fps,
                 image_size,
                 camera,
@@ -258,8 +268,30 @@ def _cameras(robot: Robot, names: Sequence[str] | None) -> dict[str, Camera]:
     return {name: robot.cameras[name] for name in names}
 
 
+def _sensors(robot: Robot, names: Sequence[str] | None) -> Sensors:
+    """The depth cameras and tactile arrays to export. Raises DatasetError for a name that the robot does not have."""
+    known = robot.sensors.by_name
+    if unknown := [name for name in names or () if name not in known]:
+        raise layout.DatasetError(
+            f"the robot {robot.name} has no sensor {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+        )
+    return robot.sensors if names is None else robot.sensors.only(names)
+
+
 def _export(
-    usable, out: Path, results: list[Result], robot, cameras, fps, image_size, camera, workers, engine, grow, progress
+    usable,
+    out: Path,
+    results: list[Result],
+    robot,
+    cameras,
+    sensors,
+    fps,
+    image_size,
+    camera,
+    workers,
+    engine,
+    grow,
+    progress,
 ) -> None:
     """`usable`: of `_prepared`. The rest: see `export_bags`."""
     described, sizes = robots.load(robot or _robot_name(usable)), None
@@ -269,6 +301,7 @@ def _export(
         if layout.EGO not in stored:
             raise layout.DatasetError(f"{out} has no camera {layout.EGO}; export into a dataset of its own")
         cameras = list(stored) if cameras is None else cameras
+        sensors = layout.Shapes.stored(feats).names if sensors is None else sensors
         sizes, camera = stored, camera or layout.storage(feats)
     chosen, camera = _cameras(described, cameras), camera or "video"
     if image_size is not None:
@@ -277,7 +310,9 @@ def _export(
         sizes = _first_sizes(usable, results, chosen)
         if sizes is None:
             return
-    with DatasetWriter(out, described.card, fps, sizes, camera, grow=grow) as writer:
+    recorded = _sensors(described, sensors)
+    shapes = layout.Shapes.of(recorded)
+    with DatasetWriter(out, described.card, fps, sizes, camera, grow=grow, shapes=shapes) as writer:
         jobs, notes = [], {}
         seen = set(writer.episode_ids)
         for _, name, parts, note in usable:
@@ -287,7 +322,7 @@ def _export(
                 continue
             seen.add(name)
             of_robot = described.table, described.card, chosen
-            jobs.append(Job(parts, *of_robot, writer.segments, fps, sizes, camera, image_size is not None))
+            jobs.append(Job(parts, *of_robot, writer.segments, fps, sizes, camera, image_size is not None, recorded))
         with (
             engines.pool(engine, workers if len(jobs) > 1 else 1) as run,
             tqdm(total=len(jobs), unit="episode", disable=not (progress and jobs)) as bar,
@@ -308,6 +343,7 @@ def run(
     camera: Literal["video", "av1", "image"] | None = None,
     robot: str | None = None,
     cameras: tuple[str, ...] | None = None,
+    sensors: tuple[str, ...] | None = None,
     workers: int = 0,
     shard: str | None = None,
     engine: engines.Engine = "process",
@@ -325,6 +361,7 @@ def run(
             new one video.
         robot: name or folder of the robot; what the bags name, which must be one of ROVE's own.
         cameras: names of the cameras to export; the dataset's, for a new one all of the robot's.
+        sensors: names of the depth cameras and tactile arrays to export, likewise; without a name, none.
         workers: processes; 0 is one per core.
         shard: i/n, e.g. 3/8: only the third of eight parts of the bags, into OUT/shards; `merge OUT` puts them
           together.
@@ -342,6 +379,7 @@ def run(
             camera=camera,
             robot=robot,
             cameras=cameras,
+            sensors=sensors,
             workers=workers,
             engine=engine,
             shard=part,

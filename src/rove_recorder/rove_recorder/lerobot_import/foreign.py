@@ -161,7 +161,8 @@ class ForeignDataset:
 def is_camera(feature: dict) -> bool:
     """Whether a feature of info.json holds color pictures; depth maps are none."""
     facts = (feature.get("info") or {}) | (feature.get("video_info") or {})
-    return feature["dtype"] in ("video", "image") and not facts.get("video.is_depth_map")
+    is_depth = facts.get("is_depth_map") or facts.get("video.is_depth_map")  # the first since LeRobot 0.6
+    return feature["dtype"] in ("video", "image") and not is_depth
 
 
 def whole(value: object, where: str, key: str) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rove_contract import depth, images, topics
 from rove_contract import episode as episodes
-from rove_contract import images, topics
 from rove_contract.modes import Mode, Outcome, to_wire
 from rove_description import joints
 from rove_recorder.bag.bag import BagTopic, BagWriter
@@ -56,6 +56,34 @@ def image(ns, i):
     header = kind("std_msgs/msg/Header")(stamp(ns), "ego")
     jpeg = np.frombuffer(images.encode_jpeg(picture(i), 90), np.uint8)
     return cdr(kind("sensor_msgs/msg/CompressedImage")(header, "jpeg", jpeg), "sensor_msgs/msg/CompressedImage")
+
+
+def depth_at(i, size=SIZE):
+    """(H, W) uint16 mm: depth picture number i, with a corner in which nothing was measured."""
+    y, x = np.mgrid[0 : size[0], 0 : size[1]]
+    return np.where((y < 8) & (x < 8), 0, 500 + 37 * y + 11 * x + i).astype(np.uint16)
+
+
+def depth_image(ns, i):
+    """Raw, as most drivers send it."""
+    header, picture = kind("std_msgs/msg/Header")(stamp(ns), "ego"), depth_at(i)
+    data = picture.reshape(-1).view(np.uint8)
+    message = kind("sensor_msgs/msg/Image")(header, *SIZE, "16UC1", 0, 2 * SIZE[1], data)
+    return cdr(message, "sensor_msgs/msg/Image")
+
+
+def depth_compressed(ns, i):
+    """As compressed_depth_image_transport sends it."""
+    message = kind("sensor_msgs/msg/CompressedImage")(kind("std_msgs/msg/Header")(stamp(ns), "ego"), "", None)
+    depth.fill_compressed(message, depth.encode(depth_at(i)))
+    message.data = np.frombuffer(message.data, np.uint8)
+    return cdr(message, "sensor_msgs/msg/CompressedImage")
+
+
+def touch(values, number="Float32"):
+    """A tactile array, as std_msgs/NUMBERMultiArray."""
+    name, layout = f"std_msgs/msg/{number}MultiArray", kind("std_msgs/msg/MultiArrayLayout")([], 0)
+    return cdr(kind(name)(layout, np.asarray(values, dtype=number.lower())), name)
 
 
 def mode(previous, now, ns):
@@ -107,11 +135,12 @@ def samples(
     return sorted(found, key=lambda sample: sample.log_ns)
 
 
-def write_bag(folder, found, *, close=True, custom=(), **more):
-    """A bag of `found`, `custom` in its provenance; without `close` it is left as a killed recorder leaves it."""
-    bag = BagWriter(
-        Path(folder), [BagTopic.of(topic) for topic in topics.TOPICS], {"revision": "test", **dict(custom)}, **more
-    )
+def write_bag(folder, found, *, close=True, custom=(), beside=(), **more):
+    """A bag of `found`, `custom` in its provenance; without `close` it is left as a killed recorder leaves it. beside:
+    topics that the contract does not have.
+    """
+    recorded = [BagTopic.of(topic) for topic in (*topics.TOPICS, *beside)]
+    bag = BagWriter(Path(folder), recorded, {"revision": "test", **dict(custom)}, **more)
     for i, sample in enumerate(found):
         bag.write(sample.topic, sample.log_ns, sample.publish_ns, sample.data, sample.sequence)
         if i % 100 == 99:

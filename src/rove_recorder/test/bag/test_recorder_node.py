@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
 from rove_contract import domain, topics
+from rove_contract.depth import decode
 from rove_recorder.bag.recover import read_metadata
 from rove_recorder.export.export import export_bags
 
@@ -18,9 +20,10 @@ DOMAIN = str(domain.reserve())
 ROBOT = str(Path(__file__).parents[1] / "fake_robot.py")
 
 
-def environment():
+def environment(**more):
     return {
         **os.environ,
+        **more,
         "ROS_DOMAIN_ID": DOMAIN,
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "PYTHONUNBUFFERED": "1",
@@ -31,9 +34,9 @@ def environment():
 def start():
     processes = []
 
-    def run(*command):
+    def run(*command, **more):
         process = subprocess.Popen(
-            [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, env=environment()
+            [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True, env=environment(**more)
         )
         processes.append(process)
         return process
@@ -102,6 +105,41 @@ def test_two_episodes_over_ros_are_recorded_whole_and_exported(tmp_path, start):
     # One frame per 50 ms in each of the three driven stages, each of which may lose or gain one at its edges.
     assert [len(r.episode.frames) for r in results] == [pytest.approx(20 * seconds, abs=3) for seconds in driven_s]
     assert all(r.episode.frames.t_r > r.episode.frames.takeover > 0 for r in results)
+
+
+SENSORS = """
+extends: iron_r01
+depth:
+  raw: {frame: ego, topic: /head/depth/image_raw, width: 64, height: 48, rate_hz: 30}
+  compressed: {frame: ego, topic: /chest/depth/image/compressedDepth, width: 64, height: 48, rate_hz: 30}
+tactile:
+  palm: {topic: /palm, size: 8, rate_hz: 100}
+"""
+
+
+def test_depth_and_touch_over_ros_are_recorded_and_exported(tmp_path, start):
+    folder = tmp_path / "robot"
+    folder.mkdir()
+    (folder / "robot.yaml").write_text(SENSORS)
+    node = recorder(start, tmp_path / "bags", "-p", f"robot:={folder}")
+    output, _ = start(ROBOT, 2.0, FAKE_ROBOT=str(folder)).communicate(timeout=50)
+    assert output, "the fake robot failed; see its error above"
+    (sent,) = json.loads(output.splitlines()[-1])["sent"]
+    node.send_signal(signal.SIGINT)
+    assert node.wait(10) == 0
+    custom = read_metadata(tmp_path / "bags" / "episode-0")["custom_data"]
+    counts = json.loads(custom["counts"])
+    for name in ("/head/depth/image_raw", "/chest/depth/image/compressedDepth", "/palm"):
+        assert sent[name] <= counts[name]["written"] and not counts[name]["dropped"], name
+    (result,) = export_bags([tmp_path / "bags"], tmp_path / "d", robot=folder, workers=1, progress=False)
+    assert not result.error
+    frames = result.episode.frames
+    touched = frames.tactile["palm"][10:, 0]  # the first half second may still hold the pre-roll, with its own numbers
+    assert (np.diff(touched) >= 0).all() and touched[-1] > 100
+    for name in ("raw", "compressed"):
+        shown = np.array([decode(png)[0, 0] for png in frames.depth[name][10:]]) - 1.0
+        # Sent with every third touch, the last of them not yet received when the tick falls between the two.
+        assert (np.abs(shown - touched) <= 6).mean() > 0.9, name
 
 
 LISTEN = """

@@ -72,7 +72,7 @@ def test_what_the_recorder_lost_and_clocks_that_differ_are_flagged(tmp_path):
         action=frames.action,
         mode=frames.mode,
         pictures={IMAGE: frames.images},
-        camera_hz={IMAGE: 30.0},
+        sensor_hz={IMAGE: 30.0},
         at_ns=found.ticks(20),
         stretches=found.stretches,
         stamps=found.stamps,
