@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-DEMONSTRATIONS, MORE, VIDEOS, EXPERIENCE, EVALUATION = 1_000_000, 1_200_000, 1_400_000, 1_600_000, 2_000_000
+DEMONSTRATIONS, MORE, VIDEOS, EXPERIENCE, EVALUATION = 1_000_000, 1_200_000, 1_400_000, 1_600_000, 3_000_000
 SEED_STRIDE = 20_000  # between the training seeds of one kind of data
 ITERATION_STRIDE = 2_000  # between the iterations of one training seed
 
@@ -105,16 +105,18 @@ PROFILES = {
     # a part of a task that 2 cores learn in minutes: the slice is held above a slot, align, insert and let go
     "small": Profile(
         (_TOASTER,),
-        (0,),
-        1,
-        60,
-        0,
-        60,
-        100,
-        (BASE, "sft", "rove_1", "hg_dagger"),
-        ("above_slot", "misaligned"),
-        "above_slot",
-        {"actor.steps": 800, "actor.steps_next": 600, "critic.mc_steps": 150, "critic.steps": 600},
+        seeds=(0,),
+        iterations=3,
+        demonstrations=120,
+        videos=0,
+        experience=60,
+        evaluation=300,
+        arms=(BASE, "sft", "rove_1", "rove_2", "rove_3", "hg_dagger"),
+        data_from=("above_slot", "misaligned"),
+        evaluate_from="above_slot",
+        config="scene",
+        # steps: of the order of an episode, as in the paper, whose episodes are longer
+        change={"reward.c_fail": -150.0},
     ),
     "full": Profile((_WHITEBOARD, _TOASTER), (0, 1, 2), 3, 120, 60, 60, 300),
 }

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig
+from rove_learning.command_line import read_yaml
+from rove_learning.config import ActorConfig, BackboneConfig, CriticConfig, from_dict
 from rove_learning.deployment import glimpses
 from rove_learning.inference import checkpoint
+from rove_learning.models import scene
 from rove_learning.models.actor import Actor
 from rove_learning.models.backbone import build
 from rove_learning.models.critic import Critic
@@ -28,6 +30,14 @@ def world():
     world = tasks.TOAST_BREAD.make_world(32)
     yield world
     world.close()
+
+
+@pytest.mark.parametrize("name", ["scene", "demo"])
+def test_the_packages_weights_fit_the_settings_that_ship_and_say_which_tasks_they_know(name):
+    config = from_dict(BackboneConfig, read_yaml(name)["actor"]["backbone"])
+    assert build(config).fingerprint != RANDOM
+    assert scene.known_tasks(config) and set(scene.known_tasks(config)) <= {task.name for task in tasks.TASKS}
+    assert scene.known_tasks(replace(config, cameras=("left_wrist",))) == ()
 
 
 def pictures(n):
