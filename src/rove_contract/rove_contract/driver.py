@@ -13,6 +13,7 @@ import numpy as np
 
 from rove_contract import messages, timing
 from rove_contract.command_watch import CommandWatch
+from rove_contract.joint_error import worst
 from rove_contract.thresholds import SEATED_RAD
 from rove_description.joints import JointTable
 
@@ -32,7 +33,7 @@ class Driver:
     """States and commands in; once per control period the set-point of the drives out.
 
     level, reason: what the driver does now, for /diagnostics. refused: commands that were not taken. All times are
-    monotonic s, all angles rad in the table's order.
+    monotonic s, all positions rad, or m where a joint slides, in the table's order.
     """
 
     def __init__(self, table: JointTable):
@@ -53,13 +54,12 @@ class Driver:
         if self._measured is None:
             self.level, self.reason = WARN, NO_COMMAND
         self._measured = q
-        apart = np.abs(q - self._watch.present)
-        worst = int(np.argmax(apart))
+        joint, apart = worst(self.table, q - self._watch.present)
         if self._command is None:
-            if self._given and apart[worst] > SEATED_RAD:  # moved by hand while it was let go: it is not pulled back
+            if self._given and apart.in_rad > SEATED_RAD:  # moved by hand while it was let go: it is not pulled back
                 self._watch.reset(q)
-        elif apart[worst] > FOLLOW_RAD:
-            self.release(f"the robot does not follow: {self.table.names[worst]} is {apart[worst]:.2f} rad behind")
+        elif apart.in_rad > FOLLOW_RAD:
+            self.release(f"the robot does not follow: {self.table.names[joint]} is {apart.words()} behind")
 
     def release(self, reason: str) -> None:
         """Follow nobody: the set-point is where the robot stands now, until a command is near it again."""
@@ -83,11 +83,10 @@ class Driver:
         self._stamp_ns = stamp_ns
         if self._command is None or (self._watch.silent and self._watch.at_rest):
             place = self._measured if self._command is None else self._watch.present
-            worst = int(np.argmax(np.abs(q - place)))
-            apart = abs(q[worst] - place[worst])
-            if apart > SEATED_RAD:
-                name = self.table.names[worst]
-                return self._refuse(f"{name} is commanded {apart:.2f} rad away from where it is; waiting in IDLE helps")
+            joint, apart = worst(self.table, q - place)
+            if apart.in_rad > SEATED_RAD:
+                name = self.table.names[joint]
+                return self._refuse(f"{name} is commanded {apart.words()} away from where it is; waiting in IDLE helps")
             if self._command is None:
                 self._watch.reset(place)
             self._offset = place - q
@@ -104,7 +103,8 @@ class Driver:
         i = int(np.argmax(beyond))
         if beyond[i] > ROUNDING_RAD:
             raise ValueError(
-                f"{names[i]} is commanded to {q[i]:.3f} rad, its limits are {limits.lower[i]:g} to {limits.upper[i]:g}"
+                f"{names[i]} is commanded to {q[i]:.3f} {self.table.unit(i)}, its limits are {limits.lower[i]:g} to "
+                f"{limits.upper[i]:g}"
             )
 
     def _refuse(self, why: str) -> None:
@@ -113,10 +113,10 @@ class Driver:
             self.level, self.reason = WARN, f"refused a command: {why}"
 
     def setpoint(self, now: float) -> np.ndarray | None:
-        """(J,) rad for the drives in this period; None before the first command was taken: send nothing then."""
+        """(J,) rad or m for the drives in this period; None before the first command was taken: send nothing then."""
         limits = self.table.limits
         if self._command is not None:
-            step = RAMP_RAD_S * timing.CONTROL_PERIOD_S
+            step = RAMP_RAD_S * timing.CONTROL_PERIOD_S / self.table.in_rad
             self._offset -= np.clip(self._offset, -step, step)
             self._watch.command(np.clip(self._command + self._offset, limits.lower, limits.upper), self._at)
             self._given = True

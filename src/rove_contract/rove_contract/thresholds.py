@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Angles at which the nodes decide; rad. Rates and time-outs are in `timing`."""
+"""Angles at which the nodes decide; rad. Of a joint that slides, lengths that count as much, see
+`rove_description.joints.METRES_PER_RAD`. Rates and time-outs are in `timing`.
+"""
 
 # A takeover is refused while a joint of the operator is farther than this from the robot, unless forced. The pages
 # colour the operator's hands by it.

@@ -11,7 +11,8 @@ from typing import Any
 @dataclass(frozen=True)
 class RobotCard:
     """name, hash: of the description (see `robot.load`), "" where unknown. joints, blocks, sides: (J,) of each joint in
-    the order of every array; blocks and sides may be empty where only names are known.
+    the order of every array; blocks and sides may be empty where only names are known. units: (J,) "rad" or "m";
+    empty where all joints turn.
     """
 
     name: str = ""
@@ -19,6 +20,7 @@ class RobotCard:
     joints: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
     sides: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     def refusal(self, own: RobotCard, what: str) -> str:
         """Why `what`, which belongs to this robot, cannot serve `own`; "" where it can. Names first: a sentence about
@@ -42,9 +44,9 @@ class RobotCard:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RobotCard:
         """A card from a file that anybody may have written. Raises ValueError."""
-        joints, blocks, sides = (_texts(values, key) for key in ("joints", "blocks", "sides"))
-        card = cls(_text(values, "name"), _text(values, "hash"), joints, blocks, sides)
-        for key, each in (("blocks", card.blocks), ("sides", card.sides)):
+        joints, blocks, sides, units = (_texts(values, key) for key in ("joints", "blocks", "sides", "units"))
+        card = cls(_text(values, "name"), _text(values, "hash"), joints, blocks, sides, units)
+        for key, each in (("blocks", card.blocks), ("sides", card.sides), ("units", card.units)):
             if each and card.joints and len(each) != len(card.joints):
                 raise ValueError(f"the robot has {len(card.joints)} joints, but {len(each)} {key}")
         return card

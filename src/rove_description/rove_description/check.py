@@ -29,6 +29,9 @@ def describe(found: robot.Robot) -> list[str]:
             names = [table.names[i] for i in table.indices(block, side)]
             if names:
                 lines.append(f"{block}{' ' + side if side else ''}: {len(names)} joints: {', '.join(names)}")
+    for i in sorted(table.slides):
+        lower, upper, speed = (values[i] for values in (table.limits.lower, table.limits.upper, table.limits.velocity))
+        lines.append(f"{table.names[i]} slides: {lower:g} to {upper:g} m, at most {speed:g} m/s")
     lines.append(f"frames: base {found.base}, head {found.head or 'none'}, chest {found.chest or 'none'}")
     for side, arm in found.arms.items():
         lines.append(f"{side} arm: elbow {arm.elbow or 'none'}, wrist {arm.wrist}, palm {arm.palm}")

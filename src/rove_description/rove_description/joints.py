@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,10 @@ import numpy as np
 BLOCKS = ("head", "waist", "arm", "hand", "end_effector")
 COLUMNS = ("name", "block", "lower", "upper", "velocity", "acceleration", "jerk")
 SIDES = ("left", "right")  # an eighth column may name one; a joint without is of the middle
+RAD, METRE = "rad", "m"  # units of a joint that turns, and of one that slides
+# Where angles and lengths are compared with one threshold, sliding so far counts as turning by 1 rad: a forearm's
+# length, by which 1 rad of the elbow moves the wrist.
+METRES_PER_RAD = 0.3
 DEFAULT_PATH = Path(__file__).parent / "robots" / "iron_r01" / "joints.csv"
 
 
@@ -27,8 +31,8 @@ class LayoutError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """Per-joint limits, each (J,) float64; rad, rad/s, rad/s^2, rad/s^3. Velocity, acceleration and jerk are
-    symmetric.
+    """Per-joint limits, each (J,) float64; rad, rad/s, rad/s^2, rad/s^3; m instead of rad where a joint slides.
+    Velocity, acceleration and jerk are symmetric.
     """
 
     lower: np.ndarray
@@ -46,6 +50,7 @@ class JointTable:
     """The joints in contract order; every `(50,)` array of ROVE is in this order.
 
     names: (J,) joint names. blocks: (J,) block of each joint. sides: (J,) "left", "right" or "". limits: see `Limits`.
+    slides: indices of the joints that slide, whose every value is in m; the others' are in rad.
     """
 
     names: tuple[str, ...]
@@ -53,9 +58,21 @@ class JointTable:
     sides: tuple[str, ...]
     limits: Limits
     index: dict[str, int] = field(repr=False)
+    slides: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def unit(self, i: int) -> str:
+        """Of joint i: RAD or METRE."""
+        return METRE if i in self.slides else RAD
+
+    @cached_property
+    def in_rad(self) -> np.ndarray:
+        """(J,): what a difference of each joint is multiplied with before it is compared with a threshold in rad; 1,
+        and 1 / METRES_PER_RAD for a joint that slides.
+        """
+        return np.array([1.0 / METRES_PER_RAD if i in self.slides else 1.0 for i in range(len(self))])
 
     def indices(self, block: str, side: str | None = None) -> np.ndarray:
         """Indices (n,) int of the joints of `block`, optionally only those of `side` ("left", "right")."""
@@ -146,9 +163,9 @@ def _load_cached(path: Path, mtime_ns: int, extra_blocks: tuple[str, ...]) -> Jo
 def load(path: str | Path | None = None, extra_blocks: Sequence[str] = ()) -> JointTable:
     """The joint table; `path=None` gives the 50 joints of the simulated IRON-R01.
 
-    path: CSV with columns name, block, lower, upper (rad), velocity (rad/s), acceleration (rad/s^2), jerk (rad/s^3)
-    and, by choice, side; rows starting with `#` are comments. extra_blocks: names of blocks beside BLOCKS. Raises
-    LayoutError naming the row.
+    path: CSV with columns name, block, lower, upper (rad, or m of a joint that slides in the model), velocity (/s),
+    acceleration (/s^2), jerk (/s^3) and, by choice, side; rows starting with `#` are comments. extra_blocks: names of
+    blocks beside BLOCKS. Raises LayoutError naming the row.
     """
     chosen = DEFAULT_PATH if path is None else Path(path).expanduser().resolve()
     try:

@@ -8,6 +8,7 @@ passes it on.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import os
@@ -25,6 +26,7 @@ from rove_description.description_file import SIDES, Node, RobotError, of_side, 
 from rove_description.sensors import (
     EGO,
     FOVY_DEG,
+    KINDS,
     Camera,
     ModelNames,
     Sensors,
@@ -94,7 +96,9 @@ class Robot:
     @property
     def card(self) -> RobotCard:
         """What files that belong to this robot say of it."""
-        return RobotCard(self.name, self.hash, self.table.names, self.table.blocks, self.table.sides)
+        table = self.table
+        units = tuple(table.unit(i) for i in range(len(table))) if table.slides else ()
+        return RobotCard(self.name, self.hash, table.names, table.blocks, table.sides, units)
 
 
 def shipped() -> tuple[str, ...]:
@@ -121,6 +125,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
         raise RobotError(str(error)) from error
     model = _model(root, folder, table)
     _check_joints(root, table, model)
+    table = _with_slides(table, model)
     check = ModelNames(model)
     base = check.name(root, "base", "body")
     frames = root.node("frames", needed=False)
@@ -244,19 +249,29 @@ def _check_joints(root: Node, table: joints.JointTable, model: mujoco.MjModel) -
         root.fault("joints", f"a row for the model's joint {name!r}, or an equality that couples it", "neither")
 
 
+def _with_slides(table: joints.JointTable, model: mujoco.MjModel) -> joints.JointTable:
+    """The table, knowing which of its joints slide in the model; the same one where none does."""
+    ids = [mujoco.mj_name2id(model, KINDS["joint"], name) for name in table.names]
+    slides = frozenset(
+        i for i, number in enumerate(ids) if number >= 0 and model.jnt_type[number] == mujoco.mjtJoint.mjJNT_SLIDE
+    )
+    return dataclasses.replace(table, slides=slides) if slides else table
+
+
 def _pose(node: Node, key: str, table: joints.JointTable, allowed: np.ndarray) -> np.ndarray:
-    """(len(allowed),) rad: joint angles by name, 0 (or the nearest limit) for the rest."""
+    """(len(allowed),) rad or m: joints by name, 0 (or the nearest limit) for the rest."""
     values = node.node(key, needed=False)
     q = np.zeros(len(table))
     names = {table.names[i] for i in allowed}
     for name in values.values:
-        angle = values.take(name, (int, float), "an angle in rad", 0.0)
+        unit = table.unit(table.index[name]) if name in names else joints.RAD
+        angle = values.take(name, (int, float), "a length in m" if unit == joints.METRE else "an angle in rad", 0.0)
         if name not in names:
             values.fault(name, "a joint of this block and side", f"{name!r}")
             continue
         i = table.index[name]
         if not table.limits.lower[i] <= angle <= table.limits.upper[i]:
-            values.fault(name, f"{table.limits.lower[i]:g} to {table.limits.upper[i]:g} rad", angle)
+            values.fault(name, f"{table.limits.lower[i]:g} to {table.limits.upper[i]:g} {unit}", angle)
         q[i] = angle
     return np.clip(q, table.limits.lower, table.limits.upper)[allowed]
 

@@ -132,7 +132,7 @@ class PolicyNode(Node):
         self.reload = Reload(self.loader.load, path, self.not_loaded)
         self.rng = np.random.default_rng(p.seed)
         self.reader = messages.JointReader(self.table)
-        self.replan = Replanner(self.policy.cameras)
+        self.replan = Replanner(self.policy.cameras, in_rad=described.table.in_rad)
         self.overlap = Overlap()
         self.mode, self.mode_ns = Mode.IDLE, 0
         self.session, self.episode_id = ros.session_id(self), ""

@@ -46,9 +46,9 @@ class Replanner:
     """Latest observation in, "infer now" out; a chunk planned before the last change of mode is dropped.
 
     cameras: names of those that the policy sees; the first one to be missing, late or frozen is named. A camera is
-    frozen when its picture stays the same for frozen_s while a joint moves by FROZEN_RAD. execute_s: time that a chunk
-    runs before the next one should take over, 16 steps at 20 Hz = 0.8 s. image_timeout_s: 15 frames at 30 Hz;
-    state_timeout_s: 10 samples at 100 Hz.
+    frozen when its picture stays the same for frozen_s while a joint moves by FROZEN_RAD; in_rad: see
+    `JointTable.in_rad`. execute_s: time that a chunk runs before the next one should take over, 16 steps at 20 Hz = 0.8
+    s. image_timeout_s: 15 frames at 30 Hz; state_timeout_s: 10 samples at 100 Hz.
     """
 
     def __init__(
@@ -58,7 +58,9 @@ class Replanner:
         image_timeout_s: float = 0.5,
         state_timeout_s: float = timing.STATE_MISSING_S,
         frozen_s: float = 0.5,
+        in_rad: np.ndarray | float = 1.0,
     ):
+        self._in_rad = in_rad
         self.look_at(cameras)
         self.frozen_s = frozen_s
         self.execute_s = execute_s
@@ -105,7 +107,7 @@ class Replanner:
         for name, seen in self._seen.items():
             if now - seen.at > self.image_timeout_s:
                 return f"the picture of the camera {name} is missing"
-            moved = 0.0 if seen.q is None or self._q is None else float(np.abs(self._q - seen.q).max())
+            moved = 0.0 if seen.q is None or self._q is None else float((np.abs(self._q - seen.q) * self._in_rad).max())
             if now - seen.changed_at > self.frozen_s and moved > FROZEN_RAD:
                 return f"the camera {name} is frozen: the same picture for {now - seen.changed_at:.1f} s while moving"
         return ""

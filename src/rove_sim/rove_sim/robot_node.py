@@ -26,6 +26,7 @@ from std_msgs.msg import Bool, String
 from rove_contract import episode as episodes
 from rove_contract import frames, images, messages, ros, timing, topics
 from rove_contract.command_watch import CommandWatch
+from rove_contract.joint_error import worst
 from rove_contract.modes import Mode
 from rove_contract.parameters import parameter
 from rove_contract.thresholds import SEATED_RAD
@@ -132,7 +133,7 @@ class RobotNode(Node):
             self.missed = "a joint command lacks joints or is not finite"
             return
         if not self.seated:
-            if self.mode is Mode.IDLE and np.abs(command - self.env.command).max() > SEATED_RAD:
+            if self.mode is Mode.IDLE and worst(self.table, command - self.env.command)[1].in_rad > SEATED_RAD:
                 return
             self.seated = True
         self.commands.command(command, time.monotonic())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from rove_contract import latency, timing, topics
+from rove_contract.joint_error import JointError
 from rove_supervisor.machine import ROBOT_GONE_S, Conditions
 
 OK, WARN, ERROR, STALE = range(4)  # levels of diagnostic_msgs/DiagnosticStatus
@@ -42,11 +43,11 @@ class Stream:
 
 @dataclass
 class Alignment:
-    """Last /teleop/alignment. errors: worst |target - measured| per block, rad. age_s: age of the operator's frame at
-    arrival.
+    """Last /teleop/alignment. errors: of the joint of each block that is farthest off. age_s: age of the operator's
+    frame at arrival.
     """
 
-    errors: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, JointError] = field(default_factory=dict)
     worst_joint: str = ""
     stale: bool = True
     age_s: float = math.inf
@@ -58,7 +59,7 @@ class Alignment:
         """From the plain content of the DiagnosticStatus; a value that is not a number counts as infinitely
         misaligned.
         """
-        errors = {to_printable(key): _number(values[key]) for key in values if key not in NO_ERROR}
+        errors = {to_printable(key): JointError.parse(values[key]) for key in values if key not in NO_ERROR}
         age = _number(values.get("age_s", "0"))
         worst_joint = to_printable(values.get("worst_joint", ""))
         return cls(errors, worst_joint, level == STALE, age, to_printable(message), now)
@@ -85,11 +86,11 @@ class Alignment:
                 f"the alignment is of other joints than the robot's: it has {', '.join(self.errors)}, the joint table "
                 f"{', '.join(blocks)}; they differ in {', '.join(sorted(unlike))}"
             )
-        block = max(self.errors, key=self.errors.__getitem__)
+        block = max(self.errors, key=lambda name: self.errors[name].in_rad)
         worst = self.errors[block]
-        if worst > threshold:
+        if worst.in_rad > threshold:
             where = f"{self.worst_joint} ({block})" if self.worst_joint else f"the {block}"
-            return f"misaligned: {where} is {worst:.2f} rad off, limit {threshold:.2f}"
+            return f"misaligned: {where} is {worst.words()} off, limit {worst.limit(threshold):.3g}"
         return ""
 
 

@@ -268,14 +268,15 @@ class CommandFilterNode(Node):
         if self.guard is not None:
             self.guard.reset(q)
 
+    def following_error_rad(self) -> float:
+        """Of the joint that is farthest from its command; a length counts as `joints.METRES_PER_RAD` says."""
+        return float((abs(self.measured - self.limiter.position) * self.table.in_rad).max())
+
     def reseat(self, now: float) -> None:
         """In IDLE, at rest, take the measured pose if the robot is elsewhere: it was reset or moved, and must not be
         pulled back.
         """
-        apart = (
-            abs(self.measured - self.limiter.position).max() > RESEAT_RAD
-            and now - self.measured_at <= timing.STATE_MISSING_S
-        )
+        apart = self.following_error_rad() > RESEAT_RAD and now - self.measured_at <= timing.STATE_MISSING_S
         if not (apart and self.limiter.at_rest):
             self.misplaced_since = float("inf")
             return
@@ -317,7 +318,7 @@ class CommandFilterNode(Node):
             "mode_ns": self.source.mode_ns,
             "supervisor": self.source.supervisor,
             "reason": message,
-            "following_error_rad": f"{abs(self.measured - self.limiter.position).max():.3f}",
+            "following_error_rad": f"{self.following_error_rad():.3f}",
             "dropped": sum(self.bad.values()) + self.source.old_chunks,
             "old_chunks": self.source.old_chunks,
             "clock_suspect_chunks": self.source.chunk.clock_suspect,

@@ -20,6 +20,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
 from rove_contract import messages, ros, timing, topics
+from rove_contract.joint_error import JointError
 from rove_contract.latency import Latency
 from rove_contract.modes import OPERATOR_DRIVES, Mode
 from rove_contract.parameters import parameter
@@ -227,7 +228,8 @@ class TeleopNode(Node):
             missing = now - self.measured_s > timing.STATE_MISSING_S
             parts = dict(self.retargeter.report)
             target, measured = self.retargeter.solution.copy(), self.measured
-        held, errors = [], {}
+        held: list[str] = []
+        of_side: dict[str, float] = {}
         if missing or measured is None:
             measured = None
             level, text = self._publish(3, "no joint states from the robot", {}, age)
@@ -238,20 +240,21 @@ class TeleopNode(Node):
             held = sorted(
                 name for name, state in parts.items() if name in self.source.parts and state not in (OK, LIMITED)
             )
-            worst = max(float(values[block]) for block in self.table.blocks_present())
-            level = 1 if held or worst > self.warn_rad else 0
+            errors = [JointError.parse(values[block]) for block in self.table.blocks_present()]
+            worst = max(errors, key=lambda error: error.in_rad)
+            level = 1 if held or worst.in_rad > self.warn_rad else 0
             text = (
                 f"held: {', '.join(held)}"
                 if held
                 else "aligned"
                 if level == 0
-                else f"{values['worst_joint']} is {worst:.2f} rad off"
+                else f"{values['worst_joint']} is {worst.words()} off"
             )
             self._publish(level, text, values | {"held": ",".join(held)}, age)
-            errors = by_side(self.table, target, measured)
+            of_side = by_side(self.table, target, measured)
         if self.source.shows_robot:
             drawn = measured if self.drawable else None
-            self.source.show_robot(RobotView(drawn, self.mode.name, level, text, errors, self.warn_rad, tuple(held)))
+            self.source.show_robot(RobotView(drawn, self.mode.name, level, text, of_side, self.warn_rad, tuple(held)))
 
     def _publish(self, level: int, text: str, values: dict, age: float) -> tuple[int, str]:
         values = values | {"age_s": f"{min(age, 1e6):.3f}"}

@@ -41,7 +41,7 @@ BESIDE = (
 )  # beginnings of files that people and critics add to a dataset
 CAMERAS = ("video", "av1", "image")  # H.264 video, AV1 video, JPEGs in the data files
 CODEC_OF = {"video": "h264", "av1": "av1"}  # as in info.json
-TOLD = ("hash", "blocks", "sides")  # what the state's "info" says of the robot
+TOLD = ("hash", "blocks", "sides", "units")  # what the state's "info" says of the robot
 LABELS = ("stage", "source", "mode")  # int64 per frame: rove_contract.modes.Stage, Source, Mode
 ARROW = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}
 HUMAN_VIDEO = "human_video"  # the kind of an episode of a person: pictures only, state and action are NaN
@@ -127,7 +127,7 @@ def stored_sizes(feats: Mapping[str, dict]) -> dict[str, tuple[int, int]]:
 
 def features(robot: RobotCard, fps: int, sizes: Sizes, camera: str, shapes: Shapes | None = None) -> dict:
     """The `features` of info.json. `action` of a frame is the command in force one period after its observation; the
-    state says the robot's hash, and block and side of each joint.
+    state says the robot's hash, and block and side of each joint, and its unit where some slide.
 
     robot: whose joints. sizes: (H, W) of each camera. camera: one of CAMERAS. shapes: of depth cameras and tactile
     arrays."""

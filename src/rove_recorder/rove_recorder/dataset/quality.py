@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 
 from rove_contract import topics
+from rove_contract.joint_error import JointError
 from rove_contract.modes import STAGE_OF
 from rove_contract.timing import CONTROL_HZ, POLICY_HZ
 from rove_description.joints import JointTable
@@ -70,7 +71,7 @@ class Quality:
     longest_gap_s: dict[str, float]  # between messages, while the robot acted
     oldest_s: dict[str, float]  # age at a frame, the worst
     mean_age_s: dict[str, float]
-    tracking_rad: float  # mean |command - measured| of all joints
+    tracking_rad: float  # mean |command - measured| of all joints; lengths count as `joints.METRES_PER_RAD` says
     worst_joint: str  # that with the largest mean |command - measured|,
     worst_joint_rad: float
     frozen_s: float = 0.0  # longest time in which a picture repeated while the robot moved, of the worst camera,
@@ -144,14 +145,14 @@ def assess(
         flags.append(f"only {len(at_ns)} frames")
     flags += [f"the stage {name.lower()} has only {n} frames" for name, n in stages.items() if n < limits.stage_frames]
     error = np.abs(action - state).mean(axis=0)
+    in_rad = table.in_rad
+    error = error * in_rad
     allowed = np.array([limits.tracking_hand_rad if block == "hand" else limits.tracking_rad for block in table.blocks])
     worst = int(np.argmax(error / allowed))
     if error[worst] > allowed[worst]:
-        flags.append(
-            f"{table.names[worst]} was on average {error[worst]:.2f} rad from its command: it does not follow, or "
-            f"is blocked"
-        )
-    frozen = {name: _frozen_s(state, seen, at_ns, limits.frozen_rad) for name, seen in pictures.items()}
+        apart = JointError(float(error[worst] / in_rad[worst]), table.unit(worst)).words()
+        flags.append(f"{table.names[worst]} was on average {apart} from its command: it does not follow, or is blocked")
+    frozen = {name: _frozen_s(state * in_rad, seen, at_ns, limits.frozen_rad) for name, seen in pictures.items()}
     flags += [
         f"{name} showed the same picture for {seconds:.1f} s while the robot moved"
         for name, seconds in frozen.items()

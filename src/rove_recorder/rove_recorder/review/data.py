@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from datetime import datetime
 from enum import IntEnum
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from rove_contract import images
 from rove_contract.modes import Outcome, Source, Stage
 from rove_description.card import RobotCard
+from rove_description.joints import METRE
 from rove_recorder.dataset import correction_fields, corrections, reader, video
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.correction_fields import EDITS
@@ -105,7 +107,10 @@ class ReviewData:
                 "root": str(self.root),
                 "fps": self.fps,
                 "cameras": list(self.cameras),
-                "joints": list(self.names),
+                "joints": [
+                    f"{name} (m)" if unit == METRE else name
+                    for name, unit in zip_longest(self.names, self.robot.units[: len(self.names)])
+                ],
                 "groups": groups(self.robot),
                 "scores": score_names(self.root),
                 "episodes": [self._brief(i, fixes[i], quality, counts[i]) for i in sorted(self.episodes)],

@@ -165,6 +165,8 @@ def _alignment(alignment: dict) -> Iterable[Line]:
         filled = 0 if stale else 20 if error is None else min(20, round(10 * error / threshold))
         bar = "".join("█" if k < filled else "░" for k in range(20))
         number = "–" if stale or block not in alignment["blocks"] else "?" if error is None else f"{error:.2f}"
+        if error is not None and not stale:
+            number = alignment["lengths"].get(block, number)  # of a joint that slides, in m
         style = "bad" if filled > 10 else "good"
         line: Line = [
             (f" {name[:12]:6}", ""),

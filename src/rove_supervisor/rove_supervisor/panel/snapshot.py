@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 from rove_contract.modes import ACTIVE, Mode
+from rove_description.joints import METRE
 from rove_supervisor.supervisor import ACTIONS, Supervisor
 from rove_supervisor.watch import Stream
 
@@ -51,7 +52,10 @@ def snapshot(supervisor: Supervisor) -> dict:
             "alignment": {
                 "threshold": s.watch.threshold,
                 "names": list(s.watch.blocks),
-                "blocks": {block: _finite(error) for block, error in s.watch.alignment.errors.items()},
+                "blocks": {block: _finite(error.in_rad) for block, error in s.watch.alignment.errors.items()},
+                "lengths": {
+                    block: error.words() for block, error in s.watch.alignment.errors.items() if error.unit == METRE
+                },
                 "worst_joint": s.watch.alignment.worst_joint,
                 "why": conditions.operator,
             },

@@ -196,7 +196,7 @@ class CommandFilter:
         reason = next((r for r in map(self._fault, np.atleast_2d(target)) if r), "")
         if reason:
             self._drop(reason)
-            expected = f"expected {len(self)} finite angles, at most {OUT_OF_RANGE_RAD:g} rad out of range"
+            expected = f"expected {len(self)} finite positions, at most {OUT_OF_RANGE_RAD:g} rad or m out of range"
             raise BadSample(f"a joint target is bad: {reason}; {expected}")
 
     def _fault(self, target: np.ndarray) -> str:

@@ -48,15 +48,16 @@ class StateCheck:
         if abs(age_s) > CLOCK_S:
             direction = "behind" if age_s > 0 else "ahead of"
             return f"{STAMP_OFF}: its stamps are {abs(age_s):.1f} s {direction} this computer's clock; set the clocks"
-        beyond = np.maximum(limits.lower - q, q - limits.upper)
+        beyond = np.maximum(limits.lower - q, q - limits.upper) * self._table.in_rad
         i = int(np.argmax(beyond))
         if beyond[i] > RANGE_MARGIN_RAD:
             lower, upper = limits.lower[i], limits.upper[i]
-            return f"{IMPOSSIBLE}: {names[i]} at {q[i]:.2f} rad, its range is {lower:g} to {upper:g}"
+            return f"{IMPOSSIBLE}: {names[i]} at {q[i]:.2f} {self._table.unit(i)}, its range is {lower:g} to {upper:g}"
         if before is None:
             return ""
         excess = np.abs(q - before) - JUMP_SPEED * limits.velocity * gap
         i = int(np.argmax(excess))
         if excess[i] > 0.0:
-            return f"{JUMPED}: {names[i]} from {before[i]:.2f} to {q[i]:.2f} rad within {gap * 1e3:.0f} ms"
+            unit = self._table.unit(i)
+            return f"{JUMPED}: {names[i]} from {before[i]:.2f} to {q[i]:.2f} {unit} within {gap * 1e3:.0f} ms"
         return ""

@@ -195,14 +195,14 @@ function showLatency(stages) {
   set(label, text && `${text} ms`);
 }
 
-function showAlignment({ blocks, names, threshold, worst_joint: worst, why }) {
+function showAlignment({ blocks, lengths, names, threshold, worst_joint: worst, why }) {
   const stale = why.includes("operator");
   for (const row of alignmentRows(names)) {
     const error = stale ? undefined : blocks[row.dataset.block];
     const known = error !== undefined, shown = known ? (error === null ? 2 * threshold : error) : 0;
     row.classList.toggle("over", known && shown > threshold);
     row.querySelector("em").style.transform = `scaleX(${Math.min(1, shown / (2 * threshold)).toFixed(3)})`; // the mark in the middle is the threshold
-    set(row.querySelector("output"), known ? (error === null ? "?" : error.toFixed(2)) : "–");
+    set(row.querySelector("output"), known ? (error === null ? "?" : lengths[row.dataset.block] || error.toFixed(2)) : "–"); // a joint that slides has its own unit
   }
   const drives = ["ADAPTATION", "RECOVERY", "DEMONSTRATION"].includes(shownMode); // then the distance is what the robot lags behind
   $("verdict").className = `verdict ${why ? (drives && !stale ? "" : "bad") : "good"}`;
