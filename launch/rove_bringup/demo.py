@@ -61,11 +61,11 @@ class Learning:
 # Steps are cut to what 2 cores do in the time; rove_learning's own defaults are longer.
 PRETRAINED = Learning(("--config", "demo"), ("--config", "demo"), ("ego", "right_wrist"), 192, "iron_r01_wrist")
 SCRATCH = Learning(
-    tuple("--critic.mc-steps 150 --actor.steps 800 --actor.token-steps 5".split()),
+    ("--critic.mc-steps", "150", "--actor.steps", "800", "--actor.token-steps", "5"),
     # OVE on the frozen backbone of the pretrained critic, which then runs once per frame
-    tuple(
-        "--critic.freeze-backbone --critic.steps 600 --critic.batch 64 --critic.lr 1e-3 --critic.ema 0.02 "
-        "--actor.steps-next 600".split()
+    (
+        *("--critic.freeze-backbone", "--critic.steps", "600", "--critic.batch", "64"),
+        *("--critic.lr", "1e-3", "--critic.ema", "0.02", "--actor.steps-next", "600"),
     ),
 )
 

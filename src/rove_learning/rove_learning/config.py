@@ -161,6 +161,12 @@ class ActorConfig:
     idle_weight: float = 0.1  # factor of joints that move less than 0.003 rad in all the data (ours)
     weight_tail: float = 0.5  # loss weight of chunk steps that are never executed (after 2 x execute steps) (ours)
 
+    @property
+    def trained_conditions(self) -> tuple[str, ...]:
+        """The text conditions that training meets."""
+        hides = self.condition_dropout > 0 or self.negatives == "unconditional"
+        return CONDITIONS if hides else CONDITIONS[: CONDITIONS.index(UNCONDITIONAL)]
+
 
 @dataclass(frozen=True)
 class RegulariseConfig:

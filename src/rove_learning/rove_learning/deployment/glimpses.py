@@ -48,8 +48,8 @@ class _Stopped(Supervision):
 
 
 def make_worker(config: GlimpseConfig) -> Callable[[int], dict]:
-    """A function seed -> one glimpse: `pictures` (N, C, S, S, 3) uint8 of C cameras, and `points` (N, (C + 1) K, 3) m and
-    `amounts` (N, M) of `describe`; empty when there was nothing to see. The world is made once.
+    """A function seed -> one glimpse: `pictures` (N, C, S, S, 3) uint8 of C cameras, and `points` (N, (C + 1) K, 3) m
+    and `amounts` (N, M) of `describe`; empty when there was nothing to see. The world is made once.
     """
     from rove_sim.episode import play_episode
     from rove_sim.people.operator import CREW, EXPERT, Operator

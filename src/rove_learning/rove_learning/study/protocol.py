@@ -41,8 +41,8 @@ class Arm:
 @dataclass(frozen=True)
 class Profile:
     """How much of everything. arms: names; empty: all. data_from: start stages of all data, in turn; empty: all of the
-    task. evaluate_from: start stage of every evaluation. config: settings, as of `train --config`. change: dotted fields
-    of them.
+    task. evaluate_from: start stage of every evaluation. config: settings, as of `train --config`. change: dotted
+    fields of them.
     """
 
     tasks: tuple[str, ...]
@@ -106,12 +106,12 @@ PROFILES = {
     "small": Profile(
         (_TOASTER,),
         seeds=(0,),
-        iterations=3,
+        iterations=1,
         demonstrations=120,
         videos=0,
-        experience=60,
+        experience=100,
         evaluation=300,
-        arms=(BASE, "sft", "rove_1", "rove_2", "rove_3", "hg_dagger"),
+        arms=(BASE, "sft", "rove_1", "hg_dagger"),
         data_from=("above_slot", "misaligned"),
         evaluate_from="above_slot",
         config="scene",

@@ -49,9 +49,11 @@ def observations(
 
     Tokens of a pretrained backbone are cached on the disk, and all processes compute what the cache lacks. conditions:
     the text conditions to cache. in_memory: tokens of a small frozen backbone may be kept in memory, without
-    conditions.
+    conditions. Where critic and actor have one backbone, they share one cache: every frame is computed once.
     """
     config = plan.config
+    if config.actor.backbone == config.critic.backbone:
+        conditions = config.actor.trained_conditions
     if any(p.requires_grad for p in backbone.parameters()):
         return PictureObservations(buffer, config.device)
     if backbone.fingerprint and config.feature_cache:

@@ -139,12 +139,6 @@ class ActorData:
         }
 
 
-def trained_conditions(config: ActorConfig) -> tuple[str, ...]:
-    """The text conditions that training meets."""
-    hides = config.condition_dropout > 0 or config.negatives == "unconditional"
-    return CONDITIONS if hides else CONDITIONS[: CONDITIONS.index(UNCONDITIONAL)]
-
-
 @dataclass(frozen=True)
 class ActorResult:
     """actor: the averaged weights. history: per phase the metrics of every step."""
@@ -170,7 +164,7 @@ def train_actor(plan: Plan, buffers: Buffers, labels: Labels, observe: Observati
         actor.load_state_dict(previous.state_dict())
     extend_range(actor, buffer)
     average = phases.frozen_copy(actor)
-    observe = observe or observations(plan, buffer, actor.backbone, conditions=trained_conditions(settings))
+    observe = observe or observations(plan, buffer, actor.backbone, conditions=settings.trained_conditions)
     parts = buffer, labels, actor, plan.config.regularise, plan.config.device, observe
     held_out = buffer.held_out(plan.config.held_out) & (settings.patience > 0)
     data, held_data = ActorData(*parts, ~held_out), ActorData(*parts, held_out)

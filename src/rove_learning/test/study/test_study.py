@@ -90,7 +90,7 @@ def test_the_page_shows_results_with_paired_differences_and_names_what_is_missin
     text = (tmp_path / "paper.md").read_text()
     assert "| base policy | 50.0" in text and "| ROVE, iteration 1 | 100.0" in text
     assert "+50.0" in text and "p 0.002" in text
-    assert "Missing: SFT, as many steps (training seed 0); ROVE, iteration 2" in text
+    assert "Missing: SFT, as many steps (training seed 0); HG-DAgger (training seed 0)." in text
     assert (tmp_path / "paper" / "success-small-toast_bread.png").is_file()
 
 

@@ -27,7 +27,7 @@ from rove_learning.train import train
 from rove_learning.training import label
 from rove_learning.training.batches import BatchPart
 from rove_learning.training.plan import resolve
-from rove_learning.training.train_actor import ActorData, extend_range, train_actor, trained_conditions
+from rove_learning.training.train_actor import ActorData, extend_range, train_actor
 from rove_learning.training.train_critic import train_critic
 
 SHORT = TrainConfig(
@@ -111,8 +111,8 @@ def test_which_condition_a_chunk_is_trained_under(buffer):
     assert conditions() == [1, 0, 1, 0]
     assert conditions(negatives="unconditional") == [1, 2, 1, 2]
     assert conditions(condition_dropout=1.0) == [2, 2, 2, 2]
-    assert trained_conditions(ACTOR) == CONDITIONS[:2]
-    assert trained_conditions(replace(ACTOR, condition_dropout=0.1)) == CONDITIONS
+    assert ACTOR.trained_conditions == CONDITIONS[:2]
+    assert replace(ACTOR, condition_dropout=0.1).trained_conditions == CONDITIONS
     dropped = ActorData(buffer, labels, Actor(replace(ACTOR, negatives="drop")), SHORT.regularise)
     assert labels.positive[dropped.kept].all()
 
