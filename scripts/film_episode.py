@@ -7,7 +7,8 @@ The world, the supervisor, the people and the command filter are those of a sess
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
@@ -21,6 +22,7 @@ from rove_sim.episode import Episode, Tick, play_episode
 from rove_sim.people.operator import CREW, EXPERT, Operator
 from rove_sim.people.supervision import Patience, Supervision
 from rove_sim.people.watching import Attention
+from rove_sim.portrait import SOFT, Portrait
 from rove_sim.tasks import task as tasks
 
 STORIES = ("success", "failure", "takeover")
@@ -83,13 +85,16 @@ def play(
     cameras: Sequence[str],
     checkpoint: str = "",
     stops_at: float = 0.45,
+    wanted: Callable[[int], bool] = lambda number: True,
 ) -> tuple[Episode, list[tuple[Tick, str]]]:
-    """The episode, and each tick that has pictures with what the person does in a word. success: of the expert.
+    """The episode, and each wanted tick with pictures of `cameras` (size px, for people) and what the person does in a
+    word. wanted: whether a tick's number is drawn. success: of the expert.
     failure: of a policy that nobody interrupts; without a checkpoint it repeats what the expert did on another seed.
     takeover: of a policy (see `make_policy`) by the most practised operator. Raises ValueError when this seed tells
     another story.
     """
-    world = task.make_world(size)
+    world = task.make_world()
+    portrait = Portrait(world, size, SOFT)
     seen: list[tuple[Tick, str]] = []
     rng = np.random.default_rng(seed + 1)
     if story == "takeover":
@@ -106,7 +111,8 @@ def play(
     operator = Operator(task, person, rng, 1.0 / timing.POLICY_HZ, world.table)
 
     def observe(tick: Tick) -> None:
-        if tick.images:
+        if tick.mode is not Mode.IDLE and wanted(tick.number):
+            tick = replace(tick, images={name: portrait.render(camera=name) for name in cameras})
             seen.append((tick, operator.expert.phase if tick.behaviour == "work" else tick.behaviour))
 
     episode = play_episode(
@@ -118,9 +124,9 @@ def play(
         policy=policy,
         operator=operator,
         observers=(observe,),
-        cameras=cameras,
-        draw_pauses=True,
+        cameras=("ego",) if checkpoint else (),
     )
+    portrait.close()
     world.close()
     outcome = Outcome.FAILURE if story == "failure" else Outcome.SUCCESS
     if episode.outcome is not outcome or (story == "takeover" and episode.takeover < 0):

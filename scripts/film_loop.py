@@ -19,6 +19,7 @@ from film_episode import STORIES, colour, play
 
 from rove_contract.modes import Mode
 from rove_sim.episode import Tick
+from rove_sim.portrait import SIZE
 from rove_sim.tasks import task as tasks
 
 WORDS = {
@@ -42,10 +43,10 @@ def draw(tick: Tick, size: int) -> np.ndarray:
     return picture
 
 
-def write(path: Path, pictures: list[np.ndarray], every: int, frame_s: float) -> None:
-    """An animation by the file's ending, every `every`-th picture for frame_s seconds."""
+def write(path: Path, pictures: list[np.ndarray], frame_s: float) -> None:
+    """An animation by the file's ending, each picture for frame_s seconds and the last one longer."""
     animation = cv2.Animation()
-    chosen = [*pictures[::every], *[pictures[-1]] * 5]
+    chosen = [*pictures, *[pictures[-1]] * 8]
     animation.frames, animation.durations = chosen, [round(1000 * frame_s)] * len(chosen)
     if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, 45]):
         raise OSError(f"cannot write {path}; expected a name that ends in .gif, .webp or .png")
@@ -59,15 +60,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--checkpoint", default="", help="a policy; else a stand-in that stops half-way")
     parser.add_argument("--stops-at", type=float, default=0.45, help="progress at which the stand-in stops")
-    parser.add_argument("--size", type=int, default=320, help="pixels")
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels")
     parser.add_argument("--every", type=int, default=4, help="keep every so many of the 20 pictures per second")
     parser.add_argument("--out", type=Path, required=True, help=".gif, .webp, or .png for an animated PNG")
     options = parser.parse_args()
     task, cameras = tasks.get(options.task), ("third", "ego")
     episode, ticks = play(
-        task, options.story, options.seed, options.size, cameras, options.checkpoint, options.stops_at
+        task,
+        options.story,
+        options.seed,
+        options.size,
+        cameras,
+        options.checkpoint,
+        options.stops_at,
+        lambda number: number % options.every == 0,
     )
-    write(options.out, [draw(tick, options.size) for tick, _ in ticks], options.every, 0.1)
+    write(options.out, [draw(tick, options.size) for tick, _ in ticks], 0.1)
     size = options.out.stat().st_size / 1024
     print(f"{options.out}: {len(ticks)} frames, {episode.outcome.name.lower()}, {episode.reasons}; {size:.0f} KiB")
 

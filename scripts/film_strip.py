@@ -59,9 +59,12 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="picture file, .webp or .png")
     options = parser.parse_args()
     cameras = CAMERAS[: options.rows]
-    episode, ticks = play(tasks.get(options.task), options.story, options.seed, options.size, cameras)
-    chosen = np.unique(np.linspace(0, len(ticks) - 1, options.columns).round().astype(int))
-    strip = np.hstack([draw(tick, what, cameras) for tick, what in (ticks[int(i)] for i in chosen)])
+    story = tasks.get(options.task), options.story, options.seed, options.size
+    _, ticks = play(*story, ())  # the same episode, without pictures: which ticks there are
+    numbers = [tick.number for tick, _ in ticks]
+    chosen = {numbers[int(i)] for i in np.linspace(0, len(numbers) - 1, options.columns).round()}
+    episode, ticks = play(*story, cameras, wanted=chosen.__contains__)
+    strip = np.hstack([draw(tick, what, cameras) for tick, what in ticks])
     cv2.imwrite(options.out, strip, [cv2.IMWRITE_WEBP_QUALITY, 70] if options.out.endswith(".webp") else [])
     told = f"{episode.outcome.name.lower()}, {episode.reasons}, mistakes {episode.mistakes}"
     print(f"{options.out}: {told}; {os.path.getsize(options.out) / 1024:.0f} KiB")

@@ -42,7 +42,7 @@ GAINS = {
 _DESCRIPTION = Path(__file__).parent / "robots" / "iron_r01" / "robot.yaml"
 
 _FINGER_X = {"index": 0.033, "middle": 0.011, "ring": -0.011, "little": -0.033}
-_FINGER_LENGTH = {"index": (0.045, 0.042), "middle": (0.050, 0.046), "ring": (0.046, 0.043), "little": (0.038, 0.034)}
+FINGER_LENGTH = {"index": (0.045, 0.042), "middle": (0.050, 0.046), "ring": (0.046, 0.043), "little": (0.038, 0.034)}
 
 
 def home(table: joints.JointTable | None = None):
@@ -73,7 +73,7 @@ def _joint(table: joints.JointTable, name: str, axis: str) -> str:
 
 def _finger(table: joints.JointTable, side: str, finger: str) -> str:
     flex = "-1 0 0" if side == "left" else "1 0 0"  # positive curls towards the palm on both sides
-    proximal, distal = _FINGER_LENGTH[finger]
+    proximal, distal = FINGER_LENGTH[finger]
     prefix = f"{side}_{finger}"
     return f"""
 <body gravcomp="1" name="{prefix}_proximal" pos="{_FINGER_X[finger]} 0 -0.09">
