@@ -81,6 +81,7 @@ class Demo:
         self.config = config
         self.out = config.out.resolve()
         self.begin = time.monotonic()
+        self.stages, self.number = 9 if config.experience else 8, 0  # of all, the report too; the last announced
         self._times_path = self.out / "stages.json"
         foreign = self.out.exists() and not self._times_path.exists()
         if foreign and (not self.out.is_dir() or any(self.out.iterdir())):
@@ -101,13 +102,17 @@ class Demo:
             OMP_WAIT_POLICY="PASSIVE",  # training threads that spin for each other crawl as soon as anything else runs
         )
 
-    def stage(self, number: int, name: str, title: str, *command: object) -> None:
+    def announce(self, title: str) -> None:
+        """Print the next stage's number, which none has had before, and its title."""
+        self.number += 1
+        print(f"\n[{self.number}/{self.stages}] {title}", flush=True)
+
+    def stage(self, name: str, title: str, *command: object) -> None:
         """Run `rove COMMAND…` as stage `name`, unless an earlier run finished it."""
         if name in self.times:
-            print(f"\n[{number}/6] {title}: done earlier in {self.times[name]:.0f} s", flush=True)
+            self.announce(f"{title}: done earlier in {self.times[name]:.0f} s")
             return
-        elapsed = time.monotonic() - self.begin
-        print(f"\n[{number}/6] {title}   ({elapsed / 60:.1f} min so far)", flush=True)
+        self.announce(f"{title}   ({(time.monotonic() - self.begin) / 60:.1f} min so far)")
         begin = time.monotonic()
         argv = [sys.executable, "-m", "rove_bringup.cli", *map(str, command)]
         process = subprocess.Popen(argv, env=self.env, stdin=subprocess.DEVNULL)
@@ -147,7 +152,6 @@ def run_stages(config: DemoConfig) -> Path:
     evaluation_seed = 10_000 + seed  # far from the seeds of collection and session
 
     demo.stage(
-        1,
         "collect",
         f"Demonstrations: {config.demonstrations} episodes in-process",
         "run",
@@ -171,7 +175,6 @@ def run_stages(config: DemoConfig) -> Path:
         *stages,
     )
     demo.stage(
-        2,
         "base",
         "Base policy and pretrained critic from the demonstrations",
         "run",
@@ -188,7 +191,6 @@ def run_stages(config: DemoConfig) -> Path:
         *learning.base,
     )
     demo.stage(
-        3,
         "session",
         f"Deployment: at least {config.episodes} episodes over ROS, supervisor and operator intervene",
         "launch",
@@ -208,7 +210,6 @@ def run_stages(config: DemoConfig) -> Path:
     )
     recorded = sorted(path for path in bags.iterdir() if path.is_dir())
     demo.stage(
-        4,
         "export",
         "Export: bags to a LeRobot v3.0 dataset",
         "run",
@@ -222,7 +223,6 @@ def run_stages(config: DemoConfig) -> Path:
     if config.experience:
         data.append(out / "experience")
         demo.stage(
-            4,
             "experience",
             f"Deployment in-process: {config.experience} more episodes, supervisor and operator intervene",
             "run",
@@ -248,7 +248,6 @@ def run_stages(config: DemoConfig) -> Path:
             *stages,
         )
     demo.stage(
-        4,
         "iteration",
         "Algorithm 1: critic (OVE), advantage labels, actor",
         "run",
@@ -268,7 +267,6 @@ def run_stages(config: DemoConfig) -> Path:
     )
     for name, checkpoint in (("before", base), ("after", policy)):
         demo.stage(
-            5,
             name,
             f"Evaluation {name}: {config.evaluation_episodes} episodes",
             "run",
@@ -291,7 +289,7 @@ def run_stages(config: DemoConfig) -> Path:
             "--out",
             out / f"evaluation_{name}.json",
         )
-    print("\n[6/6] Report", flush=True)
+    demo.announce("Report, with both policies filmed on one seed")
     demo.times["total"] = sum(seconds for stage, seconds in demo.times.items() if stage != "total")
     return demo_report.write(out, config=asdict(config), times=demo.times, wall_s=time.monotonic() - demo.begin)
 
@@ -314,5 +312,7 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nrove demo: interrupted; `rove demo --resume --out {config.out}` goes on.", file=sys.stderr)
         return 130
-    print(report)
+    print(f"\nOpen {report} in a browser. Then:")
+    for words, command in demo_report.next_steps(demo_report.relative(report.parent), asdict(config)):
+        print(f"\n{words}\n    {command}")
     return 0

@@ -6,24 +6,45 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from rove_bringup import bag_film
 from rove_bringup.bag_audit import BagAudit, audit
-from rove_contract import files
+from rove_bringup.demo_loop import loop_picture
+from rove_contract import files, images
 from rove_contract.modes import Mode, Stage
-from rove_learning.report import run_report
-from rove_learning.report.figures import COLOURS
-from rove_learning.report.page import embed, key_figures, page, paragraph, table, warning
-from rove_learning.report.statistics import compare_paired, intervention_fraction
+from rove_contract.web import palette
+from rove_learning.report import film_strips, run_report
+from rove_learning.report.episode_pictures import Pictures
+from rove_learning.report.page import (
+    Section,
+    commands,
+    embed,
+    embed_webp,
+    film_strip,
+    key_figures,
+    page,
+    paragraph,
+    table,
+    warning,
+)
+from rove_learning.report.statistics import Comparison, compare_paired, intervention_fraction
+from rove_sim.tasks import task as tasks
 
-MODE_COLOURS = {
-    Mode.ROLLOUT.name: COLOURS[Stage.ROLLOUT],
-    Mode.PAUSED.name: "#9ca3af",
-    Mode.ADAPTATION.name: COLOURS[Stage.ADAPTATION],
-    Mode.RECOVERY.name: COLOURS[Stage.RECOVERY],
-    Mode.DEMONSTRATION.name: COLOURS[Stage.DEMONSTRATION],
+STAGES = {  # of the demo, in words
+    "collect": "demonstrations",
+    "base": "base policy and pretrained critic",
+    "session": "deployment session over ROS",
+    "export": "bags to a dataset",
+    "experience": "more deployment in-process",
+    "iteration": "critic, labels, new policy",
+    "before": "evaluation of the base policy",
+    "after": "evaluation of the new policy",
+    "total": "all of these",
 }
+BEFORE, AFTER = "base policy", "after one iteration"
 HUMAN = {Mode.ADAPTATION.name, Mode.RECOVERY.name}
 DRIVEN = HUMAN | {Mode.ROLLOUT.name}
 
@@ -57,33 +78,130 @@ def dropped_messages(bag: Path) -> int:
 
 def timeline_plot(bags: list[BagAudit]) -> Figure:
     """Mode timeline of each episode."""
-    figure = Figure(figsize=(9, 0.9 + 0.42 * len(bags)), layout="constrained")
+    figure = Figure(figsize=(10, 0.9 + 0.42 * len(bags)), layout="constrained")
     axes = figure.subplots()
     for row, bag in enumerate(bags):
         ends = [begin for _, begin in bag.timeline[1:]] + [bag.duration_s]
         for (mode, begin), end in zip(bag.timeline, ends):
-            if mode in MODE_COLOURS:
-                axes.barh(row, end - begin, left=begin, color=MODE_COLOURS[mode], edgecolor="white")
+            if mode in bag_film.WORDS:
+                axes.barh(row, end - begin, left=begin, color=palette.COLOURS[mode], edgecolor="white")
     axes.set_yticks(range(len(bags)), [bag.path.name for bag in bags], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("seconds")
     axes.spines[["top", "right"]].set_visible(False)
-    handles = [Patch(color=colour) for colour in MODE_COLOURS.values()]
-    names = [mode.lower() for mode in MODE_COLOURS]
-    figure.legend(handles, names, ncols=5, fontsize=8, frameon=False, loc="outside upper center")
+    handles = [Patch(color=palette.COLOURS[mode]) for mode in bag_film.WORDS]
+    figure.legend(handles, bag_film.WORDS.values(), fontsize=8, frameon=False, loc="outside right center")
     return figure
 
 
-def _verdict(before: dict, after: dict) -> str:
-    """The change in words, tested on the pairs of episodes with the same seed."""
-    pairs = compare_paired(*([row["success"] for row in result["rows"]] for result in (before, after)))
+def pairs_of(before: dict, after: dict) -> Comparison:
+    """Both evaluations, on the episodes with the same seed."""
+    return compare_paired(*([row["success"] for row in result["rows"]] for result in (before, after)))
+
+
+def verdict(pairs: Comparison) -> str:
+    """The change in words, as far as it is proven."""
+    if pairs.low > 0:
+        return "better"
+    return "worse" if pairs.high < 0 else "no difference that these episodes could show"
+
+
+def say(pairs: Comparison) -> str:
+    """The paired test in a sentence."""
     low, high = 100 * pairs.low, 100 * pairs.high
-    caution = "" if low > 0 or high < 0 else " The interval holds zero: this many episodes do not prove a difference."
     return (
         f"Change after one iteration: {100 * pairs.difference:+.0f} points (95 % interval {low:+.0f} to {high:+.0f}), "
         f"on the same {pairs.episodes} seeds: {pairs.won} won, {pairs.lost} lost, p = {pairs.p:.2g} (exact McNemar "
-        f"test).{caution} Bars show 95 % Wilson intervals."
+        f"test): {verdict(pairs)}."
     )
+
+
+def describe_session(bag: BagAudit) -> str:
+    """What a strip of an episode shows, in a sentence."""
+    modes = {mode for mode, _ in bag.timeline}
+    outcome = bag.episode.outcome.name.lower() if bag.episode else "no outcome"
+    if Mode.RECOVERY.name in modes:
+        told = "The policy drives; the supervisor pauses it; a person takes over, adapts, recovers and goes on"
+    elif bag.intervened:
+        told = "The policy drives; the supervisor pauses it; a person takes over"
+    else:
+        told = "The policy drives, and nobody has to take over"
+    return f"{told}: {outcome} after {bag.duration_s:.0f} s ({bag.path.name}, seen by the robot's head)."
+
+
+def session_film(bag: BagAudit | None) -> list[Section]:
+    """(title, HTML) of the episode that shows the loop best."""
+    stills = bag_film.film(bag) if bag is not None else []
+    if bag is None or not stills:
+        return []
+    words = describe_session(bag)
+    return [("An episode of the deployment", film_strip(stills, words) + paragraph(words))]
+
+
+def policies_film(before: dict, after: dict) -> list[Section]:
+    """(title, HTML) of a seed that both policies play once more: one that the better policy won, else one that it lost.
+    Empty when the checkpoints cannot be played.
+    """
+    rows = list(zip(before["rows"], after["rows"], strict=True))
+    won = [b["seed"] for b, a in rows if a["success"] and not b["success"]]
+    lost = [b["seed"] for b, a in rows if b["success"] and not a["success"]]
+    seeds = film_strips.choose(won, [] if won else lost, 1) or [before["rows"][0]["seed"]]
+    configs = [film_strips.settings_of(result["config"]) for result in (before, after)]
+    if None in configs:
+        return []
+    films = [film_strips.film(config, seeds)[seeds[0]] for config in configs if config is not None]
+    evaluated = [next(r["success"] for r in result["rows"] if r["seed"] == seeds[0]) for result in (before, after)]
+    lines = [film_strips.caption(*line) for line in zip((BEFORE, AFTER), films, evaluated, strict=True)]
+    try:
+        moving = embed_webp(film_strips.clip(films), f"Both policies on seed {seeds[0]}, side by side.")
+    except images.ImageError as error:
+        moving = paragraph(f"No moving picture: {error}.", "note")
+    strips = "".join(
+        paragraph(line) + film_strip(film_strips.thin(film), line) for line, film in zip(lines, films, strict=True)
+    )
+    kind = "won" if won else "lost" if lost else "played alike"
+    note = paragraph(
+        f"Left the {BEFORE}, right the policy {AFTER}, on seed {seeds[0]}: the first of the {before['episodes']} "
+        f"evaluated seeds that the new policy {kind} ({len(won)} won, {len(lost)} lost).",
+        "note",
+    )
+    return [("The same start, before and after", moving + note + strips)]
+
+
+def next_steps(out: Path, config: dict) -> list[tuple[str, str]]:
+    """(what for, command line) each: how to go on from a demo in the folder `out`."""
+    task = tasks.get(config["task"])
+    stage = (config["start_stages"] or task.part or task.start_stages)[0]
+    data = " ".join(str(out / name) for name in ("demonstrations", "session"))
+    if config["experience"]:
+        data += f" {out / 'experience'}"
+    return [
+        (
+            "Open the panel with the new policy, and take over yourself in the browser:",
+            f"rove launch session.launch.yaml device:=browser task:={task.name} start_stage:={stage} "
+            f"checkpoint:={out / 'policy'}",
+        ),
+        (
+            "Look through the recorded session, and correct its labels:",
+            f"rove run rove_recorder review {out / 'session'}",
+        ),
+        (
+            "Train on from here, with what you recorded as a further --dataset:",
+            f"rove run rove_learning train --dataset {data} --init {out / 'policy'} --out {out / 'policy2'}",
+        ),
+    ]
+
+
+def relative(path: Path) -> Path:
+    """From where the demo runs, if the path lies below: shorter, and what a visitor can type."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def read_interventions(labels: dict[str, np.ndarray]) -> tuple[int, int]:
+    """(rollouts, how many of them a person took over) of a run's data."""
+    numbers = [n for n in np.unique(labels["episode"]) if labels["kind"][n] == "rollout"]
+    taken_over = np.unique(labels["episode"][labels["stage"] == Stage.ADAPTATION])
+    return len(numbers), len(set(numbers) & set(taken_over.tolist()))
 
 
 def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) -> Path:
@@ -95,12 +213,16 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
     before, after = (json.loads((out / f"evaluation_{name}.json").read_text()) for name in ("before", "after"))
     dropped = sum(dropped_messages(bag.path) for bag in bags)
     worst = max(bags, key=lambda bag: bag.velocity_ratio, default=None)
+    pairs = pairs_of(before, after)
     report = {
         "success_before": before["success_rate"],
         "success_after": after["success_rate"],
         "evaluation_episodes": before["episodes"],
         "interval_before": before["wilson95"],
         "interval_after": after["wilson95"],
+        "difference": pairs.difference,
+        "difference95": [pairs.low, pairs.high],
+        "mcnemar_p": pairs.p,
         "episodes": len(bags),
         "interventions": sum(bag.intervened for bag in bags),
         "intervention_fraction": intervention_fraction([human_time(bag) for bag in bags]),
@@ -122,37 +244,79 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         warnings.append(f"Bags without: {', '.join(report['missing_topics'])}.")
     if report["max_velocity_over_limit"] > 1.0 + 1e-6:
         warnings.append(f"A joint command exceeded its velocity limit: {worst.worst_joint} in {worst.path.name}.")
+
+    labels = run_report.read_labels(out / "policy")
+    rollouts, taken_over = read_interventions(labels)
+    story = bag_film.most_telling(bags)
+    run = run_report.sections(out / "policy", episodes=0)
+    results = {BEFORE: before, AFTER: after}
+    task = tasks.get(config["task"])
+    loop = loop_picture(
+        demonstrations=config["demonstrations"],
+        before=before["success_rate"],
+        rollouts=rollouts,
+        taken_over=taken_over,
+        positive=float(labels["positive"].mean()),
+        after=after["success_rate"],
+    )
     big = {
-        "success before": f"{before['success_rate']:.0%}",
-        "success after": f"{after['success_rate']:.0%}",
-        "episodes": len(bags),
-        "interventions": report["interventions"],
-        "time under human control": f"{report['intervention_fraction']:.0%}",
-        "messages dropped": dropped,
-        "minutes": f"{wall_s / 60:.1f}",
+        f"points of success: {verdict(pairs)} (95 % interval {100 * pairs.low:+.0f} to {100 * pairs.high:+.0f})": (
+            f"{100 * pairs.difference:+.0f}"
+        ),
+        "minutes for the whole loop": f"{wall_s / 60:.0f}",
     }
+    head = paragraph(
+        f"A simulated robot tries to {task.instruction}. Its policy is deployed, people take over before it fails, and "
+        f"it learns from all of it, their imperfect takeovers included.",
+        "lead",
+    )
+    sections: list[Section] = [
+        *session_film(story),
+        *policies_film(before, after),
+        ("Success before and after", run_report.success_chart(results) + paragraph(say(pairs))),
+    ]
+    if story is not None and story.path.name in labels["episode_id"] and np.isfinite(labels["value"]).all():
+        number = int(np.flatnonzero(labels["episode_id"] == story.path.name)[0])
+        title, content = run_report.value_section(out / "policy", labels, number, Pictures(out / "policy"))
+        sections.append((title, content + paragraph(HOW_TO_READ, "note")))
+    sections.append(("What to do next", commands(next_steps(relative(out), config))))
+    seconds = [{"stage": STAGES.get(name, name), "seconds": f"{spent:.0f}"} for name, spent in times.items()]
+    details = [
+        ("Success in numbers", run_report.success_tables(results)),
+        ("The session's episodes", session_details(bags, report)),
+        *run.details,
+        ("Time", table(seconds)),
+    ]
+    path = out / "report.html"
+    top = loop + key_figures(big) + "".join(map(warning, warnings))
+    files.write(path, page("One pass of the loop", sections, head + top, details))
+    return path
+
+
+HOW_TO_READ = (
+    "Value: how many steps the critic expects to success, as a negative number, with penalties for what a person had "
+    "to repair. Advantage: how much better the next 16 steps were than expected. Moments above the threshold are "
+    "labelled good; the new policy is trained to prefer them."
+)
+
+
+def session_details(bags: list[BagAudit], report: dict) -> str:
+    """HTML: time line and a row of figures per recorded episode."""
+    modes = [mode for mode in bag_film.WORDS if any(mode in time_in_modes(bag) for bag in bags)]
     rows = [
         {
             "episode": bag.path.name,
             "outcome": bag.episode.outcome.name.lower() if bag.episode else "?",
             "seconds": f"{bag.duration_s:.1f}",
-            **{
-                mode.lower(): f"{time_in_modes(bag).get(mode, 0.0):.1f}"
-                for mode in ("ROLLOUT", "PAUSED", "ADAPTATION", "RECOVERY")
-            },
+            **{bag_film.WORDS[mode]: f"{time_in_modes(bag).get(mode, 0.0):.1f}" for mode in modes},
             "messages": sum(bag.messages.values()),
             "peak velocity / limit": f"{bag.velocity_ratio:.3f}",
         }
         for bag in bags
     ]
-    success_title, success = run_report.evaluation_section({"base policy": before, "after one iteration": after})
-    sections = [
-        (success_title, success + paragraph(_verdict(before, after))),
-        ("Deployment session", embed(timeline_plot(bags)) + table(rows)),
-        *((f"Learning: {title}", content) for title, content in run_report.sections(out / "policy")[0]),
-        ("Time", table([{"stage": name, "seconds": f"{seconds:.0f}"} for name, seconds in times.items()])),
-    ]
-    head = paragraph("One iteration of the loop on the simulated robot: deploy, take over, record, learn, redeploy.")
-    path = out / "report.html"
-    files.write(path, page("ROVE demo", sections, head + key_figures(big) + "".join(map(warning, warnings))))
-    return path
+    words = (
+        f"{report['interventions']} of {report['episodes']} episodes were taken over; "
+        f"{report['intervention_fraction']:.0%} of their time was under human control. "
+        f"{report['dropped_messages']} messages were dropped."
+    )
+    return paragraph(words) + embed(timeline_plot(bags), "Who drove when in each episode.") + table(rows)

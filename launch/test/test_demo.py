@@ -3,7 +3,7 @@
 
 import pytest
 
-from rove_bringup import demo, demo_report
+from rove_bringup import bag_film, demo, demo_loop, demo_report
 from rove_sim.tasks.task import TASKS
 
 
@@ -11,7 +11,7 @@ from rove_sim.tasks.task import TASKS
 def test_every_episode_of_the_demo_begins_at_a_stage_of_its_task(task, tmp_path, monkeypatch):
     commands = []
 
-    def note(self, number, name, title, *command):
+    def note(self, name, title, *command):
         commands.append(command)
         (self.out / "bags").mkdir(exist_ok=True)
 
@@ -22,6 +22,62 @@ def test_every_episode_of_the_demo_begins_at_a_stage_of_its_task(task, tmp_path,
     assert begin == set(task.part)
     session = next(c for c in commands if c[0] == "launch")
     assert f"start_stage:={task.part[0]}" in session
+
+
+def test_no_number_of_a_stage_repeats_and_the_last_one_is_the_total(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo.subprocess, "Popen", lambda *arguments, **options: Done())
+    monkeypatch.setattr(demo_report, "write", lambda out, **options: out / "report.html")
+    (tmp_path / "demo/bags").mkdir(parents=True)
+    (tmp_path / "demo/stages.json").write_text("{}")
+    for experience, count in ((40, 9), (0, 8)):
+        demo.main(["--out", str(tmp_path / "demo"), "--resume", "--experience", str(experience)])
+        (tmp_path / "demo/stages.json").write_text("{}")
+        said = capsys.readouterr().out
+        assert [line.split("]")[0] for line in said.splitlines() if line.startswith("[")] == [
+            f"[{number}/{count}" for number in range(1, count + 1)
+        ]
+        assert "rove run rove_recorder review" in said.splitlines()[-4]  # the last lines say what to do next
+        assert "--init" in said.splitlines()[-1]
+
+
+class Done:
+    """A process that has ended well."""
+
+    def wait(self):
+        return 0
+
+
+def test_a_strip_shows_every_stay_in_a_mode_and_long_ones_more_often():
+    timeline = (
+        ("IDLE", 0.0),
+        ("ROLLOUT", 0.5),
+        ("PAUSED", 4.5),
+        ("ADAPTATION", 5.0),
+        ("RECOVERY", 5.4),
+        ("IDLE", 15.4),
+    )
+    shown = bag_film.moments(timeline, 16.0, 8)
+    modes = [mode for _, mode in shown]
+    assert len(shown) == 8 and [at for at, _ in shown] == sorted(at for at, _ in shown)
+    assert modes.count("PAUSED") == modes.count("ADAPTATION") == 1 and modes.count("RECOVERY") == 4
+    assert [mode for _, mode in bag_film.moments(timeline, 16.0, 2)] == ["ROLLOUT", "RECOVERY"]
+    assert bag_film.moments((("IDLE", 0.0),), 3.0) == []
+
+
+def test_the_loop_is_drawn_with_the_numbers_of_the_demo():
+    numbers = {"demonstrations": 60, "before": 0.41, "rollouts": 47, "taken_over": 18, "positive": 0.3, "after": 0.34}
+    drawn = demo_loop.loop_picture(**numbers)
+    for text in ("60", "41%", "18 of 47", "30%", "34%"):
+        assert f">{text}<" in drawn
+
+
+def test_a_change_is_called_better_or_worse_only_where_the_interval_says_so():
+    def rows(successes):
+        return {"rows": [{"success": n < successes} for n in range(40)]}
+
+    assert demo_report.verdict(demo_report.pairs_of(rows(10), rows(30))) == "better"
+    assert demo_report.verdict(demo_report.pairs_of(rows(30), rows(10))) == "worse"
+    assert demo_report.verdict(demo_report.pairs_of(rows(20), rows(21))).startswith("no difference")
 
 
 def test_a_folder_of_something_else_is_left_as_it_is(tmp_path, capsys):

@@ -8,6 +8,7 @@ policy sees a camera picture exactly as its training did.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -86,6 +87,25 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 90) -> bytes:
 def encode_png(rgb: np.ndarray) -> bytes:
     """(H, W, 3) uint8 RGB -> PNG, lossless. Raises ImageError."""
     return _encode(rgb, ".png", [])
+
+
+def encode_animation(pictures: Sequence[np.ndarray], frame_s: float, quality: int = 60) -> bytes:
+    """(H, W, 3) uint8 RGB each -> an animated WebP that shows each for frame_s seconds, over and over. quality: 1 to
+    100. Raises ImageError.
+    """
+    if not pictures:
+        raise ImageError("an animation needs a picture")
+    if not hasattr(cv2, "imencodeanimation"):
+        raise ImageError(f"OpenCV {cv2.__version__} writes no animations; 4.11 and newer do")
+    for rgb in pictures:
+        check(rgb)
+    animation = cv2.Animation()
+    animation.frames = [cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR) for rgb in pictures]
+    animation.durations = [round(1000 * frame_s)] * len(pictures)
+    done, data = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    if not done:
+        raise ImageError(f"cannot encode an animation of {len(pictures)} pictures")
+    return data.tobytes()
 
 
 def _encode(rgb: np.ndarray, suffix: str, options: list[int]) -> bytes:

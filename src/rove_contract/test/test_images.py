@@ -6,6 +6,7 @@ import resource
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,3 +90,13 @@ def test_what_is_no_array_of_a_picture_is_refused():
         for use in (images.encode_jpeg, images.encode_png, lambda rgb: images.resize(rgb, (2, 2))):
             with pytest.raises(images.ImageError, match="expected a picture"):
                 use(wrong)
+
+
+def test_an_animation_keeps_its_pictures_and_needs_one():
+    pictures = [np.full((24, 32, 3), level, np.uint8) for level in (20, 220, 20)]
+    data = images.encode_animation(pictures, 0.1, 90)
+    done, animation = cv2.imdecodeanimation(np.frombuffer(data, np.uint8))
+    assert done and len(animation.frames) == 3
+    assert [int(frame[..., :3].mean() > 128) for frame in animation.frames] == [0, 1, 0]
+    with pytest.raises(images.ImageError, match="needs a picture"):
+        images.encode_animation([], 0.1)

@@ -201,7 +201,7 @@ def show_differences(played: list[Played], count: int) -> str:
             parts.append(f"<h3>Seed {seed}</h3>")
             for one, film in zip(pair, films, strict=True):
                 words = film_strips.caption(one.name, film[seed], one.outcomes[seed])
-                parts.append(paragraph(words) + film_strip(film[seed].pictures, words))
+                parts.append(paragraph(words) + film_strip(film_strips.thin(film[seed]), words))
     return "".join(parts)
 
 

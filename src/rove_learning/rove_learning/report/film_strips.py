@@ -8,7 +8,7 @@ from beside the robot; so a strip shows the evaluated episode, unless the machin
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,28 @@ import numpy as np
 from rove_contract import images, timing
 from rove_contract.modes import Outcome
 from rove_learning.deployment.evaluate import EvaluateConfig, make_player
+from rove_learning.report.page import Still
+from rove_sim.portrait import Portrait
 
-CAMERA = "third"  # beside the robot
-EVERY = round(0.5 * timing.POLICY_HZ)  # ticks between two pictures that are drawn
+EVERY = round(0.4 * timing.POLICY_HZ)  # ticks between two pictures that are drawn
 COLUMNS = 8  # of a strip
+SIZE = 320  # px of a picture
+CLIP_QUALITY = 60  # of a moving picture (WebP)
+CLIP_FRAME_S = 0.2  # of a clip; it plays twice as fast as the robot moved
+CLIP_HOLD = 8  # frames that its last picture stays
 
 
 @dataclass(frozen=True)
 class Film:
-    """An episode in pictures. success, seconds, milestone: of this replay. pictures: (s, JPEG), from its beginning."""
+    """An episode in pictures. success, seconds, milestone: of this replay. shots: (s, (SIZE, SIZE, 3) uint8 RGB), from
+    its beginning.
+    """
 
     seed: int
     success: bool
     seconds: float
     milestone: str
-    pictures: list[tuple[float, bytes]]
+    shots: list[tuple[float, np.ndarray]]
 
 
 def settings_of(settings: dict[str, Any]) -> EvaluateConfig | None:
@@ -55,26 +62,38 @@ def choose(won: Iterable[int], lost: Iterable[int], count: int) -> list[int]:
     return chosen
 
 
-def thin(shots: list[tuple[float, np.ndarray]]) -> list[tuple[float, bytes]]:
-    """Pictures (s, (H, W, 3) uint8 RGB) -> at most COLUMNS of them, equally far apart, as JPEG."""
+def thin(film: Film) -> list[Still]:
+    """At most COLUMNS of its pictures, equally far apart."""
+    shots = film.shots
     chosen = np.unique(np.linspace(0, len(shots) - 1, COLUMNS).round().astype(int))
-    return [(shots[int(i)][0], images.encode_jpeg(shots[int(i)][1], 80)) for i in chosen]
+    return [Still(shots[int(i)][0], images.encode_jpeg(shots[int(i)][1], 80)) for i in chosen]
+
+
+def clip(films: Sequence[Film]) -> bytes:
+    """A moving picture (WebP) of films side by side, all from their beginnings; the end of a shorter one stays."""
+    length = max(len(film.shots) for film in films)
+    frames = []
+    for i in [*range(length), *[length - 1] * CLIP_HOLD]:
+        frames.append(np.hstack([film.shots[min(i, len(film.shots) - 1)][1] for film in films]))
+    return images.encode_animation(frames, CLIP_FRAME_S, CLIP_QUALITY)
 
 
 def film(config: EvaluateConfig, seeds: Iterable[int]) -> dict[int, Film]:
     """Play these seeds of an evaluation once more. Raises ValueError, OSError where the checkpoint cannot be used."""
     play, world = make_player(config)
+    portrait = Portrait(world, SIZE)
     films = {}
     for seed in seeds:
         shots: list[tuple[float, np.ndarray]] = []
 
         def shoot(tick, shots=shots):
             if tick.images and tick.number % EVERY == 0:
-                shots.append((tick.number / timing.POLICY_HZ, world.render(CAMERA)))
+                shots.append((tick.number / timing.POLICY_HZ, portrait.render()))
 
         episode = play(seed, shoot)
         seconds = episode.frames / timing.POLICY_HZ
-        films[seed] = Film(seed, episode.outcome is Outcome.SUCCESS, seconds, episode.milestone, thin(shots))
+        films[seed] = Film(seed, episode.outcome is Outcome.SUCCESS, seconds, episode.milestone, shots)
+    portrait.close()
     world.close()
     return films
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from rove_learning.config import TrainConfig
+from rove_learning.data.dataset import Dataset
 from rove_learning.report.compare_critics import CompareConfig, compare
-from rove_learning.report.run_report import ReportConfig, critics_section, write_report
+from rove_learning.report.episode_pictures import COUNT, SIZE, Pictures
+from rove_learning.report.run_report import ReportConfig, bars, critics_section, episodes_table, write_report
 from rove_learning.report.statistics import mcnemar, spearman, wilson
 from rove_learning.testing.synthetic import ACTOR, CRITIC
 from rove_learning.train import run_step, train
@@ -37,7 +39,9 @@ def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path)
     out = write_report(ReportConfig(str(tmp_path / "run"), evaluation=(f"after={tmp_path / 'e.json'}",)))
     page = out.read_text()
     for text in (
-        "Value over episode",
+        "What the critic thinks of",
+        "labelled positive",
+        "<details><summary>Losses",
         "Advantages and threshold",
         "Losses",
         "Episodes",
@@ -45,7 +49,9 @@ def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path)
         "data:image/png;base64",
     ):
         assert text in page
-    assert "http" not in page and "<script" not in page
+    assert "http:" not in page and "https:" not in page and "<script" not in page
+    for key in ("mean_advantage", "condition_effect_rad", "rank_correlation", "share_of_frames"):
+        assert key not in page  # headings are words
     numbers = json.loads(out.with_suffix(".json").read_text())
     assert len(numbers["episode_table"]) == 4 and numbers["evaluations"]["after"]["success_rate"] == 0.5
 
@@ -53,6 +59,24 @@ def test_report_is_self_contained_and_has_its_numbers_beside_it(mixed, tmp_path)
 def test_report_of_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a folder that `train` finished"):
         write_report(ReportConfig(str(tmp_path)))
+
+
+def test_episodes_that_differ_in_length_only_are_one_line_with_a_distribution():
+    alike = {"kind": "demonstration", "outcome": "success", "intervention": 0.0, "mean_advantage": 1.0, "positive": 0.4}
+    rows = [alike | {"episode": f"demonstration-{n:06d}", "seconds": 4.0 + n} for n in range(9)]
+    taken_over = alike | {"episode": "rollout-000007", "kind": "rollout", "intervention": 0.5, "seconds": 9.0}
+    page = episodes_table([*rows, taken_over])
+    assert "9 demonstrations, all success" in page and "4.0 to 12.0, median 8.0" in page
+    assert "demonstration-000003" not in page and "rollout-000007" in page
+    assert bars(np.array([0, 1, 8])) == " ▁█"
+
+
+def test_a_page_shows_an_episode_with_its_pictures_and_stands_without_them(mixed, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"dataset: [{mixed}, {tmp_path / 'moved'}]\n")
+    pictures = Pictures(tmp_path)
+    seen = pictures.of(Dataset(mixed).episodes[0].episode_id)
+    assert seen.shape == (COUNT, SIZE, SIZE, 3) and seen.dtype == np.uint8
+    assert pictures.of("an episode that is not there") is None
 
 
 def test_critics_side_by_side_on_held_out_episodes(mixed, tmp_path):
