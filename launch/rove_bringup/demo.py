@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -136,14 +137,40 @@ def pretrained_tasks(cameras: tuple[str, ...]) -> tuple[str, ...]:
     return scene.known_tasks(BackboneConfig(kind="scene", cameras=cameras))
 
 
+def choose_learning(config: DemoConfig) -> Learning:
+    """How to train the task. Raises ValueError for an unknown one."""
+    learning = PRETRAINED if tasks.get(config.task).name in pretrained_tasks(PRETRAINED.cameras) else SCRATCH
+    own = ("--config", config.config)
+    return replace(learning, base=own, iteration=own) if config.config else learning
+
+
+def choose_stages(config: DemoConfig) -> tuple[str, ...]:
+    """Where episodes begin, in turn. Raises ValueError for an unknown task."""
+    task = tasks.get(config.task)
+    return config.start_stages or task.part or task.start_stages
+
+
+def next_steps(config: DemoConfig) -> list[tuple[str, str]]:
+    """(what for, command line) each: how to go on from a finished demo."""
+    learning, out = choose_learning(config), config.out
+    launch: list[object] = ["rove", "launch", "session.launch.yaml", "device:=browser", f"task:={config.task}"]
+    launch += [f"start_stage:={choose_stages(config)[0]}", f"robot:={learning.robot}", f"checkpoint:={out / 'policy'}"]
+    data = [out / name for name in ("demonstrations", "session", *(("experience",) if config.experience else ()))]
+    train: list[object] = ["rove", "run", "rove_learning", "train", "--dataset", *data]
+    train += ["--init", out / "policy", "--out", out / "policy2", *learning.iteration]
+    review: list[object] = ["rove", "run", "rove_recorder", "review", out / "session"]
+    words = (
+        "Open the panel with the new policy, and take over yourself in the browser:",
+        "Look through the recorded session, and correct its labels:",
+        "Train on from here; what you recorded yourself and exported is a further dataset:",
+    )
+    lines = [shlex.join([str(word) for word in command]) for command in (launch, review, train)]
+    return list(zip(words, lines, strict=True))
+
+
 def run_stages(config: DemoConfig) -> Path:
     """Run the demo; returns the path of report.html. Raises StageFailed."""
-    task = tasks.get(config.task)
-    learning = PRETRAINED if task.name in pretrained_tasks(PRETRAINED.cameras) else SCRATCH
-    if config.config:
-        own = ("--config", config.config)
-        learning = replace(learning, base=own, iteration=own)
-    stages = config.start_stages or task.part or task.start_stages
+    learning, stages = choose_learning(config), choose_stages(config)
     demo = Demo(config)
     out, seed = demo.out, config.seed
     demos, base, bags, dataset, policy = (
@@ -291,7 +318,8 @@ def run_stages(config: DemoConfig) -> Path:
         )
     demo.announce("Report, with both policies filmed on one seed")
     demo.times["total"] = sum(seconds for stage, seconds in demo.times.items() if stage != "total")
-    return demo_report.write(out, config=asdict(config), times=demo.times, wall_s=time.monotonic() - demo.begin)
+    wall_s = time.monotonic() - demo.begin
+    return demo_report.write(out, config=asdict(config), times=demo.times, wall_s=wall_s, steps=next_steps(config))
 
 
 def main(args: list[str] | None = None) -> int:
@@ -313,6 +341,6 @@ def main(args: list[str] | None = None) -> int:
         print(f"\nrove demo: interrupted; `rove demo --resume --out {config.out}` goes on.", file=sys.stderr)
         return 130
     print(f"\nOpen {report} in a browser. Then:")
-    for words, command in demo_report.next_steps(demo_report.relative(report.parent), asdict(config)):
+    for words, command in next_steps(config):
         print(f"\n{words}\n    {command}")
     return 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -168,35 +169,6 @@ def policies_film(before: dict, after: dict) -> list[Section]:
     return [("The same start, before and after", moving + note + strips)]
 
 
-def next_steps(out: Path, config: dict) -> list[tuple[str, str]]:
-    """(what for, command line) each: how to go on from a demo in the folder `out`."""
-    task = tasks.get(config["task"])
-    stage = (config["start_stages"] or task.part or task.start_stages)[0]
-    data = " ".join(str(out / name) for name in ("demonstrations", "session"))
-    if config["experience"]:
-        data += f" {out / 'experience'}"
-    return [
-        (
-            "Open the panel with the new policy, and take over yourself in the browser:",
-            f"rove launch session.launch.yaml device:=browser task:={task.name} start_stage:={stage} "
-            f"checkpoint:={out / 'policy'}",
-        ),
-        (
-            "Look through the recorded session, and correct its labels:",
-            f"rove run rove_recorder review {out / 'session'}",
-        ),
-        (
-            "Train on from here, with what you recorded as a further --dataset:",
-            f"rove run rove_learning train --dataset {data} --init {out / 'policy'} --out {out / 'policy2'}",
-        ),
-    ]
-
-
-def relative(path: Path) -> Path:
-    """From where the demo runs, if the path lies below: shorter, and what a visitor can type."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
 def read_interventions(labels: dict[str, np.ndarray]) -> tuple[int, int]:
     """(rollouts, how many of them a person took over) of a run's data."""
     numbers = [n for n in np.unique(labels["episode"]) if labels["kind"][n] == "rollout"]
@@ -204,8 +176,11 @@ def read_interventions(labels: dict[str, np.ndarray]) -> tuple[int, int]:
     return len(numbers), len(set(numbers) & set(taken_over.tolist()))
 
 
-def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) -> Path:
-    """Write report.json and report.html into `out`; returns the path of the page.
+def write(
+    out: Path, *, config: dict, times: dict[str, float], wall_s: float, steps: Sequence[tuple[str, str]] = ()
+) -> Path:
+    """Write report.json and report.html into `out`; returns the path of the page. steps: (what for, command line) of
+    what to do next.
 
     Reads out/bags, out/evaluation_before.json, out/evaluation_after.json and the training run in out/policy.
     """
@@ -279,7 +254,7 @@ def write(out: Path, *, config: dict, times: dict[str, float], wall_s: float) ->
         number = int(np.flatnonzero(labels["episode_id"] == story.path.name)[0])
         title, content = run_report.value_section(out / "policy", labels, number, Pictures(out / "policy"))
         sections.append((title, content + paragraph(HOW_TO_READ, "note")))
-    sections.append(("What to do next", commands(next_steps(relative(out), config))))
+    sections.append(("What to do next", commands(steps)))
     seconds = [{"stage": STAGES.get(name, name), "seconds": f"{spent:.0f}"} for name, spent in times.items()]
     details = [
         ("Success in numbers", run_report.success_tables(results)),
