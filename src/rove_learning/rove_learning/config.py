@@ -107,6 +107,9 @@ class LabelConfig:
     percentile: float = 70.0  # of the advantages in D^actor (paper, App. F)
     # subtract the mean advantage of each stage, or of each dataset, before the threshold (ours, an option; paper: none)
     centre: Literal["none", "stage", "dataset"] = "none"
+    # episodes are dealt to so many folds, and the critic that values a fold was trained on the others, from scratch:
+    # one that knows an episode's return by heart finds every chunk of it as good as the next (ours; paper: one critic)
+    folds: int = 0
 
 
 @dataclass(frozen=True)

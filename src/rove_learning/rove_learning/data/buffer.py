@@ -145,10 +145,17 @@ class Buffer:
         """(N,) bool: frames of a share of the episodes, which training leaves out. A hash of the episode's identity
         decides, so that an episode is held out in every iteration or in none. Where all would be, none is.
         """
-        names = [e.episode_id or f"{Path(root).name}/{e.index}" for e, root in zip(self.episodes, self.roots)]
-        hashes = [int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) for name in names]
-        chosen = np.array(hashes) < share * 2**32
+        chosen = self._hashes() < share * 2**32
         return (chosen & ~chosen.all())[self.episode]
+
+    def folds(self, count: int) -> np.ndarray:
+        """(N,) int below `count`: the fold of the frame's episode, the same in every iteration."""
+        return (self._hashes() % count)[self.episode]
+
+    def _hashes(self) -> np.ndarray:
+        """(E,) int below 2**32 of the episodes' identities."""
+        names = [e.episode_id or f"{Path(root).name}/{e.index}" for e, root in zip(self.episodes, self.roots)]
+        return np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest()) for name in names])
 
     def movement(self, steps: int) -> np.ndarray:
         """(N,) rad: how far the joint that moves most gets within `steps` steps; NaN in human videos."""

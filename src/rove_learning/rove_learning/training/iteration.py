@@ -37,12 +37,22 @@ def run_critic(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
     if not plan.critic_phases:
         return {"critic": None, "reason": "this run trains none"}
     config = plan.config
-    folder.claim("critic", critic=config.critic, regularise=config.regularise, phases=plan.critic_phases)
+    folder.claim(
+        "critic",
+        critic=config.critic,
+        regularise=config.regularise,
+        phases=plan.critic_phases,
+        folds=plan.folds,
+    )
     result = train_critic(plan, buffers)
     folder.save_critic(result.critic)
-    folder.add_history(result.history)
+    history = folder.add_history(result.history)
+    for fold in range(plan.folds):
+        result = train_critic(plan, buffers, fold=fold)
+        folder.save_critic(result.critic, fold)
+        history = folder.add_history(result.history)
     processes.wait_for_all(config.device)
-    return {"critic": str(plan.out / "critic.safetensors"), **_losses(result.history)}
+    return {"critic": str(plan.out / "critic.safetensors"), **_losses(history)}
 
 
 def run_label(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
@@ -50,7 +60,8 @@ def run_label(plan: Plan, buffers: Buffers, folder: RunFolder) -> dict:
     config, buffer = plan.config, buffers.actor
     folder.claim("label", method=config.method, labels=config.labels, horizon=config.critic.horizon)
     critic, critic_hash = plan.fixed_critic or (folder.load_critic() if plan.critic_phases else (None, ""))
-    scores = label.score(plan, buffers, critic) if critic is not None else None
+    folds = [folder.load_critic(fold)[0] for fold in range(plan.folds)]
+    scores = label.score(plan, buffers, critic, folds) if critic is not None else None
     summary: dict = {}
     if processes.main_process():
         of_actor = scores.at(buffers.critic.has_robot) if scores is not None else label.unscored(buffer)

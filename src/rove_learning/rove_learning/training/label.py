@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,11 +31,15 @@ class Scores:
         return Scores(self.value[frames], self.advantage[frames])
 
 
-def score(plan: Plan, buffers: Buffers, critic: Critic) -> Scores:
-    """Score the frames of D^critic, every process a part of them (Algorithm 1, line 4)."""
+def score(plan: Plan, buffers: Buffers, critic: Critic, folds: Sequence[Critic] = ()) -> Scores:
+    """Score the frames of D^critic, every process a part of them (Algorithm 1, line 4). folds: critics of
+    `labels.folds`, each for the episodes that it does not know.
+    """
     config, buffer = plan.config, buffers.critic
     observe = observations(plan, buffer, critic.backbone) if critic.backbone.fingerprint else None
-    value = values(critic, buffer, config.device, observe=observe, processes=processes.group(config.device))
+    group = processes.group(config.device)
+    values_ = [values(each, buffer, config.device, observe=observe, processes=group) for each in folds or (critic,)]
+    value = np.choose(buffer.folds(len(values_)), values_)
     return Scores(value, advantages(buffer, value, config.reward, plan.normaliser, config.critic.horizon))
 
 

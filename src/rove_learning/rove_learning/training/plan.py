@@ -28,6 +28,8 @@ from rove_recorder.dataset import corrections
 # What a model's weights fit: an iteration takes these from the checkpoint that it starts from.
 ARCHITECTURE = ("backbone", "width", "layers", "heads", "mlp_ratio", "chunk", "token_steps", "predict", "bins")
 
+MOST_FOLDS = 16  # critics trained for one iteration
+
 
 def never() -> bool:
     """The default of `stop`."""
@@ -84,6 +86,16 @@ class Plan:
             "stop": self.stop,
             "follow": self.tracking.follow,
         }
+
+    @property
+    def folds(self) -> int:
+        """How many critics label, each the episodes that it does not know; 0: one labels all."""
+        return self.config.labels.folds if self.method.critic is not None and self.critic_phases else 0
+
+    def from_nothing(self) -> Plan:
+        """The same plan for a critic that starts from nothing, pretraining included."""
+        plan = replace(self, start_critic=None)
+        return replace(plan, critic_phases=_critic_phases(plan))
 
     @property
     def first(self) -> bool:
@@ -169,6 +181,11 @@ def _configuration_in_force(config: TrainConfig, previous: Policy | None, critic
         raise ValueError(
             f"--actor.negatives {actor.negatives} trains no negative branch to guide from: set --actor.guide-from "
             "unconditional"
+        )
+    if config.labels.folds and (not 2 <= config.labels.folds <= MOST_FOLDS or config.critic_checkpoint):
+        raise ValueError(
+            f"--labels.folds {config.labels.folds}: expected 2 to {MOST_FOLDS}, and no --critic-checkpoint, which labels as "
+            "it is"
         )
     if METHODS[config.method].critic == "mc":
         config = replace(config, critic=replace(config.critic, target="mc"))

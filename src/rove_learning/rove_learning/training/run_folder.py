@@ -107,14 +107,20 @@ class RunFolder:
             files.write(file, json.dumps(now, indent=1) + "\n")
             command_line.store(config, self._out)
 
-    def save_critic(self, critic: Critic) -> None:
+    def save_critic(self, critic: Critic, fold: int | None = None) -> None:
         if self._main:
-            checkpoint.save_critic(self._out, critic)
+            checkpoint.save_critic(self._folder(fold), critic)
 
-    def load_critic(self) -> tuple[Critic, str]:
-        """The critic of this run and its hash. Raises ValueError saying which step comes first."""
-        self._need("critic.json", "train_critic")
-        return checkpoint.load_critic(self._out, self._plan.config.device)
+    def load_critic(self, fold: int | None = None) -> tuple[Critic, str]:
+        """The critic of this run, or the one that does not know a fold, and its hash. Raises ValueError saying which
+        step comes first.
+        """
+        self._need("critic.json", "train_critic", self._folder(fold))
+        return checkpoint.load_critic(self._folder(fold), self._plan.config.device)
+
+    def _folder(self, fold: int | None) -> Path:
+        """Where a critic lies. Those of folds label and are of no use afterwards."""
+        return self._out if fold is None else self._plan.work / f"fold-{fold}"
 
     def save_labels(self, buffer: Buffer, labels: Labels, scores: Scores) -> Path:
         """labels.npz: one row per frame of D^actor, in the buffer's order; threshold, scale and horizon in steps.
@@ -215,9 +221,9 @@ class RunFolder:
         if self._main:
             files.write(self._out / "train.json", json.dumps(summary, indent=1) + "\n")
 
-    def _need(self, name: str, command: str) -> Path:
+    def _need(self, name: str, command: str, folder: Path | None = None) -> Path:
         """A file that an earlier step wrote. Raises ValueError saying which."""
-        file = self._out / name
+        file = (folder or self._out) / name
         if not file.is_file():
             raise ValueError(
                 f"{self._out} has no {name}: run `rove run rove_learning {command}` with the same arguments first"

@@ -31,11 +31,16 @@ class CriticResult:
     history: dict[str, list[dict]]
 
 
-def train_critic(plan: Plan, buffers: Buffers, observe: Observations | None = None) -> CriticResult:
+def train_critic(
+    plan: Plan, buffers: Buffers, observe: Observations | None = None, fold: int | None = None
+) -> CriticResult:
     """Run the plan's critic phases on D^critic; each resumes from the plan's work folder.
 
-    observe: where observations come from; None: what suits the backbone.
+    observe: where observations come from; None: what suits the backbone. fold: number of the episodes that it must not
+    know (`labels.folds`); it starts from nothing, for the iteration before knew them.
     """
+    if fold is not None:
+        plan = plan.from_nothing()
     torch.manual_seed(plan.config.seed)
     start = plan.start_critic
     critic = Critic(plan.config.critic, pretrained_backbone(start))
@@ -43,20 +48,25 @@ def train_critic(plan: Plan, buffers: Buffers, observe: Observations | None = No
         critic.load_state_dict(start.state_dict())
     critic.to(plan.config.device)
     observe = observe or observations(plan, buffers.critic, critic.backbone, in_memory=True)
-    data = CriticData(plan, buffers, observe)
+    data = CriticData(plan, buffers, observe, fold)
     history: dict[str, list[dict]] = {}
     for name in plan.critic_phases:
-        critic, history[name] = PHASES[name](plan, data, critic)
+        critic, history[name + data.phase] = PHASES[name](plan, data, critic)
     critic.set_scale(plan.normaliser.scale)
     return CriticResult(critic.requires_grad_(False).eval(), history)
 
 
 class CriticData:
-    """Batches of D^critic as tensors."""
+    """Batches of D^critic as tensors; of a fold, of the episodes outside it."""
 
-    def __init__(self, plan: Plan, buffers: Buffers, observe: Observations):
+    def __init__(self, plan: Plan, buffers: Buffers, observe: Observations, fold: int | None = None):
         self.plan, self.buffer, self.observe = plan, buffers.critic, observe
-        self.held_out = self.buffer.held_out(plan.config.held_out)
+        self.phase = "" if fold is None else f"_fold_{fold}"  # behind the names of its phases
+        self.held_out = (
+            self.buffer.held_out(plan.config.held_out)
+            if fold is None
+            else self.buffer.folds(plan.config.labels.folds) == fold
+        )
 
     def split(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Some frames (N,) bool of the buffer -> numbers of those that train, and of those held out."""
@@ -188,4 +198,6 @@ def _phase(plan: Plan, name: str, steps: int, models: dict, data: CriticData, sp
             "evaluate_every": config.evaluate_every,
         }
     draw = functools.partial(batch, frames=trained)
-    return Phase(name, steps, lr, config.weight_decay, models, draw, loss, accumulate=config.accumulate, **options)
+    return Phase(
+        name + data.phase, steps, lr, config.weight_decay, models, draw, loss, accumulate=config.accumulate, **options
+    )

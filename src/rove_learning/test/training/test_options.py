@@ -191,6 +191,48 @@ def test_held_out_episodes_stay_held_out_and_never_train(tmp_path):
     assert not (frames.held_out(0.1) & ~chosen).any()  # the same ones, whatever the share
 
 
+def test_each_fold_is_valued_by_a_critic_that_was_not_trained_on_it(mixed, tmp_path, monkeypatch):
+    from rove_learning.inference.scoring import values
+    from rove_learning.training.train_critic import CriticData
+
+    drawn: dict[str, set[int]] = {}
+    draw = CriticData.draw
+
+    def watched(self, part, frames):
+        index, *rest = draw(self, part, frames)
+        if not self.held_out[frames].all():  # else: the loss on what is held out is measured
+            drawn.setdefault(self.phase, set()).update(self.buffer.episode[index].tolist())
+        return index, *rest
+
+    monkeypatch.setattr(CriticData, "draw", watched)
+    config = replace(SHORT, dataset=(str(mixed),), out=str(tmp_path / "out"), labels=LabelConfig(folds=2))
+    train(config, progress=False)
+    frames = Buffer([Dataset(mixed)], CRITIC.backbone.image_size, progress=False)
+    fold = frames.folds(2)
+    found = np.load(tmp_path / "out" / "labels.npz")
+    for k in (0, 1):
+        assert drawn[f"_fold_{k}"] and not drawn[f"_fold_{k}"] & set(frames.episode[fold == k].tolist())
+        critic, _ = checkpoint.load_critic(tmp_path / "out" / "work" / f"fold-{k}")
+        robot = (fold == k) & frames.has_robot
+        mine = found["value"][(fold == k)[frames.has_robot]]
+        np.testing.assert_allclose(mine, values(critic, frames)[robot], atol=1e-6)
+
+
+def test_an_episode_stays_in_its_fold_when_others_come(mixed, tmp_path):
+    one = Buffer([Dataset(mixed)], 48, progress=False)
+    more = write_dataset(tmp_path / "more", [episode_frames(40, 20)])
+    both = Buffer([Dataset(more), Dataset(mixed)], 48, progress=False)
+    np.testing.assert_array_equal(both.folds(3)[-len(one) :], one.folds(3))
+    assert set(np.unique(one.folds(3))) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("folds", [1, 17])
+def test_a_number_of_folds_that_makes_no_sense_is_refused(mixed, tmp_path, folds):
+    config = replace(SHORT, dataset=(str(mixed),), out=str(tmp_path / "out"), labels=LabelConfig(folds=folds))
+    with pytest.raises(ValueError, match=f"labels.folds {folds}: expected 2 to 16"):
+        resolve(config, progress=False)
+
+
 def test_training_stops_when_the_loss_on_held_out_episodes_stops_falling(tmp_path):
     """A learning rate of zero: no evaluation is better than the first."""
     root = write_dataset(tmp_path / "data", [episode_frames(i, 12) for i in range(12)])
