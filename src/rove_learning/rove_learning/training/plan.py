@@ -184,8 +184,8 @@ def _configuration_in_force(config: TrainConfig, previous: Policy | None, critic
         )
     if config.labels.folds and (not 2 <= config.labels.folds <= MOST_FOLDS or config.critic_checkpoint):
         raise ValueError(
-            f"--labels.folds {config.labels.folds}: expected 2 to {MOST_FOLDS}, and no --critic-checkpoint, which labels as "
-            "it is"
+            f"--labels.folds {config.labels.folds}: expected 2 to {MOST_FOLDS}, and no --critic-checkpoint, which "
+            "labels as it is"
         )
     if METHODS[config.method].critic == "mc":
         config = replace(config, critic=replace(config.critic, target="mc"))
