@@ -115,8 +115,9 @@ PROFILES = {
         data_from=("above_slot", "misaligned"),
         evaluate_from="above_slot",
         config="scene",
-        # steps: of the order of an episode, as in the paper, whose episodes are longer
-        change={"reward.c_fail": -150.0},
+        # C_fail of the order of an episode, as in the paper, whose episodes are longer; labels by critics that do not
+        # know the episode
+        change={"reward.c_fail": -150.0, "labels.folds": 2},
     ),
     "full": Profile((_WHITEBOARD, _TOASTER), (0, 1, 2), 3, 120, 60, 60, 300),
 }
