@@ -255,6 +255,7 @@ class PolicyNode(Node):
                     self.error = ""
                     done("")
                     self.say(f"from {self.reload.path} in force")
+                    self.diagnostics.publish()  # now: the next episode names what is in force
                 now = time.monotonic()
                 observation = self.replan.observation(now, ros.now_ns())
                 value_due = self.mode in ACTIVE and now >= next_value and self.policy.critic is not None

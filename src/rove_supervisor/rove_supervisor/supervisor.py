@@ -135,6 +135,8 @@ class Supervisor:
                     if trigger in STARTS:
                         note = self.evaluation.note()
                         settings = replace(settings, checkpoint=self.evaluation.policy)
+                elif in_force := self.watch.policy_in_force(now):  # another may be loaded than the session began with
+                    settings = replace(settings, checkpoint=in_force)
                 publications = self.machine.request(
                     trigger, self.watch.conditions(now), settings, self._epoch(), force=force, note=note
                 )

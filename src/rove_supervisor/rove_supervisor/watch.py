@@ -198,6 +198,13 @@ class Watch:
             return f"the policy is not ready: {report.message or 'no reason given'}"
         return ""
 
+    def policy_in_force(self, now: float) -> str:
+        """Folder or address of the checkpoint that the policy reports to drive with; "" where it does not report."""
+        report = self.reports.get("policy")
+        if report is None or now - report.arrived > REPORT_SILENT_S:
+            return ""
+        return report.values.get("in_force", "")
+
     def conditions(self, now: float) -> Conditions:
         return Conditions(
             self.robot_refusal(now),

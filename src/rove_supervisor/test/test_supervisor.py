@@ -3,8 +3,9 @@
 
 import pytest
 
+from rove_contract.episode import Episode
 from rove_contract.modes import Mode
-from rove_supervisor.machine import Transition
+from rove_supervisor.machine import EpisodeSettings, Transition
 from rove_supervisor.panel.snapshot import snapshot
 from rove_supervisor.supervisor import SessionSettings, StartStage, Supervisor
 from rove_supervisor.watch import Alignment, Watch
@@ -250,3 +251,17 @@ def test_an_episode_keeps_the_farthest_milestone_of_its_task():
     bench.press("fail")
     supervisor.saw_milestone(task, "done")  # the scene after the episode
     assert bench.published[-1].milestone == "held" and supervisor.machine.episode.milestone == "held"
+
+
+def test_an_episode_names_the_policy_that_is_in_force_not_the_one_the_session_began_with():
+    bench = Bench(settings=EpisodeSettings("wipe", checkpoint="runs/base"))
+
+    def named():
+        bench.press("start_rollout", "abort")
+        return [p.checkpoint for p in bench.published if isinstance(p, Episode)][-1]
+
+    assert named() == "runs/base"  # a policy of others, which does not report
+    bench.supervisor.saw_report("policy", 0, "running", {"in_force": "runs/better"})
+    assert named() == "runs/better"
+    bench.press("start_demonstration", "abort")
+    assert [p.checkpoint for p in bench.published if isinstance(p, Episode)][-1] == ""

@@ -16,6 +16,9 @@ from rove_contract.modes import Outcome, Stage
 # Per frame, bool. The last frame of an episode is `next.done`; of a success also `next.success`; of an episode that
 # ended without an outcome also `next.truncated`. `excluded`: not trained on.
 FLAGS = ("next.done", "next.success", "next.truncated", "intervention", "excluded")
+# Per frame, float32: the sparse reward of the field, 1 in the last frame of a success and 0 elsewhere. ROVE's own
+# (eq. 2) is computed when it trains. An episode without an outcome has `next.truncated`: its zeros are no failure.
+REWARD = "next.reward"
 INTERVENTION = (int(Stage.ADAPTATION), int(Stage.RECOVERY))
 KIND_OF = {Stage.DEMONSTRATION: "demonstration", Stage.HUMAN_VIDEO: "human_video"}
 
@@ -30,6 +33,13 @@ def frame_flags(stage: np.ndarray, outcome: int, excluded: bool) -> dict[str, np
         "intervention": np.isin(stage, INTERVENTION),
         "excluded": np.full(len(stage), bool(excluded)),
     }
+
+
+def frame_reward(length: int, outcome: int) -> np.ndarray:
+    """REWARD of an episode's frames, (T,) float32."""
+    reward = np.zeros(length, dtype=np.float32)
+    reward[-1:] = outcome == Outcome.SUCCESS
+    return reward
 
 
 def episode_labels(stage: np.ndarray, flags: Mapping[str, np.ndarray]) -> dict[str, int | bool | str]:

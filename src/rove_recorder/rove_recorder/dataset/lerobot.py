@@ -21,7 +21,7 @@ from rove_description.card import RobotCard
 from rove_recorder.dataset import correction_mark, quality, reader, video
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames, encode_episode
-from rove_recorder.dataset.flags import FLAGS, frame_flags
+from rove_recorder.dataset.flags import FLAGS, REWARD, frame_flags, frame_reward
 from rove_recorder.dataset.lerobot_format import ACTION, LABELS, STATE, DatasetError, Slot
 from rove_recorder.dataset.staging import Staging
 from rove_recorder.dataset.stats import Stats, column_stats, joined
@@ -96,6 +96,12 @@ class DatasetWriter:
             raise DatasetError(f"{self.root} has {info['fps']} fps, expected {self.fps}")
         if refusal := self.robot.refusal(layout.robot_of(info), "the new episode"):
             raise DatasetError(f"cannot append to {self.root}: {refusal}")
+        if REWARD not in info["features"]:  # of before there was one: it grows as it is
+            self.features.pop(REWARD, None)
+            self._data_schema, self._episode_schema = (
+                layout.frame_schema(self.features),
+                layout.episode_schema(self.features),
+            )
         for name in sorted(set(info["features"]) | set(self.features)):
             old, new = info["features"].get(name), self.features.get(name)
             if old is None or new is None or any(old.get(key) != new[key] for key in ("dtype", "shape", "names")):
@@ -171,6 +177,7 @@ class DatasetWriter:
             **{layout.TACTILE + name: values for name, values in frames.tactile.items()},
             **{key: getattr(frames, key) for key in LABELS},
             **frame_flags(frames.stage, frames.outcome, bool(frames.excluded)),
+            REWARD: frame_reward(length, frames.outcome),
             "timestamp": (index / self.fps).astype(np.float32),
             "frame_index": index,
             "episode_index": np.full(length, self.episodes),
@@ -178,7 +185,8 @@ class DatasetWriter:
             "task_index": np.full(length, self.tasks.index(frames.task)),
         }
         stats = dict(episode.stats)
-        for key in (*FLAGS, "timestamp", "frame_index", "episode_index", "index", "task_index"):
+        rewards = [REWARD] if REWARD in self.features else []
+        for key in (*FLAGS, *rewards, "timestamp", "frame_index", "episode_index", "index", "task_index"):
             stats[key] = column_stats(columns[key])
         row = {
             "episode_index": self.episodes,

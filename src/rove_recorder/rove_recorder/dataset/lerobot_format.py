@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from rove_contract import files
 from rove_description.card import RobotCard
 from rove_description.sensors import Sensors
-from rove_recorder.dataset.flags import FLAGS
+from rove_recorder.dataset.flags import FLAGS, REWARD
 
 VERSION = "v3.0"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
@@ -167,6 +167,7 @@ def features(robot: RobotCard, fps: int, sizes: Sizes, camera: str, shapes: Shap
         result[TACTILE + name] = {"dtype": "float32", "shape": [size], "names": None}
     result |= {name: {"dtype": "int64", **scalar} for name in LABELS}
     result |= {name: {"dtype": "bool", **scalar} for name in FLAGS}
+    result[REWARD] = {"dtype": "float32", **scalar}
     result["timestamp"] = {"dtype": "float32", **scalar}
     return result | {
         name: {"dtype": "int64", **scalar} for name in ("frame_index", "episode_index", "index", "task_index")

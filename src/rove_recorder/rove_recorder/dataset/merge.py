@@ -22,7 +22,7 @@ from tqdm import tqdm
 from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset import quality, reader, remote, shards, video
 from rove_recorder.dataset.encoding import EncodedEpisode, EpisodeFrames
-from rove_recorder.dataset.flags import FLAGS
+from rove_recorder.dataset.flags import FLAGS, REWARD
 from rove_recorder.dataset.lerobot import DatasetWriter
 from rove_recorder.dataset.lerobot_format import ACTION, IMAGES, LABELS, STATE
 from rove_recorder.dataset.reader import LeRobotReader
@@ -30,6 +30,7 @@ from rove_recorder.dataset.staging import Busy
 
 COMPUTED = (
     *FLAGS,
+    REWARD,
     "timestamp",
     "frame_index",
     "episode_index",

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rove_contract.modes import STAGE_OF, Mode, Outcome, Source, Stage
-from rove_recorder.dataset.flags import INTERVENTION
+from rove_recorder.dataset.flags import INTERVENTION, REWARD
 
 # Columns per frame, the first that is there. The long ones are LeRobot's for human-in-the-loop RL.
 INTERVENTIONS = ("intervention", "is_intervention", "complementary_info.is_intervention")
 SUCCESSES = ("next.success", "success", "is_success")
-REWARD = "next.reward"  # tells the outcome where it is 0 but for a 1 at a success
 EPISODE_SUCCESSES = ("success", "is_success", "episode_success")  # columns of an episode
 MODE_OF = {stage: mode for mode, stage in STAGE_OF.items()}
 

@@ -14,7 +14,9 @@ from rove_description.card import RobotCard
 from rove_learning.data.dataset import Dataset
 from rove_learning.data.picture_cache import content_hash
 from rove_recorder.dataset import correction_mark, corrections, flags, reader
+from rove_recorder.dataset import lerobot_format as layout
 from rove_recorder.dataset.bake import bake
+from rove_recorder.dataset.flags import REWARD
 from rove_recorder.dataset.lerobot import DatasetError, DatasetWriter, EpisodeFrames
 from rove_recorder.dataset.reader import LeRobotReader
 from rove_recorder.review.data import ReviewData
@@ -67,6 +69,8 @@ def test_frames_carry_the_fields_names(root):
     assert np.flatnonzero(frames["next.truncated"].to_numpy()).tolist() == [71]
     assert np.flatnonzero(frames["intervention"].to_numpy()).tolist() == [*range(8, 24), *range(56, 72)]
     assert frames["excluded"].to_numpy().tolist() == [False] * 48 + [True] * 24
+    reward = LeRobotReader(root).frames(["next.reward"])["next.reward"].to_numpy()
+    assert reward.dtype == np.float32 and np.flatnonzero(reward).tolist() == [23] and reward[23] == 1.0
     info = json.loads((root / "meta/info.json").read_text())["features"]
     assert info["next.success"] == {"dtype": "bool", "shape": [1], "names": None}
 
@@ -193,3 +197,25 @@ def test_labels_of_an_episode_and_of_its_frames_tell_the_same(rollout, adaptatio
         "kind": "rollout",
         "excluded": excluded,
     }
+
+
+def test_a_dataset_of_before_the_reward_grows_without_it(tmp_path, monkeypatch):
+    card, features = RobotCard("x", joints=("a", "b"), blocks=("arm", "hand")), layout.features
+
+    def features_of_before(*arguments):
+        return {name: feature for name, feature in features(*arguments).items() if name != REWARD}
+
+    def append(name):
+        with DatasetWriter(tmp_path / "old", card, image_size=(32, 32), camera="image") as writer:
+            stage, state = np.full(8, int(Stage.DEMONSTRATION)), np.zeros((8, 2))
+            labels = stage, np.full(8, Source.OPERATOR), np.full(8, Mode.DEMONSTRATION)
+            pictures = np.zeros((8, 32, 32, 3), np.uint8)
+            marks = {"t_r": -1, "takeover": -1, "kind": "demonstration", "episode_id": name}
+            writer.add_episode(EpisodeFrames(state, state, pictures, *labels, "wipe", Outcome.SUCCESS, **marks))
+
+    with monkeypatch.context() as before:
+        before.setattr(layout, "features", features_of_before)
+        append("first")
+    append("second")
+    reader = LeRobotReader(tmp_path / "old")
+    assert reader.info["total_episodes"] == 2 and REWARD not in reader.features

@@ -69,17 +69,17 @@ def snapshot(supervisor: Supervisor) -> dict:
             "dead_man": {"on": s.session.dead_man, "holder": s.lease.holder},
             "auto_pause": s.session.auto_pause,
             "warnings": s.watch.warnings(now),
-            "session": _session(s),
+            "session": _session(s, now),
         }
 
 
-def _session(s: Supervisor) -> dict:
+def _session(s: Supervisor, now: float) -> dict:
     settings, stages, counts = s.session.settings, s.session.start_stages, s.log.collected()
     return {
         "task": settings.task,
         "instruction": settings.instruction,
         "operator": settings.operator,
-        "checkpoint": "" if s.evaluation is not None else settings.checkpoint,
+        "checkpoint": "" if s.evaluation is not None else s.watch.policy_in_force(now) or settings.checkpoint,
         "evaluation": s.evaluation.text() if s.evaluation is not None else "",
         "start_stage": settings.start_stage,
         "start_stages": list(stages),
