@@ -106,6 +106,15 @@ def shipped() -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in ROBOTS.iterdir() if (entry / "robot.yaml").is_file()))
 
 
+def variant(name: str, hash: str) -> str:
+    """What to load for files that say name and hash: robots of this package may extend one another and share a name,
+    and the hash tells which it was. Of an older description: the one that bears the name.
+    """
+    return next(
+        (own for own in shipped() if own != name and (found := load(own)).name == name and found.hash == hash), name
+    )
+
+
 def load(robot: str | Path = DEFAULT) -> Robot:
     """A robot of this package by name, or any by its folder. Raises RobotError with one line per fault."""
     own = shipped()

@@ -74,6 +74,8 @@ def test_a_description_that_extends_another_says_only_what_differs(folder, tmp_p
     assert list(wrist.cameras) == ["ego", "right_wrist"] and wrist.cameras["ego"] == plain.cameras["ego"]
     assert not wrist.card.refusal(plain.card, "a checkpoint") and wrist.hash != plain.hash
     np.testing.assert_array_equal(wrist.home, plain.home)
+    assert robot.variant("iron_r01", wrist.hash) == "iron_r01_wrist"
+    assert robot.variant("iron_r01", plain.hash) == robot.variant("iron_r01", "an older one") == "iron_r01"
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "robot.yaml").write_text(

@@ -246,13 +246,14 @@ def _robot_name(usable: list) -> str:
     for _, _, parts, _ in usable:
         with remote.fetched(parts[0], "metadata.yaml") as folder:
             try:
-                name = (read_metadata(folder)["custom_data"] or {}).get("robot", "")
+                custom = read_metadata(folder)["custom_data"] or {}
             except BagError:
                 continue
+        name = custom.get("robot", "")
         if name and files.name(name, "robot") not in robots.shipped():
             raise BagError(f"{parts[0]} belongs to the robot {name}; give its folder: --robot FOLDER")
         if name:
-            return name
+            return robots.variant(name, custom.get("robot_hash", ""))
     return robots.DEFAULT
 
 
