@@ -8,7 +8,8 @@ All get the same 60 Hz frames: head, chest, elbows and wrists of a smooth motion
 and hands of human proportions (rove_teleop/practice/human_hand.py), which no robot hand can copy exactly. Times are CPU
 time of the thread (`cpu`), which other load on the machine hardly inflates, and wall time. Errors stand beside them:
 ours by default smooths and so lags behind a moving target, the alternatives do not smooth; the row "smoothing off"
-compares like with like; "any robot's" is the solver of robots that the closed forms do not fit, on this one.
+compares like with like; "any robot's" is the solver of robots that the closed forms do not fit, on this one, and
+"8-joint arms" that solver on this robot with a collar joint more in each arm.
 Fingertips are measured in the wrist's frame against the operator's, times the scale that our hands learn and the
 alternatives are given. `speedup` is the CPU median of the cheaper alternative over that of "rove".
 Without dex-retargeting the hands of the alternative are left out, it is said so, and there is no speedup. Prints a
@@ -20,7 +21,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import tempfile
 import time
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,10 +35,11 @@ from alternatives.person import RATE, SIDES, Person
 from scipy.spatial.transform import Rotation
 
 from rove_contract.operator_frame import OperatorFrame
-from rove_description import joints, robot
+from rove_description import joints, mjcf, robot
 from rove_description.kinematics import Kinematics
 from rove_teleop.practice.human_hand import FINGERTIPS, THUMB_TIP
 from rove_teleop.retargeting import hand_chains
+from rove_teleop.retargeting import skeleton as skeletons
 from rove_teleop.retargeting.any_robot import AnyRobot
 from rove_teleop.retargeting.retarget import Retargeter
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
@@ -51,6 +56,25 @@ def motion(table, seconds: float, seed: int = 0) -> np.ndarray:
     top = np.minimum(0.5 * limits.velocity / (2 * np.pi * 0.7 * half), 0.5)
     frequency, phase = rng.uniform(0.3, 1.0, len(table)) * top, rng.uniform(0, 2 * np.pi, len(table))
     return middle + 0.7 * half * np.sin(2 * np.pi * frequency * t + phase)
+
+
+def eight_jointed(folder: Path) -> robot.Robot:
+    """The default robot with one joint more in each arm: a collar, 3 cm from the spine, that lifts the shoulder."""
+    own = robot.load()
+    text = (own.folder / "joints.csv").read_text()
+    model = mjcf.mjcf(own.table)
+    for side, sign in (("left", 1), ("right", -1)):
+        head = re.search(rf'<body gravcomp="1" name="{side}_shoulder" pos="[^"]*">', model)[0]
+        low, high = sorted((-0.2 * sign, 0.5 * sign))
+        collar = f'<joint name="{side}_collar" axis="1 0 0" pos="0 {-0.17 * sign} 0" range="{low} {high}"/>'
+        model = model.replace(head, head + collar)
+        row = f"{side}_collar,arm,{low},{high},2,10,200,{side}\n"
+        text = text.replace(f"{side}_shoulder_pitch,", f"{row}{side}_shoulder_pitch,")
+    (folder / "joints.csv").write_text(text)
+    (folder / "eight.xml").write_text(model)
+    description = (own.folder / "robot.yaml").read_text()
+    (folder / "robot.yaml").write_text(description.replace("model: rove_description.mjcf", "model: eight.xml"))
+    return robot.load(folder)
 
 
 def turn_of(wrist: np.ndarray) -> np.ndarray:
@@ -150,9 +174,14 @@ def main() -> None:
     def ours(shown, **settings):
         return timed(Retargeter(table, **settings), shown)
 
-    def timed(retargeter, shown):
-        retargeter.reset(start)
-        return measure(lambda frame, q: retargeter.retarget(frame), shown, skeleton, start, scale)
+    def timed(retargeter, shown, body=skeleton, begin=start):
+        retargeter.reset(begin)
+        return measure(lambda frame, q: retargeter.retarget(frame), shown, body, begin, scale)
+
+    with tempfile.TemporaryDirectory() as folder:
+        eight = eight_jointed(Path(folder))
+    of_eight = skeletons.make(eight)
+    begin = np.array([start[table.index[name]] if name in table.index else 0.0 for name in eight.table.names])
 
     results = {
         "rove": ours(frames),
@@ -162,6 +191,8 @@ def main() -> None:
         "rove, out of reach": ours(out_of_reach(frames)),
         "rove, any robot's": timed(AnyRobot(robot.load()), frames),
         "rove, any robot's, far": timed(AnyRobot(robot.load()), out_of_reach(frames)),
+        "rove, 8-joint arms": timed(AnyRobot(eight), frames, of_eight, begin),
+        "rove, 8-joint, not smoothed": timed(AnyRobot(eight, smoothing=False), frames, of_eight, begin),
     }
     for name, keep in (
         ("rove, body alone", "tip"),
@@ -193,9 +224,9 @@ def main() -> None:
         row = measure(solve, frames, skeleton, start, scale)
         results[name] = row if hands is not None else {k: None if k.startswith("tip") else v for k, v in row.items()}
     columns = list(results["rove"])
-    print(f"{'':26s}" + "".join(f"{c:>15s}" for c in columns))
+    print(f"{'':28s}" + "".join(f"{c:>15s}" for c in columns))
     for name, row in results.items():
-        print(f"{name:26s}" + "".join(f"{'-' if row[c] is None else format(row[c], '.3f'):>15s}" for c in columns))
+        print(f"{name:28s}" + "".join(f"{'-' if row[c] is None else format(row[c], '.3f'):>15s}" for c in columns))
     for note in dict.fromkeys(notes):
         print(note)
     others = [row["cpu_ms_p50"] for name, row in results.items() if name.endswith("dex-retargeting")]

@@ -35,7 +35,20 @@ from rove_description.sensors import (
     read_sensors,
 )
 
-__all__ = ["DEFAULT", "EGO", "Arm", "Camera", "Finger", "Robot", "RobotError", "find_mesh", "load", "shipped"]
+__all__ = [
+    "DEFAULT",
+    "EGO",
+    "FOVY_DEG",
+    "Arm",
+    "Camera",
+    "Finger",
+    "Robot",
+    "RobotError",
+    "find_mesh",
+    "load",
+    "shipped",
+    "spec",
+]
 
 ROBOTS = Path(__file__).parent / "robots"
 DEFAULT = "iron_r01"
@@ -74,7 +87,7 @@ class Arm:
 class Robot:
     """A robot. table: its joints. model: compiled MuJoCo model. home: (J,) rad. base: body that everything is measured
     from. head, chest: sites, "" where there is none. arms: side -> Arm. hash: of all files of the folder. model_file:
-    None where a module makes the model.
+    None where a `module` makes the model.
     """
 
     name: str
@@ -92,6 +105,7 @@ class Robot:
     guard_margin_m: float
     guard_ignore: tuple[tuple[str, str], ...]
     model_file: Path | None = None
+    module: str = ""
 
     @property
     def card(self) -> RobotCard:
@@ -158,6 +172,7 @@ def load(robot: str | Path = DEFAULT) -> Robot:
         guard_margin_m=margin,
         guard_ignore=ignore,
         model_file=folder / text if (text := root.values["model"]).endswith(MODEL_FILES) else None,
+        module="" if text.endswith(MODEL_FILES) else text,
     )
     root.close()
     if root.faults:
@@ -196,42 +211,51 @@ def _model(root: Node, folder: Path, table: joints.JointTable) -> mujoco.MjModel
         if text.endswith(MODEL_FILES):
             views = [*root.node("cameras", False).values.values(), *root.node("depth", False).values.values()]
             fovy = {str(view.get("frame")): view.get("fovy_deg", FOVY_DEG) for view in views if isinstance(view, dict)}
-            return _compile(folder / text, fovy)
+            return _spec(folder / text, fovy).compile()
         return mujoco.MjModel.from_xml_string(importlib.import_module(text).mjcf(table))
     except (ValueError, ImportError, AttributeError, OSError) as error:
         root.fault("model", "a model that MuJoCo compiles", f"{text!r}: {error}")
         raise RobotError("\n".join(root.faults)) from error
 
 
-def _compile(file: Path, fovy_deg: dict[str, Any]) -> mujoco.MjModel:
+def spec(described: Robot) -> mujoco.MjSpec:
+    """The robot's model before it is compiled, for those who put it into a scene of their own."""
+    if described.model_file is None:
+        return mujoco.MjSpec.from_string(importlib.import_module(described.module).mjcf(described.table))
+    frames = [camera.frame for camera in described.cameras.values()]
+    frames += [camera.frame for camera in described.sensors.depth.values()]
+    return _spec(described.model_file, {frame: float(described.model.camera(frame).fovy[0]) for frame in frames})
+
+
+def _spec(file: Path, fovy_deg: dict[str, Any]) -> mujoco.MjSpec:
     """MJCF or URDF; links without joints stay bodies, and every body without a site of its name gets one, so that a
     URDF's links serve as frames. fovy_deg: field of view by the cameras' frames; a body of that name, which a URDF has
     instead of a camera, is an optical frame (REP-103: z forward, y down) and gets a camera.
     """
     text = file.read_text(encoding="utf-8")
     if "package://" in text:
-        spec = mujoco.MjSpec.from_string(
+        model = mujoco.MjSpec.from_string(
             re.sub(r'package://([^/"]+)/([^"]+)', lambda uri: find_mesh(file, *uri.groups()), text)
         )
-        spec.modelfiledir = str(file.parent)
+        model.modelfiledir = str(file.parent)
     else:
-        spec = mujoco.MjSpec.from_file(str(file))
-    spec.compiler.fusestatic = False
+        model = mujoco.MjSpec.from_file(str(file))
+    model.compiler.fusestatic = False
     if file.suffix == ".urdf":  # CAD exports have inertias that no body can have, and nothing here needs them
-        for body in spec.bodies[1:]:
+        for body in model.bodies[1:]:
             body.explicitinertial, body.mass, body.inertia = True, 1.0, [1e-2] * 3
             body.fullinertia = [np.nan] * 6
-    sites = {site.name for site in spec.sites}
-    for body in spec.bodies:
+    sites = {site.name for site in model.sites}
+    for body in model.bodies:
         if body.name and body.name != "world" and body.name not in sites:
             body.add_site(name=body.name, group=4, size=[0.004, 0.004, 0.004])
-    cameras = {camera.name for camera in spec.cameras}
-    for body in spec.bodies:
+    cameras = {camera.name for camera in model.cameras}
+    for body in model.bodies:
         if body.name in fovy_deg and body.name not in cameras:  # MuJoCo's cameras look along -z, y up
             angle = fovy_deg[body.name]
             fovy = angle if isinstance(angle, (int, float)) else FOVY_DEG
             body.add_camera(name=body.name, quat=[0.0, 1.0, 0.0, 0.0], fovy=fovy)
-    return spec.compile()
+    return model
 
 
 def find_mesh(file: Path, package: str, rest: str) -> str:

@@ -92,14 +92,6 @@ class TeleopNode(Node):
         self.session = ros.session_id(self)
         described = robot.load(p.robot)
         self.table = described.table
-        # The pages know the default robot's body: a headset works without seeing the robot's, a body to drag must be
-        # it.
-        self.drawable = described.table.names == joints.load().names
-        if p.endpoint.startswith("browser://") and not self.drawable:
-            raise ValueError(
-                f"the page at {p.endpoint} drags the hands of {robot.DEFAULT}, this robot is {described.name}; use "
-                "device:=zmq with a suit, or device:=webxr with a headset"
-            )
         self.retargeter = any_robot.make(
             described,
             mode=p.mode,
@@ -109,7 +101,13 @@ class TeleopNode(Node):
         warm_up(described)
         self.reader = messages.JointReader(self.table)
         self.source = open_source(
-            p.endpoint, p.pattern, bind=p.bind, keys=p.keys, peer=p.peer, max_delay_s=p.input_timeout_s
+            p.endpoint,
+            p.pattern,
+            bind=p.bind,
+            keys=p.keys,
+            peer=p.peer,
+            max_delay_s=p.input_timeout_s,
+            robot=described,
         )
         self.mode = Mode.IDLE
         self.measured: np.ndarray | None = None
@@ -253,8 +251,9 @@ class TeleopNode(Node):
             self._publish(level, text, values | {"held": ",".join(held)}, age)
             of_side = by_side(self.table, target, measured)
         if self.source.shows_robot:
-            drawn = measured if self.drawable else None
-            self.source.show_robot(RobotView(drawn, self.mode.name, level, text, of_side, self.warn_rad, tuple(held)))
+            self.source.show_robot(
+                RobotView(measured, self.mode.name, level, text, of_side, self.warn_rad, tuple(held))
+            )
 
     def _publish(self, level: int, text: str, values: dict, age: float) -> tuple[int, str]:
         values = values | {"age_s": f"{min(age, 1e6):.3f}"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from rove_description import mjcf
 from rove_teleop.retargeting import rotations as rot
 from rove_teleop.retargeting.retarget import Retargeter
 
@@ -21,12 +20,11 @@ def _plus(point, rotation, offset):
 
 def operator_lines(retargeter: Retargeter) -> list[tuple[str, list[tuple[float, float, float]]]]:
     """Followed parts of the last frame as polylines: (part, points (m, pelvis frame)). A lost part has none."""
-    lines, targets, g = [], retargeter.targets, retargeter.geometry
-    turn = targets["chest"][0] if "chest" in targets else rot.zxy(*retargeter.solution[retargeter.waist_index].tolist())
-    shoulders = {side: _plus(_plus(g.waist, turn, g.torso), turn, g.shoulder[side]) for side in mjcf.SIDES}
-    top = tuple(0.5 * (a + b) for a, b in zip(shoulders["left"], shoulders["right"]))
+    lines, targets = [], retargeter.targets
+    waist, shoulders, turn = retargeter.trunk()
+    top = tuple(sum(values) / len(shoulders) for values in zip(*shoulders.values())) if shoulders else waist
     if "chest" in targets:
-        lines += [("chest", [g.waist, top]), ("chest", [shoulders["left"], top, shoulders["right"]])]
+        lines += [("chest", [waist, top]), ("chest", [place for side in shoulders for place in (shoulders[side], top)])]
     if "head" in targets:
         head = targets["head"][0]
         neck = _plus(top, turn, (0.0, 0.0, 0.12))
@@ -35,7 +33,7 @@ def operator_lines(retargeter: Retargeter) -> list[tuple[str, list[tuple[float, 
             ("head", [neck, crown]),
             ("head", [_plus(neck, head, (0.0, 0.0, 0.14)), _plus(neck, head, (0.16, 0.0, 0.14))]),
         ]
-    for side in mjcf.SIDES:
+    for side in shoulders:
         wrist, elbow, hand = f"{side}_wrist", f"{side}_elbow", f"{side}_hand"
         if elbow in targets:
             lines.append((elbow, [shoulders[side], targets[elbow][1]]))

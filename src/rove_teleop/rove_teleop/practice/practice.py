@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from rove_contract import timing
+from rove_contract.joint_error import JointError
 from rove_contract.operator_frame import OperatorFrame
-from rove_description import joints, mjcf
+from rove_description import joints, robot
 from rove_teleop.practice.operator_lines import operator_lines
 from rove_teleop.practice.tracking_error import tracking_error
+from rove_teleop.retargeting import any_robot, skeleton
 from rove_teleop.retargeting import calibration as calibrations
 from rove_teleop.retargeting.alignment import alignment, by_side
 from rove_teleop.retargeting.intake import LIMITED, LOST, OK
-from rove_teleop.retargeting.retarget import Retargeter
-from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources import OperatorInput, RobotView
 
 POLL_S = 0.05
@@ -53,7 +53,7 @@ class Scene:
 
 class Practice:
     """source: any operator input. mode, smoothing, calibration: the Retargeter's. calibration_file: where a new
-    calibration goes, or None.
+    calibration goes, or None. described: the robot; None: the default one.
 
     The robot follows the operator, or with `following` False it stays where it is, as before a takeover: then the
     errors are how far the operator is from taking over without moving the robot. Methods may be called from any thread.
@@ -66,15 +66,17 @@ class Practice:
         smoothing: bool = True,
         calibration: calibrations.Calibration | None = None,
         calibration_file: Path | None = None,
+        described: robot.Robot | None = None,
     ):
         self.source, self.calibration_file = source, calibration_file
-        self.table = joints.load()
-        self.retargeter = Retargeter(self.table, mode=mode, smoothing=smoothing, calibration=calibration)
+        self.described = described or robot.load()
+        self.table = self.described.table
+        self.retargeter = any_robot.make(self.described, mode=mode, smoothing=smoothing, calibration=calibration)
         self.calibration_text = "calibrated" if calibration is not None else "the robot's own proportions"
         self.following = True
-        self.home = mjcf.home(self.table)
+        self.home = self.described.home
         self.q = self.home.copy()
-        self._robot = RobotSkeleton(self.table)
+        self._robot = skeleton.make(self.described)
         self._recording: list[OperatorFrame] | None = None
         self._recording_end_s = 0.0
         self._arrivals: deque[float] = deque(maxlen=1000)
@@ -195,6 +197,7 @@ class Practice:
             }
             blocks = alignment(self.table, self.retargeter.solution, self.q)
             worst_joint = blocks.pop("worst_joint")
+            errors_of = {block: JointError.parse(value) for block, value in blocks.items()}
             rate = sum(1 for t in self._arrivals if now - t < RATE_WINDOW_S) / RATE_WINDOW_S
             statistics = self.source.statistics()
             return {
@@ -211,7 +214,9 @@ class Practice:
                     "refused": {k: v for k, v in statistics.items() if k in REFUSALS and v},
                     "last_error": self._error or str(statistics.get("last_error", "")),
                 },
-                "blocks": {block: float(value) for block, value in blocks.items()} if alive else {},
+                "blocks": {block: error.in_rad for block, error in errors_of.items()} if alive else {},
+                "lengths": {block: error.words() for block, error in errors_of.items() if error.unit == joints.METRE},
+                "names": list(self.table.blocks_present()),
                 "worst_joint": worst_joint,
                 "parts": parts,
                 "held": sorted(part for part, state in states.items() if state not in (OK, LIMITED)),

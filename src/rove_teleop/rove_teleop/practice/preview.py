@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from rove_contract.web.server import on_signals
+from rove_description import robot
 from rove_teleop.practice.practice import Practice
 from rove_teleop.practice.preview_picture import Picture
 from rove_teleop.practice.preview_server import PreviewServer
@@ -44,6 +45,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--size", type=size, default=(800, 600), help="of the picture, pixels; 800x600")
     parser.add_argument("--fps", type=float, default=30.0, help="pictures per second at most; %(default)s")
+    parser.add_argument("--robot", default=robot.DEFAULT, help="a name, or a folder with robot.yaml; %(default)s")
     arguments.add(parser)
     options = parser.parse_args(argv)
     if not 1.0 <= options.fps <= 120.0:
@@ -54,7 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def serve(practice: Practice, options: argparse.Namespace) -> None:
     """Until SIGINT or SIGTERM. Raises ValueError when the port cannot be had, and whatever ends the server."""
     stop = on_signals()
-    server = PreviewServer(practice, Picture(practice.table, options.size), options.fps, options.port)
+    server = PreviewServer(practice, Picture(practice.described, options.size), options.fps, options.port)
     url = server.start()
     print(
         f"listening for the operator at {practice.source.endpoint}",
@@ -72,7 +74,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         path = options.calibration.expanduser() if options.calibration else None
         known = calibration.load(path) if path is not None and path.exists() else None
-        practice = Practice(arguments.opened(options), options.mode, not options.no_smoothing, known, path)
+        described = robot.load(options.robot)
+        source = arguments.opened(options, described)
+        practice = Practice(source, options.mode, not options.no_smoothing, known, path, described)
         serve(practice, options)
     except (ValueError, OSError) as error:
         print(f"error: {error}")

@@ -12,7 +12,9 @@ import numpy as np
 
 from rove_contract import images
 from rove_contract.web.palette import rgb
-from rove_description import joints, mjcf
+from rove_description import robot
+from rove_description.kinematics import Kinematics
+from rove_description.robot import Robot
 from rove_teleop.practice.practice import Scene
 from rove_teleop.retargeting.intake import LIMITED, OK
 
@@ -20,19 +22,8 @@ COLOURS = {OK: (*rgb("good"), 1.0), LIMITED: (*rgb("warn"), 1.0)}  # of the oper
 ROBOT = np.array([0.70, 0.74, 0.80, 0.45])  # the operator's bones shine through
 HELD = np.array([0.90, 0.25, 0.25, 0.7])  # robot links whose part holds
 RADIUS_M, FINGER_RADIUS_M = 0.012, 0.0045
-WORLD = """
-<geom name="floor" type="plane" size="6 6 0.1" material="floor"/>
-<light pos="1.5 1 3" dir="-0.5 -0.3 -1" diffuse="0.5 0.5 0.5" castshadow="false"/>
-"""
-ASSETS = """
-<texture name="sky" type="skybox" builtin="gradient" rgb1="0.13 0.17 0.22" rgb2="0.05 0.07 0.09" width="64"
-  height="384"/>
-<texture name="floor" type="2d" builtin="checker" rgb1="0.10 0.12 0.15" rgb2="0.14 0.17 0.20" width="128" height="128"/>
-<material name="floor" texture="floor" texrepeat="12 12" specular="0" shininess="0"/>
-"""
-# Multisampling and shadows cost most of the time of a software renderer.
-VISUAL = """<global offwidth="1920" offheight="1440"/><quality shadowsize="0" offsamples="0"/>
-<headlight ambient="0.42 0.42 0.42" diffuse="0.35 0.35 0.35" specular="0 0 0"/><map znear="0.02" zfar="20"/>"""
+CHEST = np.array([0.12, 0.0, -0.16])  # m, from between the shoulders: what the camera turns around
+LARGEST = (1920, 1440)  # pixels
 
 
 @dataclass(frozen=True)
@@ -46,16 +37,64 @@ class View:
     distance: float = 1.7
 
 
-def _part(body: str) -> str | None:
-    """Body of the robot -> the operator's part that moves it."""
-    if body == "neck":
-        return "head"
-    if body in ("waist", "torso"):
-        return "chest"
-    side, _, rest = body.partition("_")
-    if side not in mjcf.SIDES:
-        return None
-    return f"{side}_wrist" if rest in ("shoulder", "upper_arm", "forearm", "wrist_link") else f"{side}_hand"
+PART_OF = {
+    "head": "head",
+    "waist": "chest",
+    "arm": "{side}_wrist",
+    "hand": "{side}_hand",
+    "end_effector": "{side}_hand",
+}
+
+
+def _parts(described: Robot) -> list[str | None]:
+    """Of each body of the robot the operator's part that moves it: that of the nearest joint on the way to the base."""
+    table, model = described.table, described.model
+    found: list[str | None] = [None] * model.nbody
+    for body in range(1, model.nbody):
+        first, parent = int(model.body_jntadr[body]), int(model.body_parentid[body])
+        names = [model.joint(first + k).name for k in range(int(model.body_jntnum[body]))]
+        own = [table.index[name] for name in names if name in table.index]
+        if own:
+            found[body] = PART_OF.get(table.blocks[own[-1]], "").format(side=table.sides[own[-1]]) or None
+        else:
+            found[body] = found[parent]
+    return found
+
+
+def _in_a_room(described: Robot) -> mujoco.MjModel:
+    """The robot's model with floor, sky and light, and as little shading as a software renderer needs."""
+    spec, kind = robot.spec(described), mujoco.mjtTexture
+    spec.add_texture(
+        name="rove_sky",
+        type=kind.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.13, 0.17, 0.22],
+        rgb2=[0.05, 0.07, 0.09],
+        width=64,
+        height=384,
+    )
+    spec.add_texture(
+        name="rove_floor",
+        type=kind.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=[0.10, 0.12, 0.15],
+        rgb2=[0.14, 0.17, 0.20],
+        width=128,
+        height=128,
+    )
+    floor = spec.add_material(name="rove_floor", texrepeat=[12, 12], specular=0, shininess=0)
+    floor.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "rove_floor"
+    spec.worldbody.add_geom(
+        name="rove_floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[6, 6, 0.1], material="rove_floor"
+    )
+    spec.worldbody.add_light(pos=[1.5, 1, 3], dir=[-0.5, -0.3, -1], diffuse=[0.5] * 3, castshadow=False)
+    model = spec.compile()
+    visual = model.vis
+    visual.global_.offwidth, visual.global_.offheight = LARGEST
+    visual.quality.shadowsize = visual.quality.offsamples = 0
+    visual.headlight.ambient[:], visual.headlight.diffuse[:], visual.headlight.specular[:] = 0.42, 0.35, 0.0
+    visual.map.znear, visual.map.zfar = 0.02 / model.stat.extent, 20.0 / model.stat.extent
+    return model
 
 
 class Picture:
@@ -63,20 +102,26 @@ class Picture:
     only.
     """
 
-    def __init__(self, table: joints.JointTable, size: tuple[int, int]):
+    def __init__(self, described: Robot, size: tuple[int, int]):
         self.size = size
-        self.model = mujoco.MjModel.from_xml_string(mjcf.mjcf(table, assets=ASSETS, world=WORLD, visual=VISUAL))
-        self.data = mujoco.MjData(self.model)
-        self._qpos = np.array([self.model.joint(name).qposadr[0] for name in table.names])
-        parts = [_part(self.model.body(body).name) for body in self.model.geom_bodyid]
+        self.model = _in_a_room(described)
+        self._kinematics = Kinematics(described.table, self.model, described.base)
+        self.data = self._kinematics.data
+        parts = _parts(described)
         self._links: dict[str, list[int]] = {}
-        for geom, part in enumerate(parts):
+        for geom, body in enumerate(self.model.geom_bodyid):
+            part = parts[body] if body else None
             if part is not None and self.model.geom(geom).name != "visor":
                 self._links.setdefault(part, []).append(geom)
-        self.model.geom_rgba[[g for g, body in enumerate(self.model.geom_bodyid) if body]] = ROBOT
+        own = np.flatnonzero((self.model.geom_bodyid > 0) & (self.model.geom_rgba[:, 3] > 0.0))
+        self.model.geom_matid[own] = -1
+        self.model.geom_rgba[own] = ROBOT
+        self._links = {part: [g for g in geoms if g in set(own.tolist())] for part, geoms in self._links.items()}
         self._camera = mujoco.MjvCamera()
         mujoco.mjv_defaultFreeCamera(self.model, self._camera)
-        self._camera.lookat = [0.12, 0.0, mjcf.PELVIS_HEIGHT + 0.32]
+        self._kinematics.forward(described.home)
+        shoulders = [self.data.xanchor[self._kinematics.joint_ids[arm.joints[0]]] for arm in described.arms.values()]
+        self._camera.lookat = np.mean(shoulders or [self._kinematics.origin], axis=0) + CHEST
         self._renderer: mujoco.Renderer | None = None
 
     def draw(self, scene: Scene, view: View) -> np.ndarray:
@@ -85,8 +130,7 @@ class Picture:
             self._renderer = mujoco.Renderer(self.model, self.size[1], self.size[0])
         for part, links in self._links.items():
             self.model.geom_rgba[links] = ROBOT if scene.states.get(part, OK) in COLOURS else HELD
-        self.data.qpos[self._qpos] = scene.q
-        mujoco.mj_kinematics(self.model, self.data)
+        self._kinematics.forward(scene.q)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
         self._camera.azimuth, self._camera.elevation, self._camera.distance = (
@@ -95,10 +139,10 @@ class Picture:
             view.distance,
         )
         self._renderer.update_scene(self.data, self._camera)
-        pelvis = self.data.body("pelvis").xpos
+        base = self._kinematics.origin
         for part, points in scene.lines:
             colour = np.array(COLOURS.get(scene.states.get(part), COLOURS[OK]), dtype=np.float32)
-            self._polyline(np.array(points) + pelvis, FINGER_RADIUS_M if part.endswith("_hand") else RADIUS_M, colour)
+            self._polyline(np.array(points) + base, FINGER_RADIUS_M if part.endswith("_hand") else RADIUS_M, colour)
         return self._renderer.render()
 
     def _polyline(self, points: np.ndarray, radius: float, colour: np.ndarray) -> None:

@@ -80,6 +80,20 @@ class AnyRobot(Retargeter):
                 elbow = points.get(f"{side}_elbow") if arm.elbow else None
                 self._reach(q, side, poses[f"{side}_wrist"], elbow, reach)
 
+    def trunk(self) -> tuple[tuple, dict[str, tuple], tuple]:
+        """See Retargeter.trunk."""
+        self.kinematics.forward(self.solution)
+        data, origin = self.kinematics.data, self.kinematics.origin
+
+        def anchor(joint: int) -> tuple:
+            return tuple((data.xanchor[self.kinematics.joint_ids[joint]] - origin).tolist())
+
+        waist = anchor(int(self.waist_index[0])) if len(self.waist_index) else (0.0, 0.0, 0.0)
+        shoulders = {side: anchor(int(arm.joints[0])) for side, arm in self.robot.arms.items()}
+        chest = self.robot.chest
+        turn = tuple(self.kinematics.rotation(chest).ravel().tolist()) if chest else rot.IDENTITY
+        return waist, shoulders, self.targets["chest"][0] if "chest" in self.targets else turn
+
     def _turn(self, q: np.ndarray, part: str, site: str, pose, reach: np.ndarray) -> None:
         """Chest and head: their rotation only; the robot's base stands still."""
         rotation, position = pose

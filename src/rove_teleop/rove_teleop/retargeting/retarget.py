@@ -201,6 +201,19 @@ class Retargeter:
             self.targets["head"] = (rotation, None)
             self._follow(q, "head", self.neck_index, rot.mul(rot.transpose(self._torso), rotation))
 
+    def trunk(self) -> tuple[tuple, dict[str, tuple], tuple]:
+        """Waist (m), shoulder (m) of each side and rotation of the trunk, as the chest was asked to be, pelvis frame:
+        for drawing.
+        """
+        g = self.geometry
+        asked = self.targets["chest"][0] if "chest" in self.targets else None
+        turn = asked or rot.zxy(*self.solution[self.waist_index].tolist())
+
+        def plus(point, offset):
+            return tuple(a + b for a, b in zip(point, rot.apply(turn, offset)))
+
+        return g.waist, {side: plus(plus(g.waist, g.torso), g.shoulder[side]) for side in SIDES}, turn
+
     # -- arms
     # ----------------------------------------------------------------------------------------------------------------
 

@@ -99,17 +99,23 @@ def read(table: joints.JointTable, model: mujoco.MjModel | None = None) -> Geome
 class RobotSkeleton:
     """The robot's pose as operator frames: what an operator in exactly the robot's pose would send.
 
-    Serves tests, the benchmark and previews; the retargeter itself does not need it.
+    Serves tests, the benchmark, the drag page and previews; the retargeter itself does not need it. kinematics: of a
+    model whose sites are named as parts and keypoints are, see `skeleton.make`; None: the default robot's.
     """
 
-    def __init__(self, table: joints.JointTable | None = None):
-        self.kinematics = Kinematics(table)
+    def __init__(self, table: joints.JointTable | None = None, kinematics: Kinematics | None = None):
+        self.kinematics = kinematics or Kinematics(table)
         self.table, self.model, self.data = self.kinematics.table, self.kinematics.model, self.kinematics.data
-        self._sites = {}
+        self._sites = self._find_sites()
+
+    def _find_sites(self) -> dict[str, np.ndarray]:
+        """Part -> numbers of the model's sites."""
+        found = {}
         for part, shape in PARTS.items():
             side = part.split("_")[0]
             names = [f"{side}_{name}" for name in KEYPOINT_NAMES] if shape == KEYPOINTS else [part]
-            self._sites[part] = np.array([self.model.site(name).id for name in names])
+            found[part] = np.array([self.model.site(name).id for name in names])
+        return found
 
     def parts(self, q) -> dict[str, np.ndarray]:
         """q: (J,) rad, contract order -> parts of an OperatorFrame, pelvis frame, m."""

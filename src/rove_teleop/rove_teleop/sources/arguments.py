@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 
+from rove_description.robot import Robot
 from rove_teleop.sources import OperatorInput
 from rove_teleop.sources.endpoint import open_source
 from rove_teleop.sources.zmq_source import DEFAULT_ENDPOINT, PATTERNS
@@ -27,8 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--peer", default="", help="IP address of the MVN computer, needed beyond loopback")
 
 
-def opened(options: argparse.Namespace) -> OperatorInput:
-    """The OperatorInput of parsed `add` options. Raises ValueError with what to do."""
+def opened(options: argparse.Namespace, robot: Robot | None = None) -> OperatorInput:
+    """The OperatorInput of parsed `add` options; robot: see `endpoint.Options`. Raises ValueError with what to do."""
     return open_source(
-        options.endpoint, options.pattern, bind=not options.connect, keys=options.keys, peer=options.peer
+        options.endpoint, options.pattern, bind=not options.connect, keys=options.keys, peer=options.peer, robot=robot
     )

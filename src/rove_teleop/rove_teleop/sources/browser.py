@@ -18,8 +18,10 @@ import numpy as np
 
 from rove_contract.modes import OPERATOR_DRIVES
 from rove_contract.operator_frame import MAX_TIME_S, FrameError, OperatorFrame
-from rove_description import joints
-from rove_teleop.retargeting.robot_geometry import NECK, SIDES, WAIST, RobotSkeleton
+from rove_description import robot
+from rove_description.robot import Robot
+from rove_teleop.retargeting import skeleton
+from rove_teleop.retargeting.robot_geometry import SIDES
 from rove_teleop.sources import RobotView, grasp
 from rove_teleop.sources.webxr import matrix
 
@@ -29,7 +31,11 @@ MAGIC = b"RVD1"
 FORMAT = struct.Struct("<4sIdddd22f")
 FOLLOWS = 1  # flag: nothing was dragged, the puppet is the robot
 PARTS = frozenset({"head", "chest", "left_wrist", "right_wrist", "left_hand", "right_hand"})
-MAX_REACH_M = 2.0  # of a wrist from the pelvis
+MAX_REACH_M = 4.0  # of a wrist from the base, which may stand on the floor
+BEFORE_CHEST = np.array([0.15, 0.0, -0.26])  # m, from between the shoulders: where hands are, which the page looks at
+AXES = (1, 2, 0)  # places of rotations about x, y and z among yaw, roll and pitch
+ABSENT = np.array([0.0, 0, 0, 1, 0, 0, 0])  # pose of what the robot has not
+VISIBLE_GROUPS = 3  # as MuJoCo's viewers
 
 
 @dataclass(frozen=True)
@@ -93,19 +99,49 @@ def pack(message: DragMessage) -> bytes:
 class Puppet:
     """The robot as the person moves it. Thread-safe: frames are made in one thread, the robot is shown in another."""
 
-    def __init__(self, table: joints.JointTable | None = None):
-        self.skeleton = RobotSkeleton(table or joints.load())
-        self.table = table = self.skeleton.table
-        self._waist = [table.index[name] for name in WAIST]
-        self._head = [table.index[name] for name in NECK]
-        self._hand = {side: table.indices("hand", side) for side in SIDES}
-        self._knots = grasp.shapes(table)
+    def __init__(self, described: Robot | None = None):
+        self.robot = described = described or robot.load()
+        self.skeleton = skeleton.make(described)
+        self.table = described.table
+        self.sides = tuple(described.arms)
+        self.parts = PARTS & (set(self.skeleton.parts(described.home)))
+        self._turns = {block: self._axes(block) for block in ("waist", "head")}
+        self._hand = {side: arm.hand for side, arm in described.arms.items()}
+        self._knots = {side: grasp.poses(described, side) for side in self.sides}
         self._closures = np.linspace(0.0, 1.0, grasp.SAMPLES)
-        self._path = np.array([grasp.between(c, grasp.CLOSURES, self._knots) for c in self._closures])
+        self._path = {
+            side: np.array([grasp.between(c, closures, knots) for c in self._closures])
+            for side, (closures, knots) in self._knots.items()
+        }
         self._robot: np.ndarray | None = None  # last complete pose of the robot
         self._start: np.ndarray | None = None  # its pose when it was followed last
         self._driven = False
         self._lock = threading.Lock()
+
+    def _axes(self, block: str) -> list[tuple[int, float]]:
+        """(joint, sign) that turn waist or head about z, x and y; joint -1 where none does. Of several about one axis
+        the first; the others stay.
+        """
+        kinematics = self.skeleton.kinematics
+        kinematics.forward(np.zeros(len(self.table)))
+        found = [(-1, 1.0)] * 3
+        for i in self.table.indices(block):
+            axis = kinematics.data.xaxis[kinematics.joint_ids[i]]
+            k = int(np.argmax(np.abs(axis)))
+            if i not in self.table.slides and found[AXES[k]][0] < 0:
+                found[AXES[k]] = (int(i), math.copysign(1.0, axis[k]))
+        return found
+
+    def _angles(self, q: np.ndarray, block: str) -> list[float]:
+        """rad about z, x and y of waist or head."""
+        return [round(float(sign * q[i]), 5) if i >= 0 else 0.0 for i, sign in self._turns[block]]
+
+    def _ranges(self, block: str) -> list[list[float]]:
+        lower, upper = self.table.limits.lower, self.table.limits.upper
+        return [
+            sorted((float(sign * lower[i]), float(sign * upper[i]))) if i >= 0 else [0.0, 0.0]
+            for i, sign in self._turns[block]
+        ]
 
     def show(self, view: RobotView) -> None:
         """What the robot does now."""
@@ -132,36 +168,41 @@ class Puppet:
 
     def _parts(self, message: DragMessage) -> dict[str, np.ndarray]:
         q = self._start.copy()
-        q[self._waist], q[self._head] = message.waist, message.head
-        for side in SIDES:
+        for block, asked in (("waist", message.waist), ("head", message.head)):
+            for (i, sign), angle in zip(self._turns[block], asked):
+                if i >= 0:
+                    q[i] = sign * angle
+        for side in self.sides:
             q[self._hand[side]] = self._fingers(side, message.closure[side])
         limits = self.table.limits
         parts = self.skeleton.parts(np.clip(q, limits.lower, limits.upper))
-        for side in SIDES:
-            del parts[f"{side}_elbow"]  # nobody drags it; retargeting chooses it
+        for side in self.sides:
+            parts.pop(f"{side}_elbow", None)  # nobody drags it; retargeting chooses it
             here, there = parts[f"{side}_wrist"], message.wrists[side]
             turn = matrix(np.roll(there[3:], -1)) @ matrix(np.roll(here[3:], -1)).T
-            parts[f"{side}_hand"] = (parts[f"{side}_hand"] - here[:3]) @ turn.T + there[:3]
+            if f"{side}_hand" in parts:
+                parts[f"{side}_hand"] = (parts[f"{side}_hand"] - here[:3]) @ turn.T + there[:3]
             parts[f"{side}_wrist"] = there
         return parts
 
     def closure_of(self, q: np.ndarray, side: str) -> float:
         """How far the hand of pose q (J,) is closed, 0 to 1."""
-        return float(self._closures[((self._path - q[self._hand[side]]) ** 2).sum(axis=1).argmin()])
+        return float(self._closures[((self._path[side] - q[self._hand[side]]) ** 2).sum(axis=1).argmin()])
 
     def _fingers(self, side: str, closure: float) -> np.ndarray:
-        """(15,) rad: from open over the robot's own fingers at the start to closed.
+        """(n,) rad: from open over the robot's own fingers at the start to closed.
 
         Closing bends no joint back, also where the hand holds something in another way than a fist does.
         """
         own, at = self._start[self._hand[side]], self.closure_of(self._start, side)
-        flexing = self._knots[2] > self._knots[0]  # the rest spreads the fingers
+        shares, shapes = self._knots[side]
+        flexing = np.sign(shapes[-1] - shapes[0])  # 0: the joint spreads the fingers, or has no part in closing
         closures, knots = [at], [own]
-        for c, knot in zip(grasp.CLOSURES, self._knots):
+        for c, knot in zip(shares, shapes):
             if c != at:
-                beyond = np.maximum(own, knot) if c > at else np.minimum(own, knot)
+                further = (knot - own) * flexing * (1.0 if c > at else -1.0) > 0.0
                 closures.append(c)
-                knots.append(np.where(flexing, beyond, knot))
+                knots.append(np.where((flexing == 0.0) | further, knot, own))
         order = np.argsort(closures)
         return grasp.between(closure, np.array(closures)[order], np.array(knots)[order])
 
@@ -171,29 +212,38 @@ class Puppet:
         """Constants of the page: geoms of the robot [body, type, size 3, position 3, quaternion wxyz 4, rgb 3], the
         hands' bodies, ranges of waist and head, the palms in the wrist's frame, the camera's vertical angle (rad).
         """
-        model, limits = self.skeleton.kinematics.model, self.table.limits
-        geoms = []
-        for i in range(model.ngeom):
-            geom = model.geom(i)
-            kind = mujoco.mjtGeom(int(geom.type[0])).name.removeprefix("mjGEOM_").lower()
-            numbers = np.concatenate([geom.size, geom.pos, geom.quat, geom.rgba[:3]]).round(5).tolist()
-            geoms.append([int(geom.bodyid[0]), kind, *numbers])
+        model, kinematics = self.skeleton.model, self.skeleton.kinematics
+        geoms = [geom for i in range(model.ngeom) if (geom := _geom(model, i)) is not None]
+        # Behind the bodies stand the wrists' own frames, which what is asked for is a pose of.
         hands: dict[str, list[int]] = {side: [] for side in SIDES}
-        for i in range(model.nbody):
-            for side in SIDES:
-                wrist, body = model.body(f"{side}_wrist_link").id, i
+        for number, side in enumerate(self.sides):
+            wrist = int(model.site(self.robot.arms[side].wrist).bodyid[0])
+            hands[side].append(model.nbody + number)
+            for i in range(model.nbody):
+                body = i
                 while body not in (0, wrist):
                     body = int(model.body_parentid[body])
                 if body == wrist:
                     hands[side].append(i)
-        kinematics = self.skeleton.kinematics
+        kinematics.forward(self.robot.home)
+        palms = {side: [0.0, 0.0, 0.0] for side in SIDES}
+        for side, arm in self.robot.arms.items():
+            offset = kinematics.position(arm.palm) - kinematics.position(arm.wrist)
+            palms[side] = (offset @ kinematics.rotation(arm.wrist)).tolist()
+        ego = self.robot.cameras.get(robot.EGO)
+        fovy_deg = None if ego is None else ego.fovy_deg or float(model.camera(ego.frame).fovy[0])
+        shoulders = [kinematics.data.xanchor[kinematics.joint_ids[arm.joints[0]]] for arm in self.robot.arms.values()]
+        middle = np.mean(shoulders or [kinematics.origin], axis=0) - kinematics.origin + BEFORE_CHEST
         return {
             "geoms": geoms,
+            "sides": list(self.sides),
+            "closes": [side for side in self.sides if len(self._hand[side])],
             "hands": hands,
-            "waist": [[float(limits.lower[i]), float(limits.upper[i])] for i in self._waist],
-            "head": [[float(limits.lower[i]), float(limits.upper[i])] for i in self._head],
-            "palms": {side: kinematics.offset(f"{side}_palm").tolist() for side in SIDES},
-            "fovy": math.radians(float(model.cam("ego").fovy[0])),
+            "waist": self._ranges("waist"),
+            "head": self._ranges("head"),
+            "palms": palms,
+            "middle": middle.round(4).tolist(),
+            "fovy": math.radians(fovy_deg or robot.FOVY_DEG),
             "frame_bytes": FORMAT.size,
         }
 
@@ -203,19 +253,45 @@ class Puppet:
             q = self._robot
             if q is None:
                 return {}
-            parts, data = self.skeleton.parts(q), self.skeleton.kinematics.data
-            mujoco.mj_camlight(self.skeleton.kinematics.model, data)
-            pelvis = data.body("pelvis").xpos
-            bodies = np.hstack([data.xpos - pelvis, data.xquat]).round(4)
-            camera, quaternion = data.cam("ego"), np.empty(4)
-            mujoco.mju_mat2Quat(quaternion, camera.xmat.ravel())
+            parts, kinematics = self.skeleton.parts(q), self.skeleton.kinematics
+            data, base = kinematics.data, kinematics.origin
+            mujoco.mj_comPos(kinematics.model, data)
+            mujoco.mj_camlight(kinematics.model, data)
+            wrists = {side: parts[f"{side}_wrist"] if side in self.sides else ABSENT for side in SIDES}
+            bodies = [*np.hstack([data.xpos - base, data.xquat]), *(wrists[side] for side in self.sides)]
+            ego = self.robot.cameras.get(robot.EGO)
+            camera, quaternion = ABSENT, np.empty(4)
+            if ego is not None:
+                seen = data.cam(ego.frame)
+                mujoco.mju_mat2Quat(quaternion, seen.xmat.ravel())
+                camera = np.concatenate([seen.xpos - base, quaternion])
             return {
-                "bodies": bodies.tolist(),
-                "camera": np.concatenate([camera.xpos - pelvis, quaternion]).round(5).tolist(),
+                "bodies": np.round(bodies, 4).tolist(),
+                "camera": camera.round(5).tolist(),
                 "pose": {
-                    "waist": q[self._waist].round(5).tolist(),
-                    "head": q[self._head].round(5).tolist(),
-                    "closure": {side: round(self.closure_of(q, side), 4) for side in SIDES},
-                    "wrists": {side: parts[f"{side}_wrist"].round(6).tolist() for side in SIDES},
+                    "waist": self._angles(q, "waist"),
+                    "head": self._angles(q, "head"),
+                    "closure": {
+                        side: round(self.closure_of(q, side), 4) if side in self.sides else 0.0 for side in SIDES
+                    },
+                    "wrists": {side: wrist.round(6).tolist() for side, wrist in wrists.items()},
                 },
             }
+
+
+def _geom(model: mujoco.MjModel, i: int) -> list | None:
+    """[body, type, size 3, position 3, quaternion wxyz 4, rgb 3] of a geom that the page can draw; of a mesh the box
+    around it. None of what is not seen.
+    """
+    kind = mujoco.mjtGeom(int(model.geom_type[i])).name.removeprefix("mjGEOM_").lower()
+    material = int(model.geom_matid[i])
+    colour = model.geom_rgba[i] if material < 0 else model.mat_rgba[material]
+    if model.geom_group[i] >= VISIBLE_GROUPS or colour[3] == 0.0 or kind in ("plane", "hfield"):
+        return None
+    size, position = model.geom_size[i], model.geom_pos[i]
+    if kind in ("mesh", "sdf"):
+        middle, turned = model.geom_aabb[i, :3], np.empty(3)
+        mujoco.mju_rotVecQuat(turned, middle, model.geom_quat[i])
+        kind, size, position = "box", model.geom_aabb[i, 3:], position + turned
+    numbers = np.concatenate([size, position, model.geom_quat[i], colour[:3]]).round(5).tolist()
+    return [int(model.geom_bodyid[i]), kind, *numbers]

@@ -9,8 +9,9 @@ from pathlib import Path
 from rove_contract import timing
 from rove_contract.operator_frame import OperatorFrame
 from rove_contract.web.access import is_loopback
+from rove_description.robot import Robot
 from rove_teleop.sources import RobotView
-from rove_teleop.sources.browser import PARTS, DragMessage, Puppet, parse
+from rove_teleop.sources.browser import DragMessage, Puppet, parse
 from rove_teleop.sources.page_source import PageSource
 
 PORT = 8768
@@ -19,10 +20,9 @@ PORT = 8768
 class BrowserSource(PageSource[DragMessage]):
     """Serves the drag page and receives its frames: plain HTTP on this machine, with token and TLS beyond it.
 
-    directory, max_delay_s: see PageSource.
+    directory, max_delay_s: see PageSource. robot: whose hands are dragged; None: the default robot.
     """
 
-    parts = PARTS  # nobody drags an elbow
     service, folder, where = "browser", "browser_page", "a browser"
 
     def __init__(
@@ -33,8 +33,10 @@ class BrowserSource(PageSource[DragMessage]):
         directory: str | Path = "",
         max_delay_s: float = timing.TELEOP_STALE_S,
         clock=time.monotonic,
+        robot: Robot | None = None,
     ):
-        self.puppet = Puppet()
+        self.puppet = Puppet(robot)
+        self.parts = self.puppet.parts
         tls = not is_loopback(host)
         super().__init__(host, port, tls, parse, self.puppet.geometry(), directory, max_delay_s, clock)
 

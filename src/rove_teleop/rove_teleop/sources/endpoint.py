@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rove_contract import timing
+from rove_description.robot import Robot
 from rove_teleop.sources import OperatorInput, browser_source, webxr_source, xsens, xsens_source, zmq_source
 
 
@@ -14,6 +15,7 @@ from rove_teleop.sources import OperatorInput, browser_source, webxr_source, xse
 class Options:
     """What an input may need beside its endpoint. pattern, bind, keys: of ZMQ, see ZmqSource. peer: of MVN, see
     XsensSource. keys is the directory of a page's certificate, too. max_delay_s: later frames are refused.
+    robot: the session's, for pages that show it; None: the default one.
     """
 
     pattern: str = "sub"
@@ -21,6 +23,7 @@ class Options:
     keys: str = ""
     peer: str = ""
     max_delay_s: float = timing.TELEOP_STALE_S
+    robot: Robot | None = None
 
 
 def _zmq(endpoint: str, options: Options) -> OperatorInput:
@@ -31,7 +34,9 @@ def _zmq(endpoint: str, options: Options) -> OperatorInput:
 
 
 def _webxr(endpoint: str, options: Options) -> OperatorInput:
-    return webxr_source.WebxrSource(endpoint, directory=options.keys, max_delay_s=options.max_delay_s)
+    return webxr_source.WebxrSource(
+        endpoint, directory=options.keys, max_delay_s=options.max_delay_s, robot=options.robot
+    )
 
 
 def _mvn(endpoint: str, options: Options) -> OperatorInput:
@@ -41,7 +46,9 @@ def _mvn(endpoint: str, options: Options) -> OperatorInput:
 
 def _browser(endpoint: str, options: Options) -> OperatorInput:
     host, port = host_port(endpoint, browser_source.PORT)
-    return browser_source.BrowserSource(host, port, directory=options.keys, max_delay_s=options.max_delay_s)
+    return browser_source.BrowserSource(
+        host, port, directory=options.keys, max_delay_s=options.max_delay_s, robot=options.robot
+    )
 
 
 # scheme -> (how to open it, how it is written)
@@ -73,9 +80,10 @@ def open_source(
     keys: str = "",
     peer: str = "",
     max_delay_s: float = timing.TELEOP_STALE_S,
+    robot: Robot | None = None,
 ) -> OperatorInput:
     """The input of an endpoint; the rest: see Options. Raises ValueError with what to do."""
     scheme = endpoint.partition("://")[0]
     if scheme not in SCHEMES:
         raise ValueError(f"endpoint {endpoint!r}; expected {', '.join(text for _, text in SCHEMES.values())}")
-    return SCHEMES[scheme][0](endpoint, Options(pattern, bind, keys, peer, max_delay_s))
+    return SCHEMES[scheme][0](endpoint, Options(pattern, bind, keys, peer, max_delay_s, robot))

@@ -6,12 +6,14 @@ from __future__ import annotations
 import numpy as np
 
 from rove_description import joints, mjcf
+from rove_description.robot import Robot
 from rove_teleop.retargeting.robot_geometry import SIDES, RobotSkeleton
 
 # rad by closure: a flat hand, one that is ready to take a bar or a handle (thumb across, fingers hooked), a fist.
 CLOSURES = (0.0, 0.4, 1.0)
 THUMB = {"abduction": (0.3, 1.2, 1.2), "proximal": (0.0, 1.2, 1.2), "distal": (0.0, 0.5, 0.6)}
 FINGER = {"splay": (0.0, 0.0, 0.0), "proximal": (0.0, 0.05, 0.95), "distal": (0.0, 0.9, 1.8)}
+DIGITS = ("thumb", "index", "middle", "ring", "little")
 SAMPLES = 41  # of the keypoints between open and closed: 2 mm apart at the fingertips, and lines between them
 
 
@@ -27,8 +29,19 @@ def shapes(table: joints.JointTable) -> np.ndarray:
     return np.clip(np.array(columns).T, table.limits.lower[at], table.limits.upper[at])
 
 
+def poses(robot: Robot, side: str) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) closures and (K, n) rad of the joints of one hand there: `shapes` of hands jointed as the default robot's,
+    else the description's open and closed.
+    """
+    arm = robot.arms[side]
+    names = {f"{side}_{digit}_{joint}" for digit in DIGITS for joint in (THUMB if digit == "thumb" else FINGER)}
+    if {robot.table.names[i] for i in arm.hand} == names:
+        return np.array(CLOSURES), shapes(robot.table)
+    return np.array([0.0, 1.0]), np.stack([arm.open, arm.closed])
+
+
 def between(closure: float, closures, knots: np.ndarray) -> np.ndarray:
-    """(15,) rad at a closure on the lines through knots (K, 15) at closures (K,)."""
+    """(n,) rad at a closure on the lines through knots (K, n) at closures (K,)."""
     return np.array([np.interp(closure, closures, column) for column in knots.T])
 
 

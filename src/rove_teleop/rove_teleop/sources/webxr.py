@@ -19,6 +19,8 @@ import numpy as np
 
 from rove_contract.operator_frame import MAX_TIME_S, WEBXR_KEPT, FrameError, OperatorFrame
 from rove_description import joints
+from rove_description.robot import EGO, FOVY_DEG, Robot
+from rove_teleop.retargeting import skeleton as skeletons
 from rove_teleop.retargeting.robot_geometry import SIDES, RobotSkeleton
 from rove_teleop.sources.grasp import Grasp
 
@@ -194,16 +196,25 @@ class Trunk:
 
 
 class Scene:
-    """What the headset shows of the robot: both hands and the camera, reference-space axes from the neck's pivot."""
+    """What the headset shows of the robot: both hands and the camera, reference-space axes from the neck's pivot.
 
-    def __init__(self, skeleton: RobotSkeleton | None = None):
+    skeleton: of the person, who has the default robot's proportions until calibrated. described: the robot that is
+    shown; None: the default one.
+    """
+
+    def __init__(self, skeleton: RobotSkeleton | None = None, described: Robot | None = None):
         self.skeleton = skeleton or RobotSkeleton(joints.load())
+        self.sides = SIDES if described is None else tuple(described.arms)
+        self._drawn = self.skeleton if described is None else skeletons.make(described)
+        ego = None if described is None else described.cameras.get(EGO)
+        self._camera = EGO if described is None else "" if ego is None else ego.frame
         table, model, data = self.skeleton.table, self.skeleton.model, self.skeleton.data
         self.skeleton.parts(np.zeros(len(table)))
         mujoco.mj_camlight(model, data)
         self.neck = data.body("neck").xpos - data.body("pelvis").xpos
         self.eyes = data.cam("ego").xpos - data.body("neck").xpos
-        self.fovy_rad = math.radians(float(model.cam("ego").fovy[0]))
+        shown = self._drawn.model
+        self.fovy_rad = math.radians(float(shown.cam(self._camera).fovy[0]) if self._camera else FOVY_DEG)
         yaw = table.index["head_yaw"]
         self._slack = (float(table.limits.lower[yaw]), float(table.limits.upper[yaw]))
         self.grasp = Grasp(self.skeleton)
@@ -214,16 +225,22 @@ class Scene:
 
     def describe(self, q: np.ndarray, trunk: Trunk) -> dict:
         """q: (J,) rad, finite -> {"hands": side -> [63 m], "camera": {"position": [3], "orientation": [qx, qy, qz,
-        qw]}}.
+        qw]}}; no camera where the robot has none.
         """
-        parts, data = self.skeleton.parts(q), self.skeleton.data
-        mujoco.mj_camlight(self.skeleton.model, data)
-        camera = data.cam("ego")
-        position = trunk.to_headset(camera.xpos - data.body("pelvis").xpos)
-        return {
-            "hands": {side: np.round(trunk.to_headset(parts[f"{side}_hand"]).ravel(), 4).tolist() for side in SIDES},
-            "camera": {
-                "position": np.round(position, 4).tolist(),
+        parts, kinematics = self._drawn.parts(q), self._drawn.kinematics
+        found: dict = {"hands": {}}
+        for side in self.sides:
+            points = parts.get(f"{side}_hand")
+            if points is None:  # a wrist without a hand is shown as an open one
+                x, turn = parts[f"{side}_wrist"], matrix(np.roll(parts[f"{side}_wrist"][3:], -1))
+                points = x[:3] + skeletons.grasping(0.0) @ turn.T
+            found["hands"][side] = np.round(trunk.to_headset(points).ravel(), 4).tolist()
+        if self._camera:
+            mujoco.mj_comPos(kinematics.model, kinematics.data)
+            mujoco.mj_camlight(kinematics.model, kinematics.data)
+            camera = kinematics.data.cam(self._camera)
+            found["camera"] = {
+                "position": np.round(trunk.to_headset(camera.xpos - kinematics.origin), 4).tolist(),
                 "orientation": np.round(trunk.turn_to_headset(camera.xmat.reshape(3, 3)), 5).tolist(),
-            },
-        }
+            }
+        return found

@@ -14,6 +14,7 @@ import numpy as np
 from rove_contract import timing
 from rove_contract.operator_frame import OperatorFrame
 from rove_contract.web.access import is_loopback
+from rove_description.robot import Robot
 from rove_teleop.sources import RobotView
 from rove_teleop.sources.page_source import PageSource
 from rove_teleop.sources.webxr import PARTS, SIZE, Message, Scene, parse
@@ -25,7 +26,7 @@ class WebxrSource(PageSource[Message]):
     """Serves the headset page and receives its frames.
 
     endpoint: https://HOST:PORT, or http://127.0.0.1:PORT for `adb reverse` and ssh tunnels. directory, max_delay_s: see
-    PageSource. Raises ValueError with what to do.
+    PageSource. robot: whose hands are shown; None: the default robot's. Raises ValueError with what to do.
     """
 
     parts = PARTS
@@ -38,6 +39,7 @@ class WebxrSource(PageSource[Message]):
         directory: str | Path = "",
         max_delay_s: float = timing.TELEOP_STALE_S,
         clock=time.monotonic,
+        robot: Robot | None = None,
     ):
         try:
             url = urlsplit(endpoint)
@@ -50,7 +52,7 @@ class WebxrSource(PageSource[Message]):
             raise ValueError(
                 f"{endpoint} is not encrypted, and browsers show a headset to https pages and localhost only: use https"
             )
-        self._scene = Scene()
+        self._scene = Scene(described=robot)
         self._trunk, self._trunk_of = self._scene.trunk(), ""
         grasp = self._scene.grasp
         constants = {

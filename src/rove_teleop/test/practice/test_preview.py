@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ import zmq
 
 from rove_contract import images
 from rove_contract.operator_frame import OperatorFrame, encode
-from rove_description import joints, mjcf
+from rove_description import joints, mjcf, robot
 from rove_teleop.practice.practice import Practice
-from rove_teleop.retargeting import calibration
+from rove_teleop.practice.preview_picture import Picture, View
+from rove_teleop.retargeting import calibration, skeleton
 from rove_teleop.retargeting.robot_geometry import RobotSkeleton
 from rove_teleop.sources import OperatorInput, ReceivedFrame
 
@@ -274,6 +276,38 @@ def test_a_calibration_without_motion_says_what_to_do_and_changes_nothing():
     practice.close()
     assert state["calibration"]["text"].startswith("not calibrated") and "tracked" in state["calibration"]["text"]
     json.dumps(state, allow_nan=False)  # before the first frame as well
+
+
+@pytest.mark.parametrize("name", ["iron_r01", "robin_h1"])
+def test_the_practice_follows_any_robot_and_its_picture_shows_it(name, tmp_path):
+    """Frames of the robot in a pose: the robot of the practice takes it, and operator and robot are drawn."""
+    described = robot.load(name)
+    q = described.home.copy()
+    q[described.arms["right"].joints[3]] += 0.3 if name == "iron_r01" else -0.3
+    frames = [skeleton.make(described).frame(q, seq, seq / 60.0) for seq in range(90)]
+    practice, picture = Practice(Frames(frames), smoothing=False, described=described), Picture(described, (320, 240))
+    try:
+        end = time.monotonic() + 60
+        while practice.snapshot()["input"]["frames"] < 90 and time.monotonic() < end:
+            time.sleep(0.01)
+        practice._taken_s = time.monotonic() + 10.0  # however long drawing takes
+        state, scene = practice.snapshot(), practice.scene()
+        np.testing.assert_allclose(scene.q, q, atol=0.05)
+        assert state["names"] == list(described.table.blocks_present()) and max(state["blocks"].values()) < 0.05
+        assert {"right_wrist", "right_hand", "head"} <= state["parts"].keys()
+        assert all(values.get("mm", 0.0) < 10.0 for values in state["parts"].values()), "what is drawn is where it is"
+        json.dumps(state, allow_nan=False)
+        with_operator = picture.draw(scene, View())
+        without = picture.draw(replace(scene, lines=[]), View())
+        held = picture.draw(replace(scene, lines=[], states={"right_wrist": "lost"}), View())
+        assert with_operator.std() > 10
+        drawn, red = (np.abs(image.astype(int) - without).max(axis=2) > 20 for image in (with_operator, held))
+        assert drawn.sum() > 50, "the operator's lines"
+        assert red.sum() > 50, "the arm that holds"
+        (tmp_path / f"{name}.png").write_bytes(images.encode_png(with_operator))
+    finally:
+        practice.close()
+        picture.close()
 
 
 def test_a_taken_port_or_a_broken_calibration_is_one_sentence(tmp_path):

@@ -30,7 +30,7 @@ SIDES = mjcf.SIDES
 
 def at(q, mode="PAUSED"):
     """A puppet that sees the robot at q."""
-    puppet = Puppet(TABLE)
+    puppet = Puppet()
     puppet.show(RobotView(q, mode))
     return puppet
 
@@ -98,7 +98,7 @@ def test_while_the_operator_drives_a_late_page_does_not_make_the_robot_follow_it
 
 
 def test_without_the_robots_pose_there_is_no_operator():
-    puppet = Puppet(TABLE)
+    puppet = Puppet()
     message = message_of(at(HOME).describe()["pose"])
     assert puppet.frame(message, "x").parts == {} and puppet.describe() == {}
     puppet.show(RobotView(np.full(len(TABLE), np.nan), "PAUSED"))

@@ -10,7 +10,8 @@ import pytest
 
 from rove_contract import images
 from rove_description import joints, mjcf
-from rove_teleop.retargeting.retarget import Retargeter
+from rove_description import robot as robots
+from rove_teleop.retargeting import any_robot
 from rove_teleop.sources import RobotView
 from rove_teleop.sources.endpoint import open_source
 
@@ -33,11 +34,11 @@ window.hold = (button, on) => { pad.buttons[button] = { pressed: on, value: on ?
 class Robot:
     """Follows the page's frames while `mode` lets it, and shows itself; stands in for teleop and robot."""
 
-    def __init__(self):
+    def __init__(self, described):
         # Software rendering on a busy machine sends late.
-        self.source = open_source("browser://127.0.0.1:0", max_delay_s=60.0)
-        self.q, self.mode = HOME.copy(), "PAUSED"
-        self._retargeter = Retargeter(TABLE)
+        self.source = open_source("browser://127.0.0.1:0", max_delay_s=60.0, robot=described)
+        self.q, self.mode = described.home.copy(), "PAUSED"
+        self._retargeter = any_robot.make(described)
         self._running = True
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -61,7 +62,7 @@ class Robot:
 
 @pytest.fixture(scope="module")
 def robot():
-    robot = Robot()
+    robot = Robot(robots.load())
     yield robot
     robot.close()
 
@@ -224,3 +225,36 @@ def test_on_a_phone_held_sideways_the_mode_the_hands_and_the_sliders_stand_on_th
             what
         )
     page.screenshot(path="/tmp/drag_phone.png")
+
+
+def test_the_page_is_another_robots_when_the_session_is(one_page, tmp_path):
+    """29 joints, six-joint arms, three fingers: drawn, dragged and closed in the same page."""
+    described = robots.load("robin_h1")
+    other = Robot(described)
+    page = one_page.context.browser.new_page(viewport={"width": 844, "height": 390}, bypass_csp=True)
+    page.set_default_timeout(60_000)
+    try:
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(other.source.endpoint)
+        page.wait_for_function("rove.puppet.now && rove.puppet.follows")
+        other.mode = "ADAPTATION"
+        page.wait_for_function("rove.puppet.driven")
+        assert page.evaluate("rove.puppet.limits.geoms.length") == sum(described.model.geom_group < 3)
+        arm = described.arms["right"]
+        before = other.q[arm.hand].copy()
+        page.evaluate("rove.puppet.close('right', 1); rove.puppet.move('right', [0.03, 0.02, 0.05]); undefined")
+        wanted = np.array(page.evaluate("rove.puppet.goal.wrists.right.slice(0, 3)"))
+
+        def reached():
+            return np.array(other.source.puppet.skeleton.parts(other.q)["right_wrist"][:3])
+
+        wait(page, lambda: np.linalg.norm(reached() - wanted) < 0.01, "the hand where it was dragged")
+        wait(page, lambda: np.abs(other.q[arm.hand] - before).max() > 0.8, "a closed hand")
+        page.screenshot(path=tmp_path / "robin.png")
+        seen = images.decode((tmp_path / "robin.png").read_bytes())
+        assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 500, "a shaded body"
+        assert errors == []
+    finally:
+        page.close()
+        other.close()

@@ -12,6 +12,21 @@ let state = null, view = [155, -14, 1.7], dragging = null;
 const text = (id, value) => set($(id), value);
 const with_unit = (value, unit, digits = 0) => (value === null || value === undefined ? "–" : `${value.toFixed(digits)} ${unit}`);
 
+// One row for each block of the robot's joints.
+function blockRows(names) {
+  const rows = [...document.querySelectorAll("#blocks .row")];
+  if (rows.map((row) => row.dataset.block).join() === names.join()) return rows;
+  const made = names.map((name) => {
+    const row = rows.find((each) => each.dataset.block === name) ?? rows[0].cloneNode(true), words = name.replaceAll("_", " ");
+    if (row.dataset.block !== name) row.querySelector("span").textContent = words[0].toUpperCase() + words.slice(1);
+    row.dataset.block = name;
+    return row;
+  });
+  rows[0].parentElement.append(...made);
+  rows.filter((row) => !made.includes(row)).forEach((row) => row.remove());
+  return made;
+}
+
 function show(s) {
   state = s;
   document.body.dataset.alive = s.alive;
@@ -19,10 +34,10 @@ function show(s) {
   text("retarget", with_unit(s.input.retarget_ms, "ms", 2)); text("latency", with_unit(s.picture.latency_ms, "ms")); text("fps", `${s.picture.fps} fps`);
   $("lost").hidden = s.alive;
   let worst = 0;
-  for (const row of document.querySelectorAll("#blocks .row")) {
+  for (const row of blockRows(s.names)) {
     const error = s.blocks[row.dataset.block];
     row.querySelector("em").style.transform = `scaleX(${Math.min((error ?? 0) / (2 * LIMIT_RAD), 1)})`;
-    row.querySelector("output").textContent = with_unit(error, "rad", 2);
+    row.querySelector("output").textContent = s.lengths[row.dataset.block] ?? with_unit(error, "rad", 2);
     row.classList.toggle("over", error > LIMIT_RAD);
     worst = Math.max(worst, error ?? 0);
   }

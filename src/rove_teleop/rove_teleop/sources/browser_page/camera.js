@@ -2,17 +2,19 @@
 // Where the page looks from: a point on a sphere around the chest, or the robot's own camera.
 import { add, clamp, dot, scale, sub, turn, unit, cross } from "./vector.js";
 
-const CHEST = [0.15, 0, 0.22]; // m, pelvis frame
 const FOVY = 0.75; // rad, of the orbiting camera
 const NEAR = 0.02, FAR = 12;
 export const VIEWS = { shoulder: [0.55, 0.62, 1.6], behind: [0, 0.35, 1.9], front: [Math.PI, 0.25, 1.9], left: [-Math.PI / 2, 0.15, 1.9], right: [Math.PI / 2, 0.15, 1.9], top: [0, 1.4, 1.9] };
 
 export class Camera {
   constructor() {
+    this.middle = [0, 0, 0]; // m, pelvis frame: what it turns around
     this.eyes = null; // {pose, fovy, aspect} of the robot's camera while the page looks through it
     this.look("shoulder");
     this.box = { x: 0, y: 0, width: 1, height: 1 }; // px of the picture in the canvas
   }
+
+  about(middle) { this.middle = middle; }
 
   look(name) { [this.azimuth, this.elevation, this.distance] = VIEWS[name]; }
 
@@ -37,7 +39,7 @@ export class Camera {
       this.back = [-c * Math.cos(this.azimuth), -c * Math.sin(this.azimuth), Math.sin(this.elevation)];
       this.right = unit(cross([Math.sin(this.elevation) * Math.cos(this.azimuth), Math.sin(this.elevation) * Math.sin(this.azimuth), c], this.back));
       this.up = cross(this.back, this.right);
-      this.place = add(CHEST, scale(this.back, this.distance));
+      this.place = add(this.middle, scale(this.back, this.distance));
       this.box = { x: 0, y: 0, width, height };
     }
     this.focal = this.box.height / 2 / Math.tan((eyes ? eyes.fovy : FOVY) / 2); // px

@@ -49,6 +49,13 @@ function greet(hello) {
   puppet.limits = hello;
   puppet.palms = hello.palms;
   puppet.fovy = hello.fovy;
+  puppet.sides = hello.sides;
+  camera.about(hello.middle);
+  for (const side of SIDES) {
+    hide(document.querySelector(`.hand[data-side=${side}]`), !hello.closes.includes(side));
+    if (!hello.sides.includes(side)) document.querySelectorAll(`.handle[data-side=${side}]`).forEach((handle) => hide(handle, true));
+  }
+  if (!hello.sides.includes(chosen)) choose(hello.sides[0] ?? chosen);
 }
 
 function show(state) {
@@ -70,6 +77,8 @@ function words(state) {
   set($("hint"), (state && HINTS[state.mode]) || "The hands are the robot's. Start and pause on the panel.");
   for (const side of SIDES) attribute($(`move-${side}`), "data-level", state && state.errors[side] > state.warn ? 1 : 0);
 }
+
+const pick = (side) => puppet.sides.includes(side) && choose(side);
 
 function choose(side) {
   chosen = side;
@@ -139,8 +148,8 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || (event.target instanceof HTMLInputElement && event.code.startsWith("Arrow"))) return;
   if (event.code === "Space" || event.code in KEYS) event.preventDefault(); // nor press the button that has the focus, nor scroll
   if (event.repeat) return;
-  if (event.code === "Digit1") choose("left");
-  else if (event.code === "Digit2") choose("right");
+  if (event.code === "Digit1") pick("left");
+  else if (event.code === "Digit2") pick("right");
   else if (event.code === "KeyM") match();
   else if (event.code === "KeyX") look(!eyes);
   else held.add(event.code);
@@ -171,8 +180,8 @@ function gamepad(dt) {
   for (const [button, part, axis, sign] of [[12, "head", 2, -1], [13, "head", 2, 1], [14, "head", 0, 1], [15, "head", 0, -1]]) {
     if (down[button]) puppet.bend(part, axis, sign * BEND[part] * dt);
   }
-  if (down[4] && !pressed[4]) choose("left");
-  if (down[5] && !pressed[5]) choose("right");
+  if (down[4] && !pressed[4]) pick("left");
+  if (down[5] && !pressed[5]) pick("right");
   if (down[3] && !pressed[3]) match();
   if (down[2] && !pressed[2]) look(!eyes);
   pressed = down;
@@ -217,7 +226,7 @@ function draw(now) {
   camera.update(...size);
   const paints = Object.fromEntries(SIDES.map((side) => [side, robot.errors[side] > robot.warn ? "warn" : "good"]));
   scene.draw(camera, ratio, robot.bodies, puppet.now.wrists, paints);
-  for (const side of SIDES) {
+  for (const side of puppet.sides) {
     const at = camera.project(puppet.palm(side));
     for (const [way, dx, dy] of [["move", 0, 0], ["turn", OFFSET_PX, -OFFSET_PX / 2], ["depth", OFFSET_PX, OFFSET_PX / 2]]) {
       const handle = $(`${way}-${side}`), shift = side === "left" ? -dx : dx;

@@ -6,7 +6,7 @@ import { add, angle, clamp, multiply, slerp, sub, scale, turn } from "./vector.j
 const SPEED = 1.0, TURN_SPEED = 3.0; // m/s, rad/s of a wrist
 const CLOSING_SPEED = 3.0; // per s; 1 is from open to closed
 const JOINT_SPEED = { waist: 0.5, head: 1.0 }; // rad/s
-const REACH = 1.2; // m, of a wrist from the pelvis
+const REACH = 1.2; // m, of a wrist from the middle of the body
 export const SIDES = ["left", "right"];
 
 const copy = (pose) => JSON.parse(JSON.stringify(pose));
@@ -17,6 +17,7 @@ export class Puppet {
     this.touched = false; // something was dragged: it is no longer the robot
     this.driven = false;
     this.limits = null;
+    this.sides = SIDES; // those on which the robot has an arm
     this.palms = { left: [0, 0, 0], right: [0, 0, 0] };
   }
 
@@ -51,8 +52,8 @@ export class Puppet {
   }
 
   place(side, position, rotation) {
-    const far = Math.hypot(...position);
-    this.goal.wrists[side] = [...(far > REACH ? scale(position, REACH / far) : position), ...rotation];
+    const way = sub(position, this.limits.middle), far = Math.hypot(...way);
+    this.goal.wrists[side] = [...(far > REACH ? add(this.limits.middle, scale(way, REACH / far)) : position), ...rotation];
     this.touched = true;
   }
 

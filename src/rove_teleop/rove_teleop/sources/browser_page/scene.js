@@ -130,6 +130,7 @@ export class Scene {
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     for (const [side, wrist] of Object.entries(wrists)) {
+      if (!this.hands[side].length) continue; // the robot has no arm there
       const own = this.hands[side], paint = [...rgb(paints[side]), 0.55], from = bodies[own[0]];
       for (const geom of this.geoms) {
         if (own.includes(geom.body)) this.geom(geom, compose(wrist, relative(from, bodies[geom.body])), paint);

@@ -122,7 +122,7 @@ function render(viewer, hands, grips) {
   for (const side of ["left", "right"]) {
     own[side] = hands[side] && KEPT.map((i) => { const { x, y, z } = hands[side][i].transform.position; return [x, y, z]; });
     if (grips[side]) own[side] = holding(side, grips[side]);
-    near[side] = own[side] && robot?.hands ? distance(own[side][0], ghost(robot, side, pivot)[0]) : NaN;
+    near[side] = own[side] && robot?.hands?.[side] ? distance(own[side][0], ghost(robot, side, pivot)[0]) : NaN;
   }
   scene.compose(eyes, robot, own, pivot, link.hello?.fovy ?? 1.2);
   scene.write(...words());

@@ -161,7 +161,7 @@ export class Scene {
       if (own[side]) this.hand(own[side], OWN_RADIUS, [1, 1, 1], 1);
     }
     for (const side of ["left", "right"]) {
-      if (robot?.hands) this.hand(ghost(robot, side, pivot), GHOST_RADIUS, colour(robot.errors[side], robot.warn), 0.6);
+      if (robot?.hands?.[side]) this.hand(ghost(robot, side, pivot), GHOST_RADIUS, colour(robot.errors[side], robot.warn), 0.6);
     }
     this.gl.bindBuffer(this.gl.ARRAY_BUFFER, this.meshBuffer);
     this.gl.bufferSubData(this.gl.ARRAY_BUFFER, 0, this.mesh, 0, FLOATS * this.vertices);
