@@ -124,9 +124,11 @@ def variant(name: str, hash: str) -> str:
     """What to load for files that say name and hash: robots of this package may extend one another and share a name,
     and the hash tells which it was. Of an older description: the one that bears the name.
     """
-    return next(
-        (own for own in shipped() if own != name and (found := load(own)).name == name and found.hash == hash), name
-    )
+    for own in (name, *(own for own in shipped() if own != name)):
+        found = load(own)
+        if found.name == name and found.hash == hash:
+            return own
+    return name
 
 
 def load(robot: str | Path = DEFAULT) -> Robot:
