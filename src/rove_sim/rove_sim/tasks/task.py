@@ -81,8 +81,9 @@ class Task:
         return importlib.import_module(f"rove_sim.tasks.{self.name}.people")
 
 
-# Difficulty: spread of marks, tray and eraser as in docs/reference/tasks.md. The expert succeeds in 99 to 100 % from every
-# stage; how often a base policy does from the part's stages is not measured yet (whole task: 0 of 40, see the study).
+# Difficulty: spread of marks, tray and eraser as in docs/reference/tasks.md. The expert succeeds in 99 to 100 % from
+# every stage; how often a base policy does from the part's stages is not measured yet (whole task: 0 of 40, see the
+# study).
 ERASE_WHITEBOARD = Task(
     "erase_whiteboard",
     "erase the whiteboard",
@@ -99,9 +100,9 @@ ERASE_WHITEBOARD = Task(
     limit_s=45.0,
     part=("half_erased", "grasped"),  # the eraser is in the hand
 )
-# Difficulty, chosen from the expert's and the base policy's success alone: slots 4 to 6 mm wider than a slice. The expert
-# succeeds in 98 to 100 % from every stage (docs/results/tasks.md), and the base policy of 120 demonstrations from the
-# stage above the slot in 56 % of 300 trials (docs/results/paper.md), where a base shall be between 30 and 60 %.
+# Difficulty, chosen from the expert's and the base policy's success alone: slots 4 to 6 mm wider than a slice. The
+# expert succeeds in 98 to 100 % from every stage (docs/results/tasks.md), and the base policy of 120 demonstrations from
+# the stage above the slot in 56 % of 300 trials (docs/results/paper.md), where a base shall be between 30 and 60 %.
 TOAST_BREAD = Task(
     "toast_bread",
     "put the bread into the toaster",
