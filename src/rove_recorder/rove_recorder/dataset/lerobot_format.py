@@ -94,12 +94,18 @@ class Shapes:
 
     @classmethod
     def stored(cls, feats: Mapping[str, dict]) -> Shapes:
-        """Of a dataset; feats: of its info.json."""
-        found = {name: feature["shape"] for name, feature in feats.items()}
-        return cls(
-            {name.removeprefix(DEPTH): (shape[0], shape[1]) for name, shape in found.items() if name.startswith(DEPTH)},
-            {name.removeprefix(TACTILE): shape[0] for name, shape in found.items() if name.startswith(TACTILE)},
-        )
+        """Of a dataset; feats: of its info.json, which somebody else may have written: what has one of these names but
+        is stored in another way is not meant.
+        """
+        depth, tactile = {}, {}
+        for name, feature in feats.items():
+            shape, told = feature["shape"], feature.get("info")
+            is_depth = isinstance(told, dict) and told.get("is_depth_map") is True
+            if name.startswith(DEPTH) and feature["dtype"] == "image" and is_depth and len(shape) == 3:
+                depth[name.removeprefix(DEPTH)] = shape[0], shape[1]
+            elif name.startswith(TACTILE) and feature["dtype"] == "float32" and len(shape) == 1:
+                tactile[name.removeprefix(TACTILE)] = shape[0]
+        return cls(depth, tactile)
 
     @property
     def names(self) -> list[str]:

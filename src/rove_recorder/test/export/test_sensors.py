@@ -249,3 +249,26 @@ def test_faults_of_the_description_are_named(folder):
         f"tip: expected a topic of its own, got {PALM}, which palm has",
     ):
         assert reason in str(refused.value)
+
+
+def test_features_of_others_under_these_names_are_no_depth_and_no_touch_of_ours(tmp_path, folder):
+    export_bags([bag_of(tmp_path / "e", episode(), folder)], tmp_path / "d", robot=folder, progress=False)
+    path = tmp_path / "d" / layout.INFO
+    given = json.loads(path.read_text())
+    depth_key, touch_key = layout.DEPTH + "head", layout.TACTILE + "palm"
+    for key, change in (
+        (depth_key, {"dtype": "video"}),
+        (depth_key, {"info": None}),
+        (depth_key, {"shape": [48, 64]}),
+        (touch_key, {"shape": [2, 3]}),
+        (touch_key, {"dtype": "int64"}),
+    ):
+        info = json.loads(json.dumps(given))
+        info["features"][key] |= change
+        path.write_text(json.dumps(info))
+        assert key not in LeRobotReader(tmp_path / "d").sensor_columns, change
+    info = json.loads(json.dumps(given))
+    info["features"][layout.TACTILE + "../x"] = info["features"].pop(touch_key)
+    path.write_text(json.dumps(info))
+    with pytest.raises(layout.DatasetError, match="camera"):
+        LeRobotReader(tmp_path / "d")
