@@ -101,7 +101,7 @@ ERASE_WHITEBOARD = Task(
     part=("half_erased", "grasped"),  # the eraser is in the hand
 )
 # Difficulty, chosen from the expert's and the base policy's success alone: slots 4 to 6 mm wider than a slice. The
-# expert succeeds in 98 to 100 % from every stage (docs/results/tasks.md), and the base policy of 120 demonstrations from
+# expert succeeds in 98 to 100 % from every stage (docs/results/tasks.md), the base policy of 120 demonstrations from
 # the stage above the slot in 56 % of 300 trials (docs/results/paper.md), where a base shall be between 30 and 60 %.
 TOAST_BREAD = Task(
     "toast_bread",
