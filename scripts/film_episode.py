@@ -86,15 +86,16 @@ def play(
     checkpoint: str = "",
     stops_at: float = 0.45,
     wanted: Callable[[int], bool] = lambda number: True,
+    lamps: int = SOFT,
 ) -> tuple[Episode, list[tuple[Tick, str]]]:
     """The episode, and each wanted tick with pictures of `cameras` (size px, for people) and what the person does in a
-    word. wanted: whether a tick's number is drawn. success: of the expert.
+    word. wanted: whether a tick's number is drawn. lamps: of a picture, see `Portrait`. success: of the expert.
     failure: of a policy that nobody interrupts; without a checkpoint it repeats what the expert did on another seed.
     takeover: of a policy (see `make_policy`) by the most practised operator. Raises ValueError when this seed tells
     another story.
     """
     world = task.make_world()
-    portrait = Portrait(world, size, SOFT)
+    portrait = Portrait(world, size, lamps)
     seen: list[tuple[Tick, str]] = []
     rng = np.random.default_rng(seed + 1)
     if story == "takeover":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A moving picture of one episode, by default one of the loop: rollout, pause, takeover, recovery.
 
-    python scripts/film_loop.py --task erase_whiteboard --seed 2 --out docs/img/loop.gif
+    python scripts/film_loop.py --task erase_whiteboard --seed 2 --every 5 --size 320 --out docs/img/loop.webp
     python scripts/film_loop.py --checkpoint runs/base --out episode.webp
 
 Without a checkpoint the robot is driven by a stand-in for a policy that stops half-way: the expert's own motion up to
@@ -22,6 +22,8 @@ from rove_sim.episode import Tick
 from rove_sim.portrait import SIZE
 from rove_sim.tasks import task as tasks
 
+FRAME_S = 0.12  # of the film for each picture
+LAMPS = 2  # of a picture: a film has many
 WORDS = {
     Mode.ROLLOUT: "the policy drives",
     Mode.PAUSED: "paused: the operator aligns",
@@ -48,7 +50,7 @@ def write(path: Path, pictures: list[np.ndarray], frame_s: float) -> None:
     animation = cv2.Animation()
     chosen = [*pictures, *[pictures[-1]] * 8]
     animation.frames, animation.durations = chosen, [round(1000 * frame_s)] * len(chosen)
-    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, 45]):
+    if not cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, 60]):
         raise OSError(f"cannot write {path}; expected a name that ends in .gif, .webp or .png")
 
 
@@ -74,8 +76,9 @@ def main() -> None:
         options.checkpoint,
         options.stops_at,
         lambda number: number % options.every == 0,
+        LAMPS,
     )
-    write(options.out, [draw(tick, options.size) for tick, _ in ticks], 0.1)
+    write(options.out, [draw(tick, options.size) for tick, _ in ticks], FRAME_S)
     size = options.out.stat().st_size / 1024
     print(f"{options.out}: {len(ticks)} frames, {episode.outcome.name.lower()}, {episode.reasons}; {size:.0f} KiB")
 

@@ -19,7 +19,6 @@ from rove_contract import images, timing
 from rove_contract.modes import Outcome
 from rove_learning.deployment.evaluate import EvaluateConfig, make_player
 from rove_learning.report.page import Still
-from rove_sim.portrait import Portrait
 
 EVERY = round(0.4 * timing.POLICY_HZ)  # ticks between two pictures that are drawn
 COLUMNS = 8  # of a strip
@@ -80,6 +79,8 @@ def clip(films: Sequence[Film]) -> bytes:
 
 def film(config: EvaluateConfig, seeds: Iterable[int]) -> dict[int, Film]:
     """Play these seeds of an evaluation once more. Raises ValueError, OSError where the checkpoint cannot be used."""
+    from rove_sim.portrait import Portrait  # imports the simulator, which most pages do without
+
     play, world = make_player(config)
     portrait = Portrait(world, SIZE)
     films = {}
