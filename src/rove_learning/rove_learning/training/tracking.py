@@ -61,10 +61,18 @@ class Tracking:
         if step % EVERY:
             return
         values = {f"{phase}/{key}": value for key, value in row.items() if key not in ("seconds", "waited")}
-        values |= {f"{phase}/learning_rate": lr, f"{phase}/steps_per_s": 1.0 / max(row["seconds"], 1e-9)}
+        steps_per_s = 1.0 / max(row["seconds"], 1e-9)
+        values |= {f"{phase}/learning_rate": lr, f"{phase}/steps_per_s": steps_per_s}
+        values[f"{phase}/samples_per_s"] = steps_per_s * self._samples(phase)
         if torch.cuda.is_available():
             values[f"{phase}/gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         self._log(values)
+
+    def _samples(self, phase: str) -> int:
+        """Of a step: the global batch."""
+        part = self._config["actor" if phase == "actor" else "critic"]
+        spread = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return part["batch"] * part["accumulate"] * (torch.distributed.get_world_size() if spread else 1)
 
     def note(self, name: str, values: Mapping[str, Any]) -> None:
         """Numbers that a step of the iteration ends with, e.g. the shares of labels."""

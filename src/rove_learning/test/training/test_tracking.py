@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from rove_learning.command_line import parse
-from rove_learning.config import BackboneConfig, TrainConfig
+from rove_learning.config import BackboneConfig, TrainConfig, to_dict
 from rove_learning.models.pretrained import BackboneError
 from rove_learning.testing.synthetic import ACTOR, CRITIC
 from rove_learning.train import train
@@ -51,7 +51,7 @@ def test_a_run_is_followed_from_critic_to_actor(mixed, tmp_path, trackio):
     config = replace(SHORT, dataset=(str(mixed),), out=str(tmp_path / "run"), track=("trackio",))
     train(config, progress=False)
     keys = {key for point in trackio.points for key in point}
-    assert {"critic_mc/loss", "critic_mc/learning_rate", "critic_ove/loss", "actor/loss", "actor/steps_per_s"} <= keys
+    assert {"critic_mc/loss", "critic_mc/learning_rate", "critic_ove/loss", "actor/loss", "actor/samples_per_s"} <= keys
     assert {"labels/positive", "labels/threshold_steps", "condition/condition_effect_rad"} <= keys
     assert sum("critic_mc/loss" in point for point in trackio.points) == 2  # steps 0 and 10 of 11
     assert trackio.config["critic.tau"] == 0.7 and trackio.config["out"] == config.out
@@ -60,13 +60,16 @@ def test_a_run_is_followed_from_critic_to_actor(mixed, tmp_path, trackio):
 
 def test_steps_of_several_phases_are_one_count_that_never_goes_back(tmp_path, monkeypatch):
     seen = []
-    follower = Tracking((), "run", tmp_path, {})
+    speed = {}
+    follower = Tracking((), "run", tmp_path, to_dict(SHORT))
     follower._names = ("x",)
-    monkeypatch.setattr(follower, "_log", lambda values: seen.append(follower._last))
-    for phase, steps in (("a", range(25)), ("b", range(40, 55))):  # b was resumed at its step 40
+    monkeypatch.setattr(follower, "_log", lambda values: (seen.append(follower._last), speed.update(values)))
+    for phase, steps in (("critic_ove", range(25)), ("actor", range(40, 55))):  # the second was resumed at its step 40
         for step in steps:
             follower.follow(phase, step, {"loss": 1.0, "seconds": 0.1}, 1e-4)
     assert seen == [0, 10, 20, 25, 35]
+    for phase, part in (("critic_ove", SHORT.critic), ("actor", SHORT.actor)):
+        assert speed[f"{phase}/samples_per_s"] == pytest.approx(10.0 * part.batch * part.accumulate)
 
 
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_read(tmp_path, monkeypatch):
