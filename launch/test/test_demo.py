@@ -80,6 +80,15 @@ def test_a_change_is_called_better_or_worse_only_where_the_interval_says_so():
     assert demo_report.verdict(demo_report.pairs_of(rows(20), rows(21))).startswith("no difference")
 
 
+def test_a_resumed_demo_counts_the_minutes_of_the_stages_that_were_finished_before(tmp_path, monkeypatch):
+    reported = {}
+    monkeypatch.setattr(demo.Demo, "stage", lambda self, *_: (self.out / "bags").mkdir(exist_ok=True))
+    monkeypatch.setattr(demo_report, "write", lambda *_, **values: reported.update(values) or tmp_path / "report.html")
+    (tmp_path / "stages.json").write_text('{"collect": 500.0, "base": 100.0}')
+    demo.run_stages(demo.DemoConfig(out=tmp_path, resume=True))
+    assert 600.0 <= reported["wall_s"] < 700.0
+
+
 def test_a_folder_of_something_else_is_left_as_it_is(tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("years of work")
     assert demo.main(["--out", str(tmp_path)]) == 2
