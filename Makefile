@@ -13,7 +13,7 @@ help:  ## this list
 setup:  ## virtual environment, ROS 2 Jazzy wheels, editable packages, Debian packages where root
 	@scripts/setup.sh
 
-demo: setup  ## the whole loop on the simulated robot, at most 15 minutes; ends with runs/demo/report.html
+demo: setup  ## the whole loop on the simulated robot, about 15 minutes; ends with runs/demo/report.html
 	@$(BIN)/rove demo --out runs/demo
 
 test: setup  ## all tests, real processes and a real browser included

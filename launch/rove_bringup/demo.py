@@ -27,7 +27,7 @@ from rove_sim.tasks import task as tasks
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """`rove demo`. The defaults end within 15 minutes on 2 cores."""
+    """`rove demo`. The defaults take about 15 minutes on 2 idle cores."""
 
     out: Path = Path("runs/demo")
     task: str = "toast_bread"  # or erase_whiteboard
@@ -35,9 +35,9 @@ class DemoConfig:
     # that two cores learn in minutes, such as to insert a held slice; a whole task takes hours.
     start_stages: tuple[str, ...] = ()
     demonstrations: int = 60  # scripted demonstrations, collected in-process
-    episodes: int = 4  # episodes of the deployment session in which the operator intervenes (at least)
-    max_episodes: int = 8  # ends the session even if the policy kept succeeding by itself
-    experience: int = 40  # further deployment episodes with interventions, in-process and so faster than the session's
+    episodes: int = 3  # episodes of the deployment session in which the operator intervenes (at least)
+    max_episodes: int = 6  # ends the session even if the policy kept succeeding by itself
+    experience: int = 30  # further deployment episodes with interventions, in-process and so faster than the session's
     config: str = ""  # settings of `train`; empty: what two cores learn this task with in the time
     evaluation_episodes: int = 100  # per policy, the same seeds for both
     workers: int = 2  # processes for collection and evaluation
