@@ -182,6 +182,8 @@ class Study:
             out=str(out),
             init=start,
             critic_checkpoint=critic,
+            # a critic that is given labels as it is
+            labels=replace(self.settings.labels, folds=0) if critic else self.settings.labels,
             method=arm.method,
             seed=self.seed,
             threads=self.config.threads,

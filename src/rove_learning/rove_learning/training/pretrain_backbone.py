@@ -161,7 +161,7 @@ def pretrain(config: PretrainConfig) -> dict:
     optimiser = torch.optim.AdamW(reader.parameters(), lr=config.lr, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps, pct_start=0.05)
     # where the processor multiplies bfloat16 a step takes two thirds of the time; errors are measured in float32
-    bf16 = torch.cpu._is_avx512_bf16_supported()
+    bf16 = torch.cpu.get_capabilities().get("avx512_bf16", False)
     rng, first = np.random.default_rng(config.seed), 0
     train = {name: np.flatnonzero(~seen.held_out) for name, seen in scenes.items()}
     if (fewest := min(map(len, train.values()))) < config.batch:

@@ -113,7 +113,9 @@ def test_an_unknown_arm_is_refused_with_the_known_ones(tmp_path):
         reproduce(ReproduceConfig("small", tmp_path, tmp_path, tmp_path / "paper.md", arm=("rove_9",)))
 
 
-def test_arms_of_one_iteration_count_get_the_same_steps(tmp_path, monkeypatch):
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Arm -> what its training was asked for; nothing is trained and no data are made."""
     from rove_learning.study import reproduce as module
 
     trained: dict[str, TrainConfig] = {}
@@ -126,6 +128,17 @@ def test_arms_of_one_iteration_count_get_the_same_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "train", record)
     monkeypatch.setattr(module, "write_report", lambda config: None)
     monkeypatch.setattr(Study, "_data", lambda self, name, make: str(tmp_path / name))
+    return trained
+
+
+def test_a_given_critic_labels_as_it_is_where_others_are_dealt_into_folds(trained, tmp_path):
+    study = Study(ReproduceConfig("small", tmp_path / "runs"), protocol.PROFILES["small"], "toast_bread", 0)
+    study.policy("filtered_bc")
+    assert trained["rove_1"].labels.folds == 2
+    assert trained["filtered_bc"].critic_checkpoint and trained["filtered_bc"].labels.folds == 0
+
+
+def test_arms_of_one_iteration_count_get_the_same_steps(trained, tmp_path):
     study = Study(ReproduceConfig("full", tmp_path / "runs"), protocol.PROFILES["full"], "toast_bread", 0)
     for name in study.arms:
         study.policy(name)
